@@ -1,0 +1,66 @@
+"""`muxer check`: is this file fine, and if not, what is wrong with it and where."""
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from muxer.config.load import load
+from muxer.config.settings import Configuration
+from muxer.errors import ConfigInvalid, Fault
+from muxer.plugins import find_kinds
+from muxer.prices import load_prices
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declares the words of the command."""
+    parser.add_argument("file", nargs="?", type=Path, default=Path("routing.yaml"), metavar="FILE")
+    parser.add_argument("--json", action="store_true", help="print {ok, errors, warnings} as JSON")
+    parser.add_argument("--strict", action="store_true", help="treat warnings as errors")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints what is wrong; 0 if nothing is, else 1."""
+    file: Path = arguments.file
+    errors: Sequence[Fault] = ()
+    warnings: Sequence[Fault] = ()
+    configuration: Configuration | None = None
+    try:
+        configuration = load(file, os.environ, find_kinds, table=load_prices())
+        warnings = configuration.warnings
+    except ConfigInvalid as error:
+        errors = error.faults
+    if arguments.strict:
+        errors, warnings = [*errors, *warnings], ()
+    if arguments.json:
+        _print_json(errors, warnings)
+    else:
+        _print_lines(errors, warnings, configuration)
+    return 1 if errors else 0
+
+
+def _print_json(errors: Sequence[Fault], warnings: Sequence[Fault]) -> None:
+    answer = {"ok": not errors, "errors": msgspec.to_builtins(errors), "warnings": msgspec.to_builtins(warnings)}
+    print(json.dumps(answer, indent=2))
+
+
+def _print_lines(errors: Sequence[Fault], warnings: Sequence[Fault], configuration: Configuration | None) -> None:
+    for error in errors:
+        print(error)
+    for warning in warnings:
+        print(f"warning: {warning}")
+    if errors or configuration is None:
+        return
+    settings = configuration.settings
+    for name, provider in settings.providers.items():
+        if provider.unavailable:
+            print(f"note: providers.{name} is unavailable: {provider.unavailable}")
+    counts = f"{_counted(len(settings.models), 'model')}, {_counted(len(settings.routes), 'route')}"
+    print(f"ok: {configuration.file}: {counts}")
+
+
+def _counted(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"

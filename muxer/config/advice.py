@@ -1,0 +1,71 @@
+"""What works and yet should change: secrets in the file, retired models. `check --strict` refuses it."""
+
+import re
+from collections.abc import Mapping
+
+from muxer.config.checks import Models
+from muxer.config.environment import PLACEHOLDERS
+from muxer.config.notes import Notes, Steps
+from muxer.config.settings import Component
+from muxer.config.tree import Items, Node, Scalar, Table, find
+from muxer.prices import PriceTable
+
+_SECRETS = frozenset({"api_key", "secret", "password", "token", "authorization", "x-api-key"})
+_PASSWORD_IN_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^/@\s]*:[^/@\s]+@")
+_REMEDY = 'write a reference to the environment: "${NAME}"'
+
+
+def advise_references(notes: Notes) -> None:
+    """Warns of each secret that stands in the file itself."""
+    for section in ("store", "providers", "keys"):
+        node = find(notes.root, (section,))
+        if node is not notes.root:
+            _advise(notes, node, (section,))
+
+
+def retired(
+    notes: Notes, models: Models, providers: Mapping[str, Component | None], table: PriceTable, today: str
+) -> set[str]:
+    """The models whose vendor has retired them by today (an ISO date), each with a warning."""
+    found: set[str] = set()
+    for name, model in models.items():
+        provider = providers.get(model.provider or "") if model else None
+        if model is None or provider is None:
+            continue
+        facts = table.facts(provider.vendor, model.name or name, provider.base_url)
+        if facts is not None and facts.deprecated_on and facts.deprecated_on <= today:
+            steps: Steps = ("models", name, "name") if model.name else ("models", name)
+            notes.add(steps, f"the vendor retired this model on {facts.deprecated_on}", "name a current one")
+            found.add(name)
+    return found
+
+
+def usable_default(notes: Notes, model: str | None, models: Models, retired_models: set[str]) -> str | None:
+    """The model for when no route matches, or None and a warning when it cannot be asked."""
+    steps: Steps = ("defaults", "model")
+    if model is None:
+        return None
+    if model not in models:
+        notes.add(steps, f"no model {notes.named(steps)}; ignored", "give a name under models")
+        return None
+    if model in retired_models:
+        notes.add(steps, "this model is retired; ignored", "give a current one")
+        return None
+    return model
+
+
+def _advise(notes: Notes, node: Node, steps: Steps) -> None:
+    if isinstance(node, Items):
+        for index, item in enumerate(node.items):
+            _advise(notes, item, (*steps, index))
+    elif isinstance(node, Table):
+        for key, entry in node.entries.items():
+            _advise(notes, entry, (*steps, key))
+    elif _is_secret(node, str(steps[-1])):
+        notes.add(steps, "a secret is written in the file", _REMEDY)
+
+
+def _is_secret(node: Scalar, key: str) -> bool:
+    if node.sort != "text" or not node.text or node.text in PLACEHOLDERS:
+        return False
+    return key.lower() in _SECRETS or _PASSWORD_IN_URL.match(node.text) is not None

@@ -1,0 +1,97 @@
+"""Entries that name a kind: the rest of the entry is the plugin's own settings, decoded by the plugin's own type."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct, structs
+
+from muxer.config.decode import Decoder
+from muxer.config.environment import PLACEHOLDERS
+from muxer.config.settings import Component
+from muxer.config.tree import Node, Scalar, Table
+from muxer.errors import ConfigInvalid, Fault
+from muxer.interfaces import Kind, Kinds
+
+AnyKinds = Mapping[str, Kind[Any]]
+
+
+def component(decoder: Decoder, node: Node, name: str, path: str, kinds: AnyKinds | None) -> Component | None:
+    """The component an entry describes, or None and faults. Without kinds (a plugin is broken) only its shape."""
+    kind = _kind(decoder, node, path, kinds)
+    if kind is None or not isinstance(node, Table):
+        return None
+    reason = _missing_key(node)
+    settings = decoder.struct(_own_settings(node, kind, without_key=bool(reason)), kind.settings, path)
+    if settings is None:
+        return None
+    base_url = getattr(settings, "base_url", None)
+    return Component(
+        name=name,
+        kind=kind.name,
+        settings=settings,
+        unavailable=reason,
+        vendor=kind.name,
+        base_url=base_url if isinstance(base_url, str) else None,
+    )
+
+
+def default_store(root: Table) -> Table:
+    """The store of a file that names none: an embedded one beside it."""
+    texts = {"kind": "sqlite", "path": "muxer.db"}
+    entries: dict[str, Node] = {
+        key: Scalar(place=root.place, sort="text", text=text, written=text) for key, text in texts.items()
+    }
+    return Table(root.place, entries, {})
+
+
+def in_demo(providers: Mapping[str, Component], kinds: Kinds) -> dict[str, Component]:
+    """The same providers, each played by the offline one. Raises ConfigInvalid when no plugin offers it."""
+    demo = kinds.providers.get("demo")
+    if demo is None:
+        raise ConfigInvalid([Fault("no plugin offers the provider kind 'demo'", path="plugins")])
+    settings: Struct = demo.settings()
+    return {
+        name: structs.replace(one, kind=demo.name, settings=settings, unavailable="") for name, one in providers.items()
+    }
+
+
+def _kind(decoder: Decoder, node: Node, path: str, kinds: AnyKinds | None) -> Kind[Any] | None:
+    entries = decoder.table(node, path)
+    if "kind" not in entries:
+        if isinstance(node, Table):
+            decoder.note(node, path, "missing key 'kind'")
+        return None
+    word = decoder.text(entries["kind"], f"{path}.kind")
+    if word is None or kinds is None:
+        return None
+    if word not in kinds:
+        known = f"known: {', '.join(sorted(kinds))}" if kinds else "name a plugin that offers it under plugins"
+        written = getattr(entries["kind"], "written", "")
+        decoder.note(entries["kind"], path, f"unknown kind {written!r}", known)
+        return None
+    return kinds[word]
+
+
+def _missing_key(node: Table) -> str:
+    """Why a provider without its `api_key` is unavailable, or nothing."""
+    key = node.entries.get("api_key")
+    if not isinstance(key, Scalar):
+        return ""
+    if key.missing:
+        return f"{key.missing[0]} is not set"
+    if key.text in PLACEHOLDERS:
+        return "api_key is a placeholder"
+    is_text = key.sort in ("text", "filled")
+    return "api_key is empty" if is_text and not key.text.strip() else ""
+
+
+def _own_settings(node: Table, kind: Kind[Any], *, without_key: bool) -> Table:
+    """The entry as the plugin's settings see it: without `kind`, and without a key that is not there."""
+    entries = {key: entry for key, entry in node.entries.items() if key != "kind"}
+    keys = {key: place for key, place in node.keys.items() if key != "kind"}
+    if without_key:
+        is_required = "api_key" in {field.name for field in structs.fields(kind.settings) if field.required}
+        entries.pop("api_key")
+        if is_required:
+            entries["api_key"] = Scalar(place=node.place, sort="text", text="unset", written="")
+    return Table(node.place, entries, keys)

@@ -1,0 +1,248 @@
+"""The first candidate that answers: attempt after attempt, each held before it is sent, until an answer has begun."""
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing
+
+from muxer import measurements
+from muxer.attempts import Running
+from muxer.catalog import Model
+from muxer.errors import InvalidRequest, MuxerError, PluginFailed, ProviderFailed, UpstreamAuth, UpstreamBadResponse, UpstreamRateLimited
+from muxer.interfaces import Completes, Meter, Provider
+from muxer.routing import Candidate
+from muxer.types import Answer, Attempt, Call, Choice, Chunk, FunctionCall, ToolCall, ToolCallDelta, Usage
+
+MAX_ATTEMPTS = 3  # the first and two more, fallbacks included (RELIABILITY 2)
+MAX_PAUSE_S = 120.0  # F1
+AUTH_PAUSE_S = 30.0
+FAILURES_BEFORE_PAUSE = 5  # F2
+FAILURE_PAUSE_S = 10.0
+
+Hold = Callable[[int, Candidate], Awaitable[int | None]]
+"""Takes money for attempt number N at a candidate; None when it does not fit."""
+MakeCall = Callable[[Candidate, int], Call]
+"""The call for a candidate under a grant of that many nano-dollars."""
+
+
+class Cooldowns:
+    """Which models are set aside for a while: after a 429, a refused credential, or several failures in a row."""
+
+    def __init__(self, clock: Callable[[], float], meter: Meter) -> None:
+        self._clock = clock
+        self._meter = meter
+        self._until: dict[tuple[str, str], tuple[float, str]] = {}
+        self._failures: dict[tuple[str, str], int] = {}
+
+    def reason(self, model: Model) -> str:
+        """Why a model is set aside just now, or ''."""
+        found = self._until.get((model.name, model.provider))
+        if found is None or found[0] <= self._clock():
+            return ""
+        return f"set aside for {found[0] - self._clock():.0f} s more after {found[1]}"
+
+    def succeeded(self, model: Model) -> None:
+        """Forgets the failures of a model."""
+        key = (model.name, model.provider)
+        if self._failures.pop(key, None) is not None:
+            self._until.pop(key, None)
+            self._meter.set(measurements.PROVIDER_UP, 1, *key)
+
+    def failed(self, model: Model, error: ProviderFailed) -> None:
+        """Counts a failure, and sets the model aside when it is time to."""
+        if not error.falls_back:
+            return
+        key = (model.name, model.provider)
+        failures = self._failures[key] = self._failures.get(key, 0) + 1
+        pause_s = 0.0
+        if isinstance(error, UpstreamRateLimited):
+            pause_s = min(MAX_PAUSE_S, 1.0 if error.retry_after_s is None else error.retry_after_s)
+        elif isinstance(error, UpstreamAuth):
+            pause_s = AUTH_PAUSE_S
+        elif failures >= FAILURES_BEFORE_PAUSE:
+            pause_s = FAILURE_PAUSE_S
+        if pause_s:
+            self._until[key] = (self._clock() + pause_s, error.code)
+            self._meter.set(measurements.PROVIDER_UP, 0, *key)
+
+
+class Dispatcher:
+    """Knows the providers and who is set aside."""
+
+    def __init__(self, providers: Mapping[str, Provider], cooldowns: Cooldowns, meter: Meter) -> None:
+        self._providers = providers
+        self._meter = meter
+        self.cooldowns = cooldowns
+
+    def begin(self, estimate_tokens: int) -> "Dispatch":
+        """A dispatch for one request."""
+        return Dispatch(self._providers, self.cooldowns, self._meter, estimate_tokens)
+
+
+class Dispatch:
+    """The attempts of one request. Entered as a context, whose end closes the upstream call."""
+
+    def __init__(
+        self, providers: Mapping[str, Provider], cooldowns: Cooldowns, meter: Meter, estimate_tokens: int
+    ) -> None:
+        self._providers = providers
+        self._cooldowns = cooldowns
+        self._meter = meter
+        self._estimate_tokens = estimate_tokens
+        self._streams = AsyncExitStack()
+        self.ended: list[Attempt] = []
+        self.running: Running | None = None
+        self.last_call: Call | None = None
+
+    async def __aenter__(self) -> "Dispatch":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._streams.aclose()
+
+    async def first_answer(
+        self, candidates: Sequence[Candidate], granted_nanos: int, hold: Hold, make_call: MakeCall
+    ) -> Answer | AsyncIterator[Chunk]:
+        """The whole answer, or the chunks of the first stream that began; `granted_nanos` is held for the first.
+
+        Raises the last ProviderFailed when nobody answers.
+        """
+        granted: int | None = granted_nanos
+        last: ProviderFailed | None = None
+        for leg, candidate in enumerate(candidates[:MAX_ATTEMPTS]):
+            if last is not None:
+                granted = await hold(leg, candidate)
+                if granted is None:
+                    break
+                self._meter.add(
+                    measurements.FALLBACKS, 1, candidates[leg - 1].model.name, candidate.model.name, last.code
+                )
+            try:
+                return await self._attempt(candidate, granted or 0, make_call)
+            except ProviderFailed as error:
+                self._failed(error)
+                if not error.falls_back:
+                    raise
+                last = error
+        assert last is not None, "a plan has at least one candidate"
+        raise last
+
+    async def _attempt(
+        self, candidate: Candidate, granted_nanos: int, make_call: MakeCall
+    ) -> Answer | AsyncIterator[Chunk]:
+        provider = self._providers[candidate.model.provider]
+        call = self.last_call = make_call(candidate, granted_nanos)
+        self.running = Running(
+            candidate=candidate,
+            granted_nanos=granted_nanos,
+            begun_at=time.perf_counter(),
+            estimate_tokens=self._estimate_tokens,
+        )
+        try:
+            if call.request.stream:
+                return await self._first_chunk(provider, call)
+            if isinstance(provider, Completes):
+                return await provider.acompletion(call)
+            async with aclosing(_iterate(provider, call)) as chunks:
+                return await collect(chunks)
+        except InvalidRequest as error:
+            self._end(self.running.refused(error, time.perf_counter()))
+            raise
+        except MuxerError:
+            raise
+        except Exception as error:  # noqa: BLE001  # a plugin's object is foreign; what it did upstream is unknown
+            raise PluginFailed(f"provider {candidate.model.provider!r} raised {type(error).__name__}") from error
+
+    async def _first_chunk(self, provider: Provider, call: Call) -> AsyncIterator[Chunk]:
+        stream = await self._streams.enter_async_context(aclosing(_iterate(provider, call)))
+        try:
+            first = await anext(stream)
+        except StopAsyncIteration:
+            raise UpstreamBadResponse("the upstream ended its stream before a first chunk") from None
+        return _chained(first, stream)
+
+    def _failed(self, error: ProviderFailed) -> None:
+        assert self.running is not None, "only a running attempt fails"
+        self._cooldowns.failed(self.running.candidate.model, error)
+        self._end(self.running.failed(error, time.perf_counter()))
+
+    def finish(self, usage: Usage | None, written_bytes: int, error: str = "") -> None:
+        """The answer that had begun is over."""
+        if self.running is None:
+            return
+        if not error:
+            self._cooldowns.succeeded(self.running.candidate.model)
+        attempt = self.running.answered(usage, written_bytes, time.perf_counter(), error)
+        if attempt.cost_nanos > self.running.granted_nanos and self.running.is_hard:
+            self._meter.add(measurements.BUDGET_OVERRUN, 1)
+        self._end(attempt)
+
+    def abandon(self) -> None:
+        """Nobody waits for the attempt any more."""
+        if self.running is not None:
+            self._end(self.running.abandoned(time.perf_counter()))
+
+    def _end(self, attempt: Attempt) -> None:
+        self.running = None
+        self.ended.append(attempt)
+        self._meter.add(measurements.ATTEMPTS, 1, attempt.model, attempt.provider, attempt.outcome)
+
+
+async def _iterate(provider: Provider, call: Call) -> AsyncGenerator[Chunk, None]:
+    """The provider's stream as a generator that can be closed, whatever kind of iterator it gave."""
+    async for chunk in provider.astreaming(call):
+        yield chunk
+
+
+async def _chained(first: Chunk, rest: AsyncIterator[Chunk]) -> AsyncIterator[Chunk]:
+    yield first
+    async for chunk in rest:
+        yield chunk
+
+
+async def collect(chunks: AsyncIterator[Chunk]) -> Answer:
+    """A whole answer out of a stream's canonical chunks."""
+    parts: dict[int, _Parts] = {}
+    usage: Usage | None = None
+    dropped: tuple[str, ...] = ()
+    async for chunk in chunks:
+        usage = chunk.usage or usage
+        dropped = chunk.dropped or dropped
+        parts.setdefault(chunk.index, _Parts()).add(chunk)
+    if not parts:
+        raise UpstreamBadResponse("the upstream ended its stream before a first chunk")
+    return Answer(choices=tuple(parts[i].choice() for i in sorted(parts)), usage=usage, dropped=dropped)
+
+
+class _Parts:
+    """What one choice has so far."""
+
+    def __init__(self) -> None:
+        self._text: list[str] = []
+        self._reasoning: list[str] = []
+        self._calls: dict[int, list[ToolCallDelta]] = {}
+        self._finish_reason = "stop"
+
+    def add(self, chunk: Chunk) -> None:
+        self._text.append(chunk.text)
+        self._reasoning.append(chunk.reasoning)
+        self._finish_reason = chunk.finish_reason or self._finish_reason
+        for delta in chunk.tool_calls:
+            self._calls.setdefault(delta.index, []).append(delta)
+
+    def choice(self) -> Choice:
+        calls = tuple(
+            ToolCall(
+                id=next((d.id for d in deltas if d.id), ""),
+                function=FunctionCall(
+                    name=next((d.name for d in deltas if d.name), ""),
+                    arguments="".join(d.arguments for d in deltas),
+                ),
+            )
+            for _, deltas in sorted(self._calls.items())
+        )
+        return Choice(
+            text="".join(self._text) or (None if calls else ""),
+            reasoning="".join(self._reasoning),
+            tool_calls=calls,
+            finish_reason=self._finish_reason,
+        )

@@ -1,0 +1,366 @@
+"""Everything that can go wrong, as one tree; the HTTP edge only reads `status`, `type` and `code`.
+
+MuxerError
+├── ConfigInvalid            the file or the environment, all faults at once
+├── InvalidRequest           400: the caller must change the request
+│   ├── InvalidJSON, InvalidModel, InvalidMessages, InvalidTools, InvalidURL, Unsupported, MissingInput
+│   ├── ContextTooLong, ModelPriceUnknown, CostUnbounded
+│   └── NotFound, ModelNotFound, MethodNotAllowed, BodyTooLarge, UnsupportedMediaType, ...
+├── InvalidAPIKey            401
+├── PermissionDenied         403
+├── BudgetExceeded           402 (or `budget_status`)
+├── RateLimited              429, ConcurrencyExceeded
+├── NoCandidate              503: nobody is available
+├── StoreUnavailable         503: budgets cannot be checked
+├── PluginFailed             500
+└── ProviderFailed           an upstream did not answer; says whether it may have billed and who may be tried next
+    ├── UpstreamUnreachable, UpstreamTimeout, UpstreamError, UpstreamBadResponse
+    └── UpstreamAuth, UpstreamRateLimited, UpstreamRefused
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from msgspec import Struct
+
+from muxer.types import Outcome
+
+
+class MuxerError(Exception):
+    """The root. `message` says what is wrong, where, and what to do; it never holds a secret. `request_id` is set once
+    a request has one."""
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "api_error"
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.request_id = ""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Response headers that belong to this error."""
+        return {}
+
+    @property
+    def details(self) -> dict[str, object]:
+        """Further members of the error object."""
+        return {}
+
+
+class Fault(Struct, frozen=True):
+    """One thing wrong in a configuration file; line and column count from 1, 0 when the place is not in a file."""
+
+    message: str
+    file: str = ""
+    line: int = 0
+    column: int = 0
+    path: str = ""
+    hint: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:{self.column}: " if self.line else f"{self.file}: " if self.file else ""
+        where = f"{self.path}: " if self.path else ""
+        return f"{place}{where}{self.message}" + (f"; {self.hint}" if self.hint else "")
+
+
+class ConfigInvalid(MuxerError):
+    """The configuration cannot be used; `faults` lists every reason found."""
+
+    code = "config_invalid"
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        super().__init__("\n".join(map(str, faults)))
+        self.faults = tuple(faults)
+
+
+class InvalidRequest(MuxerError):
+    """The request has a value we do not take."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = "invalid_value"
+
+
+class InvalidJSON(InvalidRequest):
+    """The body is not one JSON object."""
+
+    code = "invalid_json"
+
+
+class InvalidModel(InvalidRequest):
+    """`model` is not a name."""
+
+    code = "invalid_model"
+
+
+class InvalidMessages(InvalidRequest):
+    """`messages` is missing or not a conversation."""
+
+    code = "invalid_messages"
+
+
+class InvalidTools(InvalidRequest):
+    """`tools` cannot be offered to a model."""
+
+    code = "invalid_tools"
+
+
+class URLNotAllowed(InvalidRequest):
+    """An image address that is neither https nor data; we never fetch it ourselves (B29)."""
+
+    code = "url_not_allowed"
+
+
+class Unsupported(InvalidRequest):
+    """Something that no provider behind this proxy is asked for, such as audio."""
+
+    code = "unsupported"
+
+
+class ContextTooLong(InvalidRequest):
+    """The prompt is longer than every candidate's context."""
+
+    code = "context_length_exceeded"
+
+
+class ModelPriceUnknown(InvalidRequest):
+    """A hard budget applies and the model has no price (S19)."""
+
+    code = "model_price_unknown"
+
+
+class CostUnbounded(InvalidRequest):
+    """A hard budget applies and the request has a part whose cost has no upper bound (S3)."""
+
+    code = "cost_unbounded"
+
+
+class NotFound(InvalidRequest):
+    """Nothing is served at this address, or not to this caller."""
+
+    status = 404
+    code = "not_found"
+
+
+class ModelNotFound(InvalidRequest):
+    """No such model, or not for this caller: the same words for both (B25)."""
+
+    status = 404
+    code = "model_not_found"
+
+
+class MethodNotAllowed(InvalidRequest):
+    """The address is served, this method is not."""
+
+    status = 405
+    code = "method_not_allowed"
+
+    def __init__(self, message: str, allowed: Sequence[str]) -> None:
+        super().__init__(message)
+        self._allowed = ", ".join(sorted(allowed))
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The `Allow` header."""
+        return {"Allow": self._allowed}
+
+
+class BodyTooLarge(InvalidRequest):
+    """The body is over `server.max_body_bytes`."""
+
+    status = 413
+    code = "body_too_large"
+
+
+class UnsupportedMediaType(InvalidRequest):
+    """The body is not declared as JSON."""
+
+    status = 415
+    code = "unsupported_media_type"
+
+
+class EncodingUnsupported(InvalidRequest):
+    """The body is compressed; it is never unpacked (B8)."""
+
+    status = 415
+    code = "encoding_unsupported"
+
+
+class InvalidAPIKey(MuxerError):
+    """No key, or one that is not known."""
+
+    status = 401
+    type = "invalid_request_error"
+    code = "invalid_api_key"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The challenge HTTP asks for."""
+        return {"WWW-Authenticate": "Bearer"}
+
+
+class PermissionDenied(MuxerError):
+    """The key is known and may not do this."""
+
+    status = 403
+    type = "invalid_request_error"
+    code = "permission_denied"
+
+
+class BudgetExceeded(MuxerError):
+    """A budget has no room for this request; `budget` has the numbers (I5)."""
+
+    status = 402
+    type = "insufficient_quota"
+    code = "budget_exceeded"
+
+    def __init__(self, message: str, budget: Mapping[str, object]) -> None:
+        super().__init__(message)
+        self._budget = dict(budget)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Tells SDKs that trying again is pointless."""
+        return {"x-should-retry": "false"}
+
+    @property
+    def details(self) -> dict[str, object]:
+        """Which limit, what is spent, held, presumed and asked, and when it resets."""
+        return {"budget": self._budget}
+
+
+class RateLimited(MuxerError):
+    """Too many requests or tokens for now."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "rate_limit_exceeded"
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """When to try again, in whole seconds and in milliseconds (which SDKs prefer)."""
+        milliseconds = max(1, -int(-self.retry_after_s * 1000 // 1))
+        return {"Retry-After": str(-(-milliseconds // 1000)), "retry-after-ms": str(milliseconds)}
+
+
+class ConcurrencyExceeded(RateLimited):
+    """Too many requests at once."""
+
+    code = "concurrency_limit_exceeded"
+
+
+class NoCandidate(MuxerError):
+    """Every model that could serve this is unavailable; the message names each and why."""
+
+    status = 503
+    code = "no_candidate"
+
+
+class StoreUnavailable(MuxerError):
+    """Budgets cannot be checked, so nothing is sent (S18)."""
+
+    status = 503
+    code = "budget_store_unavailable"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Worth another try soon."""
+        return {"Retry-After": "1"}
+
+
+class PluginFailed(MuxerError):
+    """A plugin's object raised something that is not ours."""
+
+    code = "plugin_error"
+
+
+class ProviderFailed(MuxerError):
+    """An upstream attempt failed before an answer began.
+
+    `outcome` says how it is billed (S8), `falls_back` whether the next candidate may be tried, `upstream_status`
+    what the upstream said (0: nothing), `retry_after_s` how long it asked to be left alone.
+    """
+
+    status = 502
+    type = "upstream_error"
+    code = "upstream_error"
+    outcome: ClassVar[Outcome] = "none"
+    falls_back: ClassVar[bool] = True
+
+    def __init__(self, message: str, *, upstream_status: int = 0, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.upstream_status = upstream_status
+        self.retry_after_s = retry_after_s
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """After a try that may have been billed, SDKs must not repeat by themselves (S13)."""
+        return {"x-should-retry": "false"} if self.outcome == "presumed" else {}
+
+
+class UpstreamUnreachable(ProviderFailed):
+    """No connection: nothing was sent, nothing is billed."""
+
+    code = "upstream_unreachable"
+
+
+class UpstreamCut(ProviderFailed):
+    """The connection broke after the request was sent and before an answer began: it may have been billed."""
+
+    code = "upstream_unreachable"
+    outcome = "presumed"
+
+
+class UpstreamTimeout(ProviderFailed):
+    """The request was sent and no answer came in time: it may have been billed."""
+
+    status = 504
+    code = "upstream_timeout"
+    outcome = "presumed"
+
+
+class UpstreamError(ProviderFailed):
+    """A complete 5xx answer: not billed."""
+
+
+class UpstreamBadResponse(ProviderFailed):
+    """A 2xx answer that is not what the API promises: it may have been billed."""
+
+    code = "upstream_bad_response"
+    outcome = "presumed"
+
+
+class UpstreamAuth(ProviderFailed):
+    """Our credential was refused; never passed on as 401 (B50)."""
+
+    code = "upstream_auth"
+
+
+class UpstreamRateLimited(ProviderFailed):
+    """The upstream asks for a pause."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "upstream_rate_limited"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The upstream's own pause, rounded up to whole seconds."""
+        return {} if self.retry_after_s is None else {"Retry-After": str(-int(-self.retry_after_s // 1))}
+
+
+class UpstreamRefused(ProviderFailed):
+    """The upstream says the request itself is wrong: its status and words reach the caller, nobody else is tried."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = "upstream_refused"
+    falls_back = False

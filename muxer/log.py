@@ -1,0 +1,31 @@
+"""The log: one JSON object a line on a stream, control characters escaped, no prompt and no secret (B72)."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import IO
+
+import msgspec
+
+_LEVELS = {"debug": 0, "info": 1, "warning": 2, "error": 3}
+
+
+class JSONLog:
+    """Writes events of at least `level` to a binary stream."""
+
+    def __init__(self, stream: IO[bytes], clock: Callable[[], float], level: str = "info") -> None:
+        self._stream = stream
+        self._clock = clock
+        self._least = _LEVELS[level]
+        self._encode = msgspec.json.Encoder(enc_hook=str).encode
+
+    def __call__(self, level: str, event: str, **fields: object) -> None:
+        """See Log."""
+        if _LEVELS[level] < self._least:
+            return
+        at = datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="milliseconds")
+        line = self._encode({"at": at.replace("+00:00", "Z"), "level": level, "event": event, **fields})
+        try:
+            self._stream.write(line + b"\n")
+            self._stream.flush()
+        except (OSError, ValueError):
+            pass  # nobody reads the log any more; requests go on

@@ -1,0 +1,319 @@
+"""One request, from who asks to what it cost. Read this file first: the steps stand in the order they happen.
+
+decide      measure the prompt once, find the rule, judge the candidates                    (signals, routing)
+hold        one round trip to the store: every limit checked and taken, the record opened   (ledger)
+dispatch    the first candidate that answers; each further attempt is held first            (dispatch)
+answer      chunks or the whole answer go to the caller, their usage is read on the way
+settle      the hold becomes the real cost and the record is completed, however it ended    (ledger, records)
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from muxer import measurements
+from muxer.catalog import Model
+from muxer.dispatch import Dispatch, Dispatcher
+from muxer.errors import BudgetExceeded, MuxerError, UpstreamTimeout
+from muxer.interfaces import Granted, Log, Meter, Signal
+from muxer.ledger import Ledger
+from muxer.money import NANOS_PER_USD, usd
+from muxer.records import Ending, attempt_fields, complete, new_id, opening
+from muxer.routing import Candidate, Plan, Question, Rules, output_cap, plan
+from muxer.signals import measure
+from muxer.types import Answer, Call, Caller, Chunk, Inbound, Usage
+
+
+class InFlight:
+    """How many requests are being served."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+        self.count = 0
+
+    def __enter__(self) -> None:
+        self._count(1)
+
+    def __exit__(self, *_: object) -> None:
+        self._count(-1)
+
+    def _count(self, change: int) -> None:
+        self.count += change
+        self._meter.set(measurements.IN_FLIGHT, self.count)
+
+
+class Parts(Struct, frozen=True, kw_only=True):
+    """What serves requests: the rules and components of one configuration, and what outlives it."""
+
+    rules: Rules
+    signals: Mapping[str, Signal]
+    dispatcher: Dispatcher
+    ledger: Ledger
+    meter: Meter
+    log: Log
+    clock: Callable[[], float]
+    in_flight: InFlight
+
+
+class Decision(Struct, frozen=True, kw_only=True):
+    """What was asked and what was decided, before anything is held or sent."""
+
+    inbound: Inbound
+    question: Question
+    plan: Plan
+
+
+def decide(parts: Parts, caller: Caller, inbound: Inbound, id: str) -> Decision:
+    """The one way to a decision: live requests, `/v1/route`, explain and replay all come here.
+
+    Raises the error that tells why nobody can serve the request.
+    """
+    if inbound.tags:
+        caller = replace(caller, tags=tuple(tag for tag in caller.tags if tag in inbound.tags))
+    question = Question(
+        id=id,
+        now=parts.clock(),
+        caller=caller,
+        requested=inbound.request.model or "auto",
+        measured=measure(inbound.request, inbound.raw, parts.signals),
+        is_cooling=parts.dispatcher.cooldowns.reason,
+    )
+    return Decision(inbound=inbound, question=question, plan=plan(parts.rules, question))
+
+
+@asynccontextmanager
+async def serve(parts: Parts, caller: Caller, inbound: Inbound) -> AsyncIterator["Exchange"]:
+    """Serves one request. Inside the context an answer has begun; leaving it settles, however it is left.
+
+    Raises MuxerError before the context is entered when no answer begins.
+    """
+    begun = time.perf_counter()
+    with parts.in_flight:
+        decision = _decide_measured(parts, caller, inbound, begun)
+        async with parts.dispatcher.begin(decision.question.measured.estimate_tokens) as dispatch:
+            exchange = Exchange(parts, decision, dispatch, begun)
+            try:
+                await exchange.begin()
+                yield exchange
+            except BaseException as error:
+                exchange.failed(error)
+                raise
+            finally:
+                await exchange.settle()
+
+
+def _decide_measured(parts: Parts, caller: Caller, inbound: Inbound, begun: float) -> Decision:
+    try:
+        return decide(parts, caller, inbound, new_id(parts.clock))
+    except MuxerError as error:
+        parts.meter.add(measurements.REQUESTS, 1, "none", "none", "none", str(error.status))
+        raise
+    finally:
+        parts.meter.observe(measurements.DECISION_SECONDS, time.perf_counter() - begun)
+
+
+class Exchange:
+    """One request under way: what has been answered so far, and what it has cost."""
+
+    def __init__(self, parts: Parts, decision: Decision, dispatch: Dispatch, begun: float) -> None:
+        self._parts = parts
+        self._decision = decision
+        self._dispatch = dispatch
+        self._begun = begun
+        self._sent_at = begun
+        self._first_byte_ms = 0.0
+        self._may_be_held = False
+        self._error: BaseException | None = None
+        self._usage: Usage | None = None
+        self._written_chars = 0
+        self._chunks: AsyncIterator[Chunk] | None = None
+        self.record = opening(decision.inbound, decision.question, decision.plan, parts.rules)
+        self.answer: Answer | None = None
+        self.dropped: tuple[str, ...] = ()
+        self.output_cap: int | None = None
+        self.client_gone = False
+
+    # ---- the steps
+
+    async def begin(self) -> None:
+        """Holds, and finds the first candidate that answers."""
+        plan = self._decision.plan
+        offered = plan.candidates if plan.downgrades else plan.candidates[:1]
+        self._may_be_held = True
+        try:
+            granted = await self._parts.ledger.hold(self.record, [candidate.choice for candidate in offered])
+        except BudgetExceeded:
+            self._may_be_held = False
+            raise
+        self._sent_at = time.perf_counter()
+        began = await self._first_answer(plan, granted)
+        self._first_byte_ms = self._ms()
+        if isinstance(began, Answer):
+            self.answer, self.dropped = began, began.dropped
+            self._dispatch.finish(began.usage, sum(len(choice.text or "") for choice in began.choices))
+            self._usage = began.usage
+            return
+        self._chunks = began
+
+    async def _first_answer(self, plan: Plan, granted: Granted) -> Answer | AsyncIterator[Chunk]:
+        candidates = plan.candidates[granted.choice :]
+        try:
+            async with asyncio.timeout(plan.timeout_s):
+                return await self._dispatch.first_answer(candidates, granted.granted_nanos, self._extend, self._call)
+        except TimeoutError as error:
+            raise UpstreamTimeout(f"no answer began within the route's timeout_s of {plan.timeout_s}") from error
+
+    async def _extend(self, leg: int, candidate: Candidate) -> int | None:
+        ended = self._dispatch.ended[-1]
+        granted = await self._parts.ledger.extend(self.record.id, leg, candidate.choice, ended)
+        return None if granted is None else granted.granted_nanos
+
+    def _call(self, candidate: Candidate, granted_nanos: int) -> Call:
+        inbound, needs = self._decision.inbound, self._decision.question.measured.needs
+        request, changes = inbound.request, {}
+        temperature = self._parts.rules.defaults.temperature
+        if request.temperature is None and temperature is not None and candidate.model.takes_sampling:
+            request, changes = replace(request, temperature=temperature), {"temperature": temperature}
+        cap = output_cap(candidate, granted_nanos, needs.n)
+        if cap != candidate.inserted_cap:
+            self.output_cap = cap
+        return Call(
+            id=self.record.id,
+            api=inbound.api,
+            raw=inbound.raw,
+            request=request,
+            model=candidate.model.upstream,
+            output_cap=needs.cap_tokens if candidate.inserted_cap is None else cap,
+            takes_sampling=candidate.model.takes_sampling,
+            changes=changes,
+        )
+
+    async def chunks(self) -> AsyncIterator[Chunk]:
+        """The chunks of a streamed answer. It ends when the request is settled, so what the caller writes after it
+        is the last byte of a finished record (I4). Raises ProviderFailed when the upstream breaks off."""
+        assert self._chunks is not None, "only a streamed request has chunks"
+        async for chunk in self._chunks:
+            self._usage = chunk.usage or self._usage
+            self._written_chars += (
+                len(chunk.text) + len(chunk.reasoning) + sum(len(t.arguments) for t in chunk.tool_calls)
+            )
+            yield chunk
+        await self.settle()
+
+    def failed(self, error: BaseException) -> None:
+        """Remembers what ended the request early."""
+        self._error = error
+        if isinstance(error, MuxerError):
+            error.request_id = self.record.id
+
+    async def settle(self) -> None:
+        """Replaces the hold by the cost and completes the record; a second call does nothing (I6)."""
+        if self.record.state != "open":
+            return
+        settling = time.perf_counter()
+        self._end_attempt()
+        self.record = complete(self.record, self._ending())
+        if self._may_be_held:
+            await self._parts.ledger.settle(self.record)
+        self._measure(time.perf_counter() - settling)
+        self._log()
+
+    # ---- what is known of it
+
+    @property
+    def served(self) -> Model:
+        """The model that answers."""
+        running = self._dispatch.running
+        if running is not None:
+            return running.candidate.model
+        last = self._dispatch.ended[-1].model if self._dispatch.ended else self.record.model
+        return self._parts.rules.catalog.models[last]
+
+    def metadata(self) -> dict[str, object]:
+        """What we add to an answer as `router_metadata`; `estimated_cost` is dollars by the provider's usage."""
+        attempts = list(self._dispatch.ended)
+        if self._dispatch.running is not None:
+            attempts.append(self._dispatch.running.answered(self._usage, self._written_chars, time.perf_counter()))
+        return {
+            "request_id": self.record.id,
+            "route": self.record.route,
+            "selected_provider": self.served.provider,
+            "selected_model": self.served.name,
+            "routing_reason": self.record.reason,
+            "estimated_cost": sum(attempt.cost_nanos for attempt in attempts) / NANOS_PER_USD,
+            "response_time_ms": round(self._ms(), 3),
+            "attempts": [attempt_fields(attempt) for attempt in attempts],
+        }
+
+    def _ms(self) -> float:
+        return (time.perf_counter() - self._begun) * 1000
+
+    def _end_attempt(self) -> None:
+        """Closes the account of an attempt that is still running."""
+        if self._chunks is None:
+            self._dispatch.abandon()
+            return
+        self._dispatch.finish(self._usage, self._written_chars, _code(self._error))
+
+    def _ending(self) -> Ending:
+        served, error = self.served, self._error
+        status = error.status if isinstance(error, MuxerError) else 500 if error else 200
+        return Ending(
+            state="failed" if error else "done",
+            status=status,
+            error=_code(error),
+            attempts=tuple(self._dispatch.ended),
+            model=served.name,
+            provider=served.provider,
+            usage=self._usage or Usage(),
+            ms=round(self._ms(), 3),
+            first_byte_ms=round(self._first_byte_ms, 3),
+            client_gone=self.client_gone,
+        )
+
+    def _measure(self, settling_s: float) -> None:
+        meter, record = self._parts.meter, self.record
+        where = (record.model, record.provider)
+        meter.add(measurements.REQUESTS, 1, record.route, *where, str(record.status))
+        meter.observe(measurements.REQUEST_SECONDS, record.ms / 1000, record.route)
+        meter.observe(measurements.OVERHEAD_SECONDS, self._sent_at - self._begun + settling_s)
+        meter.add(measurements.COST_USD, record.cost_nanos / NANOS_PER_USD, record.route, *where)
+        if self._first_byte_ms:
+            meter.observe(measurements.FIRST_TOKEN_SECONDS, self._first_byte_ms / 1000, record.model)
+        usage = record.usage
+        plain = usage.input_tokens - usage.cached_input_tokens - usage.cache_write_tokens
+        kinds = ("input", plain), ("cached_input", usage.cached_input_tokens), ("output", usage.output_tokens)
+        for kind, tokens in (*kinds, ("cache_write", usage.cache_write_tokens)):
+            if tokens > 0:
+                meter.add(measurements.TOKENS, tokens, *where, kind)
+
+    def _log(self) -> None:
+        record = self.record
+        self._parts.log(
+            "info",
+            "request",
+            id=record.id,
+            user=record.user,
+            key=record.key,
+            route=record.route,
+            model=record.model,
+            provider=record.provider,
+            status=record.status,
+            error=record.error,
+            input_tokens=record.usage.input_tokens,
+            output_tokens=record.usage.output_tokens,
+            cost_usd=usd(record.cost_nanos),
+            ms=record.ms,
+            client_gone=record.client_gone,
+        )
+
+
+def _code(error: BaseException | None) -> str:
+    """The word for an error in a record."""
+    if error is None:
+        return ""
+    return error.code if isinstance(error, MuxerError) else type(error).__name__

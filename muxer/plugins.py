@@ -1,0 +1,107 @@
+"""Finds the named plugins, calls their hooks once and returns typed kinds: the only caller of hooks."""
+
+import importlib
+import importlib.metadata
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from types import ModuleType
+from typing import Any
+
+import pluggy
+
+from muxer import hookspecs
+from muxer.errors import ConfigInvalid, Fault
+from muxer.interfaces import Kind, Kinds
+
+_HOOKS = ("register_providers", "register_stores", "register_signals", "register_extensions")
+
+
+def installed() -> dict[str, importlib.metadata.EntryPoint]:
+    """Every installed plugin's entry point by name; nothing is imported."""
+    return {entry.name: entry for entry in importlib.metadata.entry_points(group=hookspecs.GROUP)}
+
+
+def find_kinds(names: Sequence[str]) -> Kinds:
+    """Imports the named plugins and collects what they offer.
+
+    A name is an entry point's, or a module's (`package.module`). Raises ConfigInvalid with a fault for each plugin that
+    is not installed, does not import, misspells a hook, or offers a name twice; its path is `plugins[i]`.
+    """
+    entries = installed()
+    faults: list[Fault] = []
+    origins: dict[str, str] = {}
+    tables: dict[str, dict[str, Kind[Any]]] = {hook: {} for hook in _HOOKS}
+    for index, name in enumerate(names):
+        try:
+            _collect(_import(name, entries), name, tables, origins)
+        except _Unusable as error:
+            faults.append(Fault(str(error), path=f"plugins[{index}]", hint=error.hint))
+    if faults:
+        raise ConfigInvalid(faults)
+    return Kinds(
+        providers=tables["register_providers"],
+        stores=tables["register_stores"],
+        signals=tables["register_signals"],
+        extensions=tables["register_extensions"],
+        origins=origins,
+    )
+
+
+class _Unusable(Exception):
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+def _import(name: str, entries: dict[str, importlib.metadata.EntryPoint]) -> ModuleType:
+    load: Callable[[], Any]
+    if name in entries:
+        load = entries[name].load
+    elif "." in name:
+
+        def load() -> Any:
+            return importlib.import_module(name)
+    else:
+        near = get_close_matches(name, entries, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"install it: pip install modelmuxer-{name}"
+        raise _Unusable(f"no plugin {name!r} is installed", hint)
+    try:
+        plugin = load()
+    except Exception as error:  # noqa: BLE001  # foreign code runs on import and may raise anything
+        raise _Unusable(f"plugin {name!r} does not import: {type(error).__name__}: {error}") from error
+    if not isinstance(plugin, ModuleType):
+        raise _Unusable(f"plugin {name!r} is not a module; its entry point must name one")
+    return plugin
+
+
+def _collect(plugin: ModuleType, name: str, tables: dict[str, dict[str, Kind[Any]]], origins: dict[str, str]) -> None:
+    """Calls the hooks of one plugin; each hook's kinds go into its table."""
+    # A manager of its own for each plugin: what is wrong is then this plugin's, and results need no sorting out.
+    manager = pluggy.PluginManager(hookspecs.GROUP)
+    manager.add_hookspecs(hookspecs)
+    try:
+        manager.register(plugin, name)
+        manager.check_pending()
+    except pluggy.PluginValidationError as error:
+        raise _Unusable(f"plugin {name!r} does not fit the hooks: {error}") from error
+    for hook, table in tables.items():
+        for kind in (kind for kinds in _call(manager, hook, name) for kind in _checked(kinds, name, hook)):
+            what = f"{hook.removeprefix('register_').removesuffix('s')} {kind.name}"
+            if kind.name in table:
+                raise _Unusable(f"plugins {origins[what]!r} and {name!r} both offer the {what!r}")
+            table[kind.name] = kind
+            origins[what] = name
+
+
+def _call(manager: pluggy.PluginManager, hook: str, name: str) -> list[object]:
+    try:
+        results: list[object] = getattr(manager.hook, hook)()
+    except Exception as error:  # noqa: BLE001  # foreign code
+        raise _Unusable(f"plugin {name!r}: {hook} raised {type(error).__name__}: {error}") from error
+    return results
+
+
+def _checked(kinds: object, name: str, hook: str) -> list[Kind[Any]]:
+    if isinstance(kinds, list) and all(isinstance(kind, Kind) for kind in kinds):
+        return kinds
+    raise _Unusable(f"plugin {name!r}: {hook} must return a list of Kind, not {type(kinds).__name__}")

@@ -1,0 +1,333 @@
+"""From a measured request to a plan: which rule, which candidates in which order, and why not the others. Pure."""
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from msgspec import Struct
+
+from muxer.access import may_use
+from muxer.budgets import Calendar, Line, Target, claims
+from muxer.catalog import Catalog, Group, Model
+from muxer.config.settings import DefaultsSettings, RouteSettings
+from muxer.errors import (
+    ContextTooLong,
+    CostUnbounded,
+    InvalidRequest,
+    ModelNotFound,
+    ModelPriceUnknown,
+    MuxerError,
+    NoCandidate,
+)
+from muxer.expressions import Expression
+from muxer.interfaces import BudgetClaim, HoldChoice
+from muxer.signals import Measured
+from muxer.types import Caller, Excluded, Gate, Needs, Usage
+
+# Under a hard budget every request has an output cap; without the operator's own this is the most we insert.
+INSERTED_CAP_TOKENS = 4_096
+# What a model likely writes, until its own answers have taught better.
+TYPICAL_OUTPUT_TOKENS = 400
+PINNED = "pinned"
+DEFAULT = "default"
+
+
+class Rules(Struct, frozen=True, kw_only=True):
+    """All that decides, taken from one configuration: a request keeps the rules it began with."""
+
+    catalog: Catalog
+    routes: tuple[RouteSettings, ...]
+    conditions: tuple[Expression | None, ...]
+    limits: tuple[Line, ...]
+    calendar: Calendar
+    defaults: DefaultsSettings
+    config: str
+
+
+class Candidate(Struct, frozen=True, kw_only=True):
+    """A model that could serve the request, with the most and the likely cost, and the limits it would touch.
+
+    `inserted_cap` is the output cap we add because the caller set none; it may shrink to what fits (S4).
+    """
+
+    model: Model
+    bound_nanos: int
+    floor_nanos: int
+    expected_nanos: int
+    claims: tuple[BudgetClaim, ...]
+    bound_input_tokens: int
+    inserted_cap: int | None = None
+
+    @property
+    def choice(self) -> HoldChoice:
+        """This candidate as the ledger takes it."""
+        return HoldChoice(
+            model=self.model.name,
+            bound_nanos=self.bound_nanos,
+            floor_nanos=self.floor_nanos,
+            expected_nanos=self.expected_nanos,
+            claims=self.claims,
+        )
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """The decision: candidates in the order they would be tried, those passed over, and the reason in words."""
+
+    route: str
+    reason: str
+    candidates: tuple[Candidate, ...]
+    excluded: tuple[Excluded, ...]
+    downgrades: bool = False
+    timeout_s: float | None = None
+
+
+class Question(Struct, frozen=True, kw_only=True):
+    """Everything a plan depends on besides the rules. `is_cooling` tells why a model is set aside just now, or ''."""
+
+    id: str
+    now: float
+    caller: Caller
+    requested: str
+    measured: Measured
+    is_cooling: Callable[[Model], str]
+
+
+def plan(rules: Rules, question: Question) -> Plan:
+    """Decides. Raises ModelNotFound, or the error that tells why no candidate is left."""
+    route, reason = _route(rules, question)
+    # Without rules to choose, the caller chose: the error then tells about that one model.
+    names = _expand(rules.catalog, route, question)
+    candidates: list[Candidate] = []
+    excluded: list[Excluded] = []
+    for name in names:
+        judged = _judge(rules, question, rules.catalog.models[name], route.name)
+        if isinstance(judged, Excluded):
+            excluded.append(judged)
+        else:
+            candidates.append(judged)
+    if not candidates:
+        raise _nobody(excluded, question)
+    if route.order == "cheapest":
+        candidates.sort(key=lambda candidate: candidate.expected_nanos)
+        reason += "; cheapest first"
+    return Plan(
+        route=route.name,
+        reason=reason,
+        candidates=tuple(candidates),
+        excluded=tuple(excluded),
+        downgrades=route.on_budget == "downgrade",
+        timeout_s=route.timeout_s,
+    )
+
+
+# ---- which rule
+
+
+def matches(rules: Rules, question: Question) -> list[tuple[RouteSettings, bool]]:
+    """Every rule with whether it holds, up to the first that does."""
+    values = facts(question)
+    tried: list[tuple[RouteSettings, bool]] = []
+    for route, condition in zip(rules.routes, rules.conditions, strict=True):
+        holds = condition is None or condition(values)
+        tried.append((route, holds))
+        if holds:
+            break
+    return tried
+
+
+def facts(question: Question) -> Mapping[str, object]:
+    """What a rule may ask about: signals, and who asks."""
+    caller = question.caller
+    return {
+        **question.measured.values,
+        "key": caller.key,
+        "user": caller.user,
+        "team": caller.team,
+        "model": question.requested,
+        "tags": caller.tags,
+    }
+
+
+def _route(rules: Rules, question: Question) -> tuple[RouteSettings, str]:
+    requested = question.requested
+    if requested == "auto":
+        tried = matches(rules, question)
+        if tried and tried[-1][1]:
+            route = tried[-1][0]
+            return route, f"rule {route.name}: {route.when or 'matches everything'}"
+        return _fallback_route(rules), "no rule matches; defaults.model"
+    if requested.startswith("auto:"):
+        named = next((route for route in rules.routes if route.name == requested[5:]), None)
+        if named is None:
+            raise _not_found(requested)
+        return named, f"route {named.name} named by the caller"
+    if requested not in rules.catalog or not may_use(question.caller, requested):
+        raise _not_found(requested)
+    fallbacks = rules.catalog.models[requested].fallbacks if requested in rules.catalog.models else ()
+    return RouteSettings(name=PINNED, use=(requested, *fallbacks)), "model named by the caller"
+
+
+def _fallback_route(rules: Rules) -> RouteSettings:
+    if rules.defaults.model is None:
+        raise InvalidRequest(
+            "no rule of routing.yaml matches this request; name a model, or add a route without `when`", param="model"
+        )
+    return RouteSettings(name=DEFAULT, use=(rules.defaults.model,))
+
+
+def _not_found(requested: str) -> ModelNotFound:
+    """The same words for a model that does not exist and one this key may not use (B25)."""
+    shown = "".join(c if c.isprintable() else "?" for c in requested[:64])
+    return ModelNotFound(
+        f"the model {shown!r} does not exist or you do not have access to it; GET /v1/models lists yours",
+        param="model",
+    )
+
+
+# ---- which candidates
+
+
+def _expand(catalog: Catalog, route: RouteSettings, question: Question) -> list[str]:
+    """The models of a route in order, groups opened, each named once."""
+    opened: list[str] = []
+    for name in _ordered(route.use, route.order, route.weights, f"{question.id}/{route.name}"):
+        opened += _open(catalog, name, question)
+    return list(dict.fromkeys(opened))
+
+
+def _open(catalog: Catalog, name: str, question: Question) -> list[str]:
+    group: Group | None = catalog.groups.get(name)
+    if group is None:
+        return [name]
+    members = _ordered(group.use, group.order, group.weights, f"{question.id}/{name}")
+    return [model for member in members for model in _open(catalog, member, question)]
+
+
+def _ordered(names: Sequence[str], order: str, weights: Sequence[float], seed: str) -> Sequence[str]:
+    """`weighted` draws without replacement; the draw is a hash of the request, so that it can be replayed."""
+    if order != "weighted":
+        return names
+    ranks = {name: _draw(seed, name, weight) for name, weight in zip(names, weights, strict=True)}
+    return sorted((name for name in names if ranks[name] > 0), key=ranks.__getitem__, reverse=True)
+
+
+def _draw(seed: str, name: str, weight: float) -> float:
+    """Efraimidis and Spirakis, 2006: the largest of u^(1/weight) is a draw by weight. Zero weight is never drawn."""
+    if weight <= 0:
+        return 0.0
+    hashed = hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest()
+    uniform = (int.from_bytes(hashed) + 1) / 2.0**64
+    return math.exp(math.log(uniform) / weight)
+
+
+def _judge(rules: Rules, question: Question, model: Model, route: str) -> Candidate | Excluded:
+    """One model through all gates: a candidate with its costs, or the gate that removed it."""
+    removed = _gate(question, model)
+    if removed is not None:
+        return removed
+    target = Target(model.name, route)
+    touched = claims(rules.limits, rules.calendar, question.caller, target, question.now)
+    is_hard = any(not claim.soft for claim in touched)
+    price, bound_input = model.price, question.measured.bound_tokens
+    if is_hard and price is None:
+        return Excluded(model.name, "price_unknown", "its price is unknown")
+    if is_hard and bound_input is None:
+        return Excluded(model.name, "cost_unbounded", "the cost has no upper bound")
+    inserted = _inserted_cap(rules, question, model, is_hard)
+    needs = question.measured.needs
+    cap = inserted or needs.cap_tokens or model.max_output_tokens or INSERTED_CAP_TOKENS
+    sizes = question.measured.estimate_tokens, bound_input or question.measured.estimate_tokens
+    likely = Usage(input_tokens=sizes[0], output_tokens=needs.n * min(cap, TYPICAL_OUTPUT_TOKENS))
+    bound = price.bound_nanos(sizes[1], needs.n * cap) if price else 0
+    floor_cap = min(cap, rules.defaults.min_output_tokens) if inserted else cap
+    return Candidate(
+        model=model,
+        bound_nanos=bound,
+        floor_nanos=price.bound_nanos(sizes[1], needs.n * floor_cap) if price else 0,
+        expected_nanos=min(bound, price.cost_nanos(likely)) if price else 0,
+        claims=touched,
+        bound_input_tokens=sizes[1],
+        inserted_cap=inserted,
+    )
+
+
+def _inserted_cap(rules: Rules, question: Question, model: Model, is_hard: bool) -> int | None:
+    """The output cap we add: the operator's default, or under a hard budget one that makes the cost finite (S3)."""
+    if question.measured.needs.cap_tokens is not None:
+        return None
+    wanted = rules.defaults.max_tokens or (INSERTED_CAP_TOKENS if is_hard else None)
+    if wanted is None or model.max_output_tokens is None:
+        return wanted
+    return min(wanted, model.max_output_tokens)
+
+
+def _gate(question: Question, model: Model) -> Excluded | None:
+    """Why this model cannot take this request, money aside; None when it can."""
+    name, measured, cap = model.name, question.measured, question.measured.needs.cap_tokens
+    if not may_use(question.caller, name):
+        return Excluded(name, "not_allowed", "not allowed for this key")
+    if model.unavailable:
+        return Excluded(name, "unavailable", model.unavailable)
+    cooling = question.is_cooling(model)
+    if cooling:
+        return Excluded(name, "cooling", cooling)
+    lacking = _lacks(model, measured.needs)
+    if lacking is not None:
+        return Excluded(name, lacking, f"cannot do {lacking}")
+    if model.context_tokens is not None and measured.estimate_tokens > model.context_tokens:
+        return Excluded(name, "context", f"takes {model.context_tokens} tokens")
+    if cap is not None and model.max_output_tokens is not None and cap > model.max_output_tokens:
+        return Excluded(name, "output_cap", f"writes at most {model.max_output_tokens} tokens")
+    return None
+
+
+def _lacks(model: Model, needs: Needs) -> Gate | None:
+    """The first thing this request needs that the model is known not to do."""
+    if model.can is None:
+        return None
+    if needs.tools and "tools" not in model.can:
+        return "tools"
+    if needs.images and "images" not in model.can:
+        return "images"
+    if needs.json and "json" not in model.can:
+        return "json"
+    if needs.logprobs and "logprobs" not in model.can:
+        return "logprobs"
+    return None
+
+
+def output_cap(candidate: Candidate, granted_nanos: int, n: int) -> int | None:
+    """The inserted cap that a grant pays for: the full one, or as many tokens as fit (S4)."""
+    cap, price = candidate.inserted_cap, candidate.model.price
+    if cap is None or price is None or granted_nanos >= candidate.bound_nanos:
+        return cap
+    # bound_nanos grows with the cap, so the largest cap within the grant is found by halving.
+    low, high = 0, cap
+    while low < high:
+        middle = (low + high + 1) // 2
+        if price.bound_nanos(candidate.bound_input_tokens, n * middle) <= granted_nanos:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+_CALLERS_TO_MEND: frozenset[Gate] = frozenset({"tools", "images", "json", "logprobs", "context", "output_cap"})
+
+
+def _nobody(excluded: Sequence[Excluded], question: Question) -> MuxerError:
+    """The error when every candidate was passed over: the caller's to mend if all gates are, else ours."""
+    reasons = "; ".join(f"{one.model}: {one.detail}" for one in excluded)
+    gates = {one.gate for one in excluded}
+    if gates == {"not_allowed"}:
+        return _not_found(question.requested)
+    if gates == {"context"}:
+        tokens = question.measured.estimate_tokens
+        return ContextTooLong(f"the prompt has about {tokens} tokens ({reasons})", param="messages")
+    if gates == {"price_unknown"}:
+        return ModelPriceUnknown(f"a budget applies ({reasons}); set price_usd_per_million or `price: free`")
+    if gates == {"cost_unbounded"}:
+        return CostUnbounded(f"a budget applies ({reasons}): files and tools that run at the vendor are refused")
+    if gates <= _CALLERS_TO_MEND:
+        return InvalidRequest(f"no model can take this request ({reasons})")
+    return NoCandidate(f"no model is available for this request ({reasons})")

@@ -1,0 +1,89 @@
+"""What a request looks like: the free signals, its needs and its sizes, measured once."""
+
+from collections.abc import Mapping, Sequence
+
+from msgspec import Struct
+
+from muxer.interfaces import Signal
+from muxer.types import ChatRequest, FilePart, ImagePart, Needs, SignalValue
+
+BYTES_PER_TOKEN = 4
+# A message costs a few tokens beyond its text: role and separators (3 to 4 at OpenAI), more for a tool message.
+TOKENS_PER_MESSAGE = 16
+# Offering tools adds a hidden system prompt: 290 to 804 tokens at Anthropic (docs, "Tool use", pricing).
+TOKENS_FOR_TOOLS = 1_024
+# gpt-4o-mini counts 2,833 + 5,667 a tile, at most 8 tiles: the most any listed vision model charges for an image.
+TOKENS_PER_IMAGE = 48_169
+TYPICAL_TOKENS_PER_IMAGE = 800
+_BOUNDED_TIERS = (None, "auto", "default", "flex")
+
+
+class Measured(Struct, frozen=True, kw_only=True):
+    """A request as rules and gates see it.
+
+    `estimate_tokens` is likely, `bound_tokens` is never less than what any tokenizer counts (S3); None: no bound
+    exists, because a part of the request has a cost we cannot know.
+    """
+
+    values: dict[str, SignalValue | tuple[str, ...]]
+    needs: Needs
+    estimate_tokens: int
+    bound_tokens: int | None
+
+
+def measure(request: ChatRequest, raw: bytes, signals: Mapping[str, Signal]) -> Measured:
+    """Measures a request with the free signals and those of the plugins."""
+    images = [part.image_url.url for m in request.messages for part in m.parts if isinstance(part, ImagePart)]
+    text_bytes = len(raw) - sum(map(len, images))
+    wants_json = request.response_format is not None and request.response_format.type != "text"
+    needs = Needs(
+        tools=bool(request.tools),
+        images=bool(images),
+        json=wants_json,
+        logprobs=bool(request.logprobs),
+        stream=request.stream,
+        n=request.n or 1,
+        cap_tokens=request.caller_cap,
+    )
+    estimate = text_bytes // BYTES_PER_TOKEN + TYPICAL_TOKENS_PER_IMAGE * len(images)
+    question = request.question
+    values: dict[str, SignalValue | tuple[str, ...]] = {
+        "tokens": estimate,
+        "chars": len(question),
+        "turns": sum(m.role == "user" for m in request.messages),
+        "has_tools": needs.tools,
+        "has_images": needs.images,
+        "wants_json": wants_json,
+        "stream": request.stream,
+    }
+    for signal in signals.values():
+        values.update(signal.measure(request))
+    bound = _bound(request, text_bytes, len(images), needs)
+    return Measured(values=values, needs=needs, estimate_tokens=estimate, bound_tokens=bound)
+
+
+def _bound(request: ChatRequest, text_bytes: int, images: int, needs: Needs) -> int | None:
+    """Byte-level tokenizers never make more tokens than bytes, and a JSON text is never shorter than what it says."""
+    if any(isinstance(part, FilePart) for m in request.messages for part in m.parts):
+        return None
+    if any(tool.type != "function" for tool in request.tools or ()):
+        return None  # tools that run at the vendor read as much as they like
+    if request.web_search_options is not None or request.service_tier not in _BOUNDED_TIERS:
+        return None  # charged by the search, or at several times the listed price
+    tools = TOKENS_FOR_TOOLS if needs.tools else 0
+    return text_bytes + TOKENS_PER_MESSAGE * len(request.messages) + TOKENS_PER_IMAGE * images + tools
+
+
+def recorded(values: Mapping[str, SignalValue | tuple[str, ...]]) -> dict[str, SignalValue]:
+    """The values that go into the record: all but those of the caller, which it has anyway."""
+    return {name: value for name, value in values.items() if not isinstance(value, tuple)}
+
+
+def quotes(request: ChatRequest, signals: Mapping[str, Signal]) -> dict[str, Sequence[str]]:
+    """What in the text raised each signal, for explain."""
+    found: dict[str, Sequence[str]] = {}
+    for signal in signals.values():
+        evidence = getattr(signal, "evidence", None)
+        if evidence is not None:
+            found.update(evidence(request))
+    return found

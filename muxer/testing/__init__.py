@@ -1,0 +1,50 @@
+"""The test kit, for us and for plugin authors: a scripted upstream, contracts to inherit, small builders.
+
+It needs pytest, pytest-asyncio (in its auto mode) and hypothesis, which `modelmuxer` alone does not install.
+"""
+
+import pytest
+
+# Asserts in the contracts then explain themselves as those in test files do; pytest wants to hear it first.
+pytest.register_assert_rewrite("muxer.testing.contracts")
+
+from muxer.testing.behaviours import Behaviour, BillAndFail, Cut, Fail, Raw, Say, Slow, Stall  # noqa: E402
+from muxer.testing.builders import ManualClock, a_call, a_record, a_request, open_context  # noqa: E402
+from muxer.testing.calls import Act, Asked, Break, Format, Spoken, Step, Wait  # noqa: E402
+from muxer.testing.contracts.money import a_choice, a_claim, an_attempt  # noqa: E402
+from muxer.testing.contracts.provider import ProviderContract, collected  # noqa: E402
+from muxer.testing.contracts.signal import SignalContract  # noqa: E402
+from muxer.testing.contracts.store import StoreContract  # noqa: E402
+from muxer.testing.upstream import ScriptedUpstream, UpstreamCall  # noqa: E402
+
+__all__ = [
+    "Act",
+    "Asked",
+    "Behaviour",
+    "BillAndFail",
+    "Break",
+    "Cut",
+    "Fail",
+    "Format",
+    "ManualClock",
+    "ProviderContract",
+    "Raw",
+    "Say",
+    "ScriptedUpstream",
+    "SignalContract",
+    "Slow",
+    "Spoken",
+    "Stall",
+    "Step",
+    "StoreContract",
+    "UpstreamCall",
+    "Wait",
+    "a_call",
+    "a_choice",
+    "a_claim",
+    "a_record",
+    "a_request",
+    "an_attempt",
+    "collected",
+    "open_context",
+]

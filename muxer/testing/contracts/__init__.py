@@ -1,0 +1,1 @@
+"""The contracts, one file a subject; `muxer.testing` names those to inherit."""

@@ -1,0 +1,144 @@
+"""What every store must do, as tests to inherit (RELIABILITY section 1)."""
+# ruff: noqa: D102  # a test's name is its sentence
+
+import asyncio
+import random
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from muxer import Attempt, BudgetClaim, Granted, Store
+from muxer.testing.builders import ManualClock, a_record
+from muxer.testing.contracts.holds import HoldContract
+from muxer.testing.contracts.model import ACCOUNTS, OPERATIONS, LedgerModel, Operation, compare
+from muxer.testing.contracts.money import a_choice, a_claim, amounts, an_attempt, counted, spend
+from muxer.testing.contracts.records import RecordContract
+
+
+class StoreContract(HoldContract, RecordContract):
+    """Subclass it as `TestMyStore` and say how to open yours. Amounts are nano-dollars."""
+
+    async def test_each_attempt_settles_the_leg_of_its_number(self, tmp_path: Path) -> None:
+        user, first, second = a_claim(), a_claim("model:m-1"), a_claim("model:m-2")
+        async with self.open_store(tmp_path, ManualClock()) as store:
+            await store.hold(a_record(), [a_choice(40, user, first)])
+            attempts = (an_attempt(presumed_nanos=40), an_attempt(cost_nanos=25))
+            await store.extend("request-1", 1, a_choice(30, user, second), attempts[0])
+            await store.settle(a_record(state="done", cost_nanos=25, presumed_nanos=40, attempts=attempts))
+            assert [await counted(store, claim) for claim in (user, first, second)] == [
+                (25, 0, 40), (0, 0, 40), (25, 0, 0),
+            ]  # fmt: skip
+            assert await store.held() == (0, 40)
+
+    @pytest.mark.parametrize(
+        ("attempts", "amounts"),
+        [
+            ((an_attempt(cost_nanos=13),), (13, 0, 0)),
+            ((an_attempt(),), (0, 0, 0)),
+            ((an_attempt(presumed_nanos=60),), (0, 0, 60)),
+            ((an_attempt(cost_nanos=5, presumed_nanos=7),), (5, 0, 7)),
+            ((an_attempt(cost_nanos=130),), (130, 0, 0)),  # billed past its hold: recorded in full (I2)
+            ((), (0, 0, 0)),  # held and never sent
+        ],
+        ids=["exact", "none", "presumed", "both", "overrun", "never sent"],
+    )
+    async def test_a_settlement_replaces_the_hold(
+        self, tmp_path: Path, attempts: tuple[Attempt, ...], amounts: tuple[int, int, int]
+    ) -> None:
+        async with self.open_store(tmp_path, ManualClock()) as store:
+            await spend(store, "request-1", *attempts)
+            assert (await counted(store), await store.held()) == (amounts, (0, amounts[2]))
+
+    async def test_after_the_settlement_nothing_changes_any_more(self, tmp_path: Path) -> None:
+        async with self.open_store(tmp_path, ManualClock()) as store:
+            await spend(store, "request-1", an_attempt(cost_nanos=30))
+            settled = await store.record("request-1")
+            await spend(store, "request-1", an_attempt(cost_nanos=70))
+            await store.extend("request-1", 1, a_choice(20), an_attempt(cost_nanos=9))
+            await store.settle(a_record(state="failed"))
+            assert (await counted(store), await store.held()) == ((30, 0, 0), (0, 0))
+            assert await store.record("request-1") == settled
+
+    async def test_a_request_that_was_never_held_is_ignored(self, tmp_path: Path) -> None:
+        async with self.open_store(tmp_path, ManualClock()) as store:
+            await store.settle(a_record(state="failed"))
+            assert await store.record("request-1") is None
+
+    # ---- across restarts
+
+    async def test_spending_is_remembered(self, tmp_path: Path) -> None:
+        async with self.open_store(tmp_path, ManualClock()) as store:
+            await spend(store, "request-1", an_attempt(cost_nanos=30))
+            settled = await store.record("request-1")
+        async with self.open_store(tmp_path, ManualClock()) as store:
+            assert await counted(store) == (30, 0, 0)
+            assert await store.record("request-1") == settled
+
+    async def test_what_was_in_flight_still_counts_until_it_is_settled(self, tmp_path: Path) -> None:
+        async with self.open_store(tmp_path, ManualClock()) as store:
+            await store.hold(a_record(), [a_choice(60)])
+        async with self.open_store(tmp_path, ManualClock()) as store:
+            assert (sum(await counted(store)), sum(await store.held())) == (60, 60)
+            await store.settle(a_record(state="done", attempts=(an_attempt(cost_nanos=20),)))
+            assert (await counted(store), await store.held()) == ((20, 0, 0), (0, 0))
+
+    async def test_what_was_in_flight_can_still_be_extended(self, tmp_path: Path) -> None:
+        attempts = (an_attempt(cost_nanos=10), an_attempt(cost_nanos=20))
+        async with self.open_store(tmp_path, ManualClock()) as store:
+            await store.hold(a_record(), [a_choice(60)])
+        async with self.open_store(tmp_path, ManualClock()) as store:
+            await store.extend("request-1", 1, a_choice(30), attempts[0])
+            spent, held, presumed = await counted(store)
+            assert (spent, held + presumed) == (10, 30)
+            await store.settle(a_record(state="done", cost_nanos=30, attempts=attempts))
+            assert (await counted(store), await store.held()) == ((30, 0, 0), (0, 0))
+
+    # ---- any order
+
+    @pytest.mark.parametrize("seed", range(5))
+    async def test_spending_never_passes_the_limit(self, tmp_path: Path, seed: int) -> None:
+        claim = a_claim(limit_nanos=1_000)
+        async with self.open_store(tmp_path, ManualClock()) as store:
+            chance = random.Random(seed)  # noqa: S311  # the same each time is what a test wants
+            tasks = [_live(store, claim, f"r-{number}", chance) for number in range(60)]
+            costs = await asyncio.gather(*tasks)
+            assert await counted(store, claim) == (sum(costs), 0, 0)
+            assert await store.held() == (0, 0)
+        assert 0 < sum(costs) <= 1_000
+
+    @settings(
+        deadline=None,
+        max_examples=60,
+        suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow],
+    )
+    @given(operations=st.lists(OPERATIONS, max_size=25))
+    async def test_answers_as_the_model_does(self, operations: list[Operation]) -> None:
+        model = LedgerModel()
+        with tempfile.TemporaryDirectory() as folder:
+            async with self.open_store(Path(folder), ManualClock()) as store:
+                for operation in operations:
+                    await compare(store, model, operation)
+                claims = [a_claim(account) for account in ACCOUNTS]
+                found = [amounts(standing) for standing in await store.standings(claims)]
+        assert found == [model.amounts(account) for account in ACCOUNTS]
+
+
+async def _live(store: Store, claim: BudgetClaim, id: str, chance: random.Random) -> int:
+    """One request with retries at a vendor that never bills past its hold; returns its bill."""
+    choice = a_choice(chance.randint(1, 200), claim, floor_nanos=1)
+    answer = await store.hold(a_record(id=id), [choice])
+    attempts: list[Attempt] = []
+    while isinstance(answer, Granted):
+        for _ in range(chance.randint(0, 5)):
+            await asyncio.sleep(0)
+        assert sum(await counted(store, claim)) <= 1_000
+        attempts.append(an_attempt(cost_nanos=chance.randint(0, answer.granted_nanos)))
+        if chance.random() < 0.6 or len(attempts) == 3:
+            break
+        answer = await store.extend(id, len(attempts), choice, attempts[-1])
+    cost = sum(attempt.cost_nanos for attempt in attempts)
+    await store.settle(a_record(id=id, state="done", cost_nanos=cost, attempts=tuple(attempts)))
+    return cost

@@ -1,0 +1,368 @@
+"""The values that travel through one request: what was asked, what was answered, what is recorded."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+from msgspec import Struct, field
+
+# The canonical request is shaped like OpenAI's chat completions: the format nearly every caller and upstream
+# speaks needs no translation, and every other format has one (muxer.wire).
+
+
+class TextPart(Struct, frozen=True, tag_field="type", tag="text"):
+    """Text inside a message."""
+
+    text: str
+
+
+class ImageURL(Struct, frozen=True, omit_defaults=True):
+    """Where an image is: an https address or a `data:` URL."""
+
+    url: str
+    detail: str | None = None
+
+
+class ImagePart(Struct, frozen=True, tag_field="type", tag="image_url"):
+    """An image inside a message."""
+
+    image_url: ImageURL
+
+
+class AudioPart(Struct, frozen=True, tag_field="type", tag="input_audio"):
+    """Audio inside a message; refused with a clear error (out of scope)."""
+
+    input_audio: msgspec.Raw
+
+
+class FilePart(Struct, frozen=True, tag_field="type", tag="file"):
+    """A document inside a message, passed on to providers of the same format only."""
+
+    file: msgspec.Raw
+
+
+class RefusalPart(Struct, frozen=True, tag_field="type", tag="refusal"):
+    """A model's earlier refusal, sent back as history."""
+
+    refusal: str
+
+
+class ThinkingPart(Struct, frozen=True, tag_field="type", tag="thinking"):
+    """A model's earlier reasoning with the vendor's signature over it (Anthropic)."""
+
+    thinking: str
+    signature: str = ""
+
+
+Part = TextPart | ImagePart | AudioPart | FilePart | RefusalPart | ThinkingPart
+
+
+class FunctionCall(Struct, frozen=True, omit_defaults=True):
+    """The function a model wants called; `arguments` is JSON text as the model wrote it."""
+
+    name: str
+    arguments: str = ""
+
+
+class ToolCall(Struct, frozen=True):
+    """One tool call made by a model."""
+
+    id: str
+    function: FunctionCall
+    type: str = "function"
+
+
+class Message(Struct, frozen=True, omit_defaults=True):
+    """One turn of a conversation; roles are system, developer, user, assistant, tool (and the old `function`)."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: str | tuple[Part, ...] | None = None
+    name: str | None = None
+    tool_calls: tuple[ToolCall, ...] | None = None
+    tool_call_id: str | None = None
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The content as parts, whichever form it was sent in."""
+        if isinstance(self.content, str):
+            return (TextPart(self.content),)
+        return self.content or ()
+
+    @property
+    def text(self) -> str:
+        """All text of the message, parts joined by line breaks."""
+        if isinstance(self.content, str):
+            return self.content
+        return "\n".join(part.text for part in self.content or () if isinstance(part, TextPart))
+
+
+class FunctionSpec(Struct, frozen=True, omit_defaults=True):
+    """A function a model may call; `parameters` is a JSON schema that is never resolved or fetched."""
+
+    name: str
+    description: str | None = None
+    parameters: dict[str, object] | None = None
+    strict: bool | None = None
+
+
+class Tool(Struct, frozen=True, omit_defaults=True):
+    """A tool offered to the model. Only functions have a meaning shared by all providers."""
+
+    type: str
+    function: FunctionSpec | None = None
+
+
+class NamedFunction(Struct, frozen=True, omit_defaults=True):
+    """The name of one function."""
+
+    name: str
+
+
+class ToolChoice(Struct, frozen=True, omit_defaults=True):
+    """The caller insists on this tool."""
+
+    type: str
+    function: NamedFunction | None = None
+
+
+class ResponseFormat(Struct, frozen=True, omit_defaults=True):
+    """Free text, a JSON object, or JSON after a schema."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: dict[str, object] | None = None
+
+
+class StreamOptions(Struct, frozen=True, omit_defaults=True):
+    """Whether the caller wants the usage chunk at the end of a stream."""
+
+    include_usage: bool = False
+
+
+class ChatRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A chat request in canonical form. Fields we do not interpret stay in `Call.raw` only."""
+
+    messages: tuple[Message, ...]
+    model: str | None = None
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    n: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    stop: str | tuple[str, ...] | None = None
+    seed: int | None = None
+    tools: tuple[Tool, ...] | None = None
+    tool_choice: str | ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: ResponseFormat | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    reasoning_effort: str | None = None
+    user: str | None = None
+    service_tier: str | None = None
+    web_search_options: dict[str, object] | None = None
+
+    @property
+    def question(self) -> str:
+        """The text of the last user message: what this request asks, without its history or system prompt."""
+        return next((m.text for m in reversed(self.messages) if m.role == "user"), "")
+
+    @property
+    def caller_cap(self) -> int | None:
+        """The caller's own bound on output tokens, under either of its names."""
+        return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
+
+    @property
+    def wants_usage(self) -> bool:
+        """Whether a streaming caller asked for the usage chunk."""
+        return self.stream_options is not None and self.stream_options.include_usage
+
+
+class Usage(Struct, frozen=True):
+    """Tokens billed for one attempt. `input_tokens` counts all input, cached and cache-written tokens included;
+    `output_tokens` counts all output, reasoning included."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_input_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+class Call(Struct, frozen=True, kw_only=True):
+    """What a provider is asked to do.
+
+    A provider whose format is `api` may send `raw` with `model`, `changes` and `output_cap` applied; any other
+    builds its own body from `request`, which already has the changes in it.
+    """
+
+    id: str
+    api: str
+    raw: bytes
+    request: ChatRequest
+    model: str
+    output_cap: int | None = None
+    takes_sampling: bool = True
+    changes: Mapping[str, object] = field(default_factory=dict)
+
+
+class Inbound(Struct, frozen=True, kw_only=True):
+    """A request as it came in: its format, its bytes, what they say, and the headers that matter."""
+
+    api: str
+    raw: bytes
+    request: ChatRequest
+    tags: tuple[str, ...] = ()
+    conversation: str = ""
+
+
+class ToolCallDelta(Struct, frozen=True):
+    """A piece of a tool call in a stream: the first piece of an index has id and name, all append arguments."""
+
+    index: int
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+
+
+class Chunk(Struct, frozen=True, kw_only=True):
+    """One piece of a streamed answer.
+
+    `raw` is the data of one event in the call's own format: it is passed on instead of the other fields, and
+    `usage` says what was read in it. `dropped` names request fields the provider left out or clamped.
+    """
+
+    text: str = ""
+    reasoning: str = ""
+    index: int = 0
+    tool_calls: tuple[ToolCallDelta, ...] = ()
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    raw: bytes = b""
+    dropped: tuple[str, ...] = ()
+
+
+class Choice(Struct, frozen=True, kw_only=True):
+    """One of the `n` answers to a request."""
+
+    text: str | None = None
+    reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    finish_reason: str = "stop"
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """A whole answer; `raw` as in a chunk."""
+
+    choices: tuple[Choice, ...] = ()
+    usage: Usage | None = None
+    raw: bytes = b""
+    dropped: tuple[str, ...] = ()
+
+
+Role = Literal["user", "metrics", "viewer", "admin"]
+"""What a key may do: its own requests; also read metrics; also read everybody's; also change things."""
+
+
+class Caller(Struct, frozen=True, kw_only=True):
+    """Who asks. `models` are the globs of model names this caller may use; empty means all."""
+
+    key: str
+    user: str
+    team: str = ""
+    tags: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    role: Role = "user"
+
+
+SignalValue = float | int | bool | str
+
+
+class Needs(Struct, frozen=True, kw_only=True):
+    """What a request asks of a model, beyond text."""
+
+    tools: bool = False
+    images: bool = False
+    json: bool = False
+    logprobs: bool = False
+    stream: bool = False
+    n: int = 1
+    cap_tokens: int | None = None
+
+
+Outcome = Literal["exact", "none", "presumed", "counted"]
+"""How an attempt was billed (RELIABILITY S8): by the provider's usage; not at all; unknown, so the whole bound
+stays counted; by our own count (soft budgets only)."""
+
+
+class Attempt(Struct, frozen=True, kw_only=True):
+    """One upstream try as recorded. `cost_nanos` is what it surely cost, `presumed_nanos` what is counted besides."""
+
+    model: str
+    provider: str
+    upstream: str
+    outcome: Outcome
+    status: int = 0
+    error: str = ""
+    cost_nanos: int = 0
+    presumed_nanos: int = 0
+    ms: float = 0.0
+
+
+Gate = Literal[
+    "not_allowed", "unavailable", "cooling", "tools", "images", "json", "logprobs", "context", "output_cap",
+    "price_unknown", "cost_unbounded", "budget",
+]  # fmt: skip
+"""What can remove a candidate: the key, its provider, a pause after failures, what it cannot do, money."""
+
+
+class Excluded(Struct, frozen=True):
+    """A candidate that was passed over, the gate that removed it, and the particulars in words."""
+
+    model: str
+    gate: Gate
+    detail: str = ""
+
+
+RecordState = Literal["open", "done", "failed", "interrupted"]
+
+
+class Record(Struct, frozen=True, kw_only=True):
+    """The row about one request: everything a decision needs and no prompt. Times are Unix seconds."""
+
+    id: str
+    at: float
+    api: str
+    state: RecordState
+    user: str
+    key: str
+    team: str = ""
+    tags: tuple[str, ...] = ()
+    end_user: str = ""
+    conversation: str = ""
+    requested_model: str = ""
+    route: str = ""
+    reason: str = ""
+    signals: dict[str, SignalValue] = field(default_factory=dict)
+    needs: Needs = Needs()
+    estimate_tokens: int = 0
+    bound_tokens: int = 0
+    excluded: tuple[Excluded, ...] = ()
+    model: str = ""
+    provider: str = ""
+    usage: Usage = Usage()
+    cost_nanos: int = 0
+    presumed_nanos: int = 0
+    expected_nanos: int = 0
+    attempts: tuple[Attempt, ...] = ()
+    status: int = 0
+    error: str = ""
+    ms: float = 0.0
+    first_byte_ms: float = 0.0
+    client_gone: bool = False
+    config: str = ""
+    prices: str = ""
+    schema: int = 1

@@ -1,0 +1,200 @@
+"""The HTTP client every provider uses: deadlines, caps, no redirects, and failures told apart by what may be billed."""
+
+import asyncio
+import email.utils
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import aiohttp
+import msgspec
+
+from muxer.errors import (
+    ProviderFailed,
+    UpstreamAuth,
+    UpstreamBadResponse,
+    UpstreamCut,
+    UpstreamError,
+    UpstreamRateLimited,
+    UpstreamRefused,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
+from muxer.interfaces import Reply, Timeouts
+
+MAX_ANSWER_BYTES = 32 * 1024 * 1024
+KEEPALIVE_S = 30.0  # under the 60-75 s after which common front ends close idle connections
+
+
+class _AiohttpReply:
+    """An answer of aiohttp's client, its failures translated."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self.status = response.status
+        self.headers: Mapping[str, str] = response.headers
+
+    async def read(self) -> bytes:
+        body = bytearray()
+        async for piece in self.chunks():
+            body += piece
+        return bytes(body)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        size = 0
+        with _translated():
+            async for piece in self._response.content.iter_any():
+                size += len(piece)
+                if size > MAX_ANSWER_BYTES:
+                    raise UpstreamBadResponse(f"the answer is longer than {MAX_ANSWER_BYTES} bytes")
+                yield piece
+
+
+class _translated:  # noqa: N801  # reads as a statement
+    """Turns aiohttp's exceptions, raised after the request was sent, into ours."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, TimeoutError):
+            raise UpstreamTimeout("the upstream stopped answering before its deadline") from error
+        if isinstance(error, (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError)):
+            raise UpstreamCut("the upstream cut the connection before its answer was complete") from error
+        if isinstance(error, (aiohttp.ClientResponseError, aiohttp.http.HttpProcessingError)):
+            raise UpstreamBadResponse("the upstream does not answer in valid HTTP") from error
+        if isinstance(error, (aiohttp.ClientError, OSError)):
+            raise UpstreamCut(f"the connection to the upstream broke ({type(error).__name__})") from error
+
+
+class AiohttpClient:
+    """`HTTPClient` on aiohttp's ClientSession. Open it with `open_client`."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    @asynccontextmanager
+    async def post(
+        self, url: str, *, headers: Mapping[str, str], body: bytes, timeouts: Timeouts
+    ) -> AsyncIterator[Reply]:
+        """Sends one request; see `HTTPClient.post`."""
+        limits = aiohttp.ClientTimeout(
+            total=timeouts.total_s, connect=None, sock_connect=timeouts.connect_s, sock_read=timeouts.idle_s
+        )
+        response = await self._send(url, headers, body, limits, timeouts.first_byte_s)
+        try:
+            yield _AiohttpReply(response)
+        finally:
+            # A connection with unread bytes cannot be used again; aiohttp closes it then and keeps it otherwise.
+            response.release()
+
+    async def _send(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        limits: aiohttp.ClientTimeout,
+        first_byte_s: float,
+    ) -> aiohttp.ClientResponse:
+        try:
+            async with asyncio.timeout(first_byte_s):
+                return await self._session.post(url, data=body, headers=headers, timeout=limits, allow_redirects=False)
+        except aiohttp.ConnectionTimeoutError as error:
+            raise UpstreamUnreachable("no connection to the upstream in time") from error
+        except aiohttp.ClientConnectorError as error:
+            raise UpstreamUnreachable(f"no connection to the upstream: {_reason(error)}") from error
+        except aiohttp.InvalidURL as error:
+            raise UpstreamUnreachable("the provider's base_url is not an address") from error
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            with _translated():
+                raise
+            raise AssertionError from error
+
+
+def _reason(error: aiohttp.ClientConnectorError) -> str:
+    """The operating system's words, without the address."""
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "its name does not resolve"
+    if isinstance(error, (aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError)):
+        return "its certificate is not trusted"
+    return error.os_error.strerror or type(error.os_error).__name__
+
+
+@asynccontextmanager
+async def open_client(max_connections: int = 1000) -> AsyncIterator[AiohttpClient]:
+    """Opens the one session of a process and closes it after. Compression is not asked for: answers are small
+    pieces of a stream, and a compressed one could unpack to any size (B55)."""
+    connector = aiohttp.TCPConnector(
+        limit=max_connections, limit_per_host=0, keepalive_timeout=KEEPALIVE_S, ttl_dns_cache=60
+    )
+    async with aiohttp.ClientSession(
+        connector=connector,
+        auto_decompress=True,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        skip_auto_headers=("User-Agent", "Accept-Encoding", "Content-Type"),
+        trust_env=True,
+        read_bufsize=64 * 1024,
+    ) as session:
+        yield AiohttpClient(session)
+
+
+class _ErrorBody(msgspec.Struct):
+    message: str | None = None
+    type: str | None = None
+    code: str | int | None = None
+    param: str | None = None
+
+
+class _ErrorAnswer(msgspec.Struct):
+    error: _ErrorBody | str | None = None
+    message: str | None = None
+    detail: str | None = None
+
+
+_decode_error = msgspec.json.Decoder(_ErrorAnswer, strict=False).decode
+
+
+def _words(body: bytes) -> str:
+    """What the upstream said is wrong, from any of the shapes in use; at most 500 characters."""
+    try:
+        answer = _decode_error(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ""
+    said = answer.error.message if isinstance(answer.error, _ErrorBody) else answer.error
+    return (said or answer.message or answer.detail or "")[:500]
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """The pause an upstream asks for, from `Retry-After` as seconds or as a date; None when it makes no sense."""
+    value = headers.get("Retry-After", "")
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
+        except ValueError:
+            return None
+    return seconds if 0 <= seconds < 86_400 else None
+
+
+async def raise_for_status(reply: Reply, who: str) -> None:
+    """Raises the ProviderFailed that a status other than 200 means; `who` names the provider in the message."""
+    status = reply.status
+    if status == 200:
+        return
+    if status < 400:
+        raise UpstreamBadResponse(f"{who} answered {status}, which its API never does", upstream_status=status)
+    words = _words(await reply.read())
+    said = f"{who} answered {status}" + (f": {words}" if words else "")
+    raise _failure(status, said, retry_after_s(reply.headers))
+
+
+def _failure(status: int, said: str, pause_s: float | None) -> ProviderFailed:
+    if status in (401, 403):
+        # The upstream's own words may quote our key; they stay out of the answer (B51).
+        return UpstreamAuth(f"{said.partition(':')[0]}: check the provider's api_key", upstream_status=status)
+    if status == 429:
+        return UpstreamRateLimited(said, upstream_status=status, retry_after_s=pause_s)
+    if status >= 500 or status == 408:
+        return UpstreamError(said, upstream_status=status, retry_after_s=pause_s)
+    return UpstreamRefused(said, upstream_status=status)

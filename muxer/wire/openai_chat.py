@@ -1,0 +1,232 @@
+"""OpenAI's chat completions, the upstream side: requests to send, answers and streams to read."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+
+from muxer.errors import UpstreamBadResponse, UpstreamError
+from muxer.interfaces import Reply
+from muxer.sse import read_events
+from muxer.types import Answer, Call, Choice, Chunk, FunctionCall, ToolCall, ToolCallDelta, Usage
+
+API = "openai.chat"
+_NULL = b"null"  # a Raw equals only another Raw, so bytes are compared
+
+encode = msgspec.json.Encoder().encode
+decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
+"""Splits an object into its fields without reading their values; the order is kept."""
+
+
+def raw(value: object) -> Raw:
+    """A value as one field of an object that `decode_fields` split."""
+    return Raw(encode(value))
+
+
+# ---- the request
+
+
+def request_fields(call: Call, *, cap_field: str) -> tuple[dict[str, Raw], list[str]]:
+    """The fields of the body to send, and the names of those that were left out.
+
+    The caller's own bytes are kept but for what must change, so that fields we do not know pass through. `cap_field`
+    is the name this upstream uses for the output cap: `max_tokens`, or `max_completion_tokens` at OpenAI.
+    """
+    fields = decode_fields(call.raw if call.api == API else encode(call.request))
+    fields["model"] = raw(call.model)
+    fields.update((name, raw(value)) for name, value in call.changes.items())
+    fields.pop("max_tokens", None)
+    fields.pop("max_completion_tokens", None)
+    if call.output_cap is not None:
+        fields[cap_field] = raw(call.output_cap)
+    _ask_for_usage(fields, call)
+    unwanted = () if call.takes_sampling else ("temperature", "top_p")
+    return fields, [name for name in unwanted if fields.pop(name, None) is not None]
+
+
+def _ask_for_usage(fields: dict[str, Raw], call: Call) -> None:
+    """Streams report usage only when asked; what the caller did not ask for is stripped again on the way out."""
+    options = fields.pop("stream_options", None)
+    if call.request.stream:
+        asked = decode_fields(options) if options is not None and bytes(options) != _NULL else {}
+        fields["stream_options"] = raw({**asked, "include_usage": True})
+
+
+# ---- usage
+
+Count = Annotated[int, Meta(ge=0, le=1_000_000_000)]
+
+
+class _InputDetails(Struct):
+    cached_tokens: Count | None = None
+
+
+class _OutputDetails(Struct):
+    reasoning_tokens: Count | None = None
+
+
+class _Usage(Struct):
+    prompt_tokens: Count
+    completion_tokens: Count = 0
+    total_tokens: Count = 0
+    prompt_tokens_details: _InputDetails | None = None
+    completion_tokens_details: _OutputDetails | None = None
+    prompt_cache_hit_tokens: Count = 0
+
+
+_decode_usage = msgspec.json.Decoder(_Usage).decode
+
+
+def read_usage(data: Raw | UnsetType) -> Usage | None:
+    """The usage object as ours; None when it is missing, null or out of range (B57)."""
+    if data is UNSET or bytes(data) == _NULL:
+        return None
+    try:
+        usage = _decode_usage(data)
+    except msgspec.ValidationError:
+        return None
+    details, output = usage.prompt_tokens_details, usage.completion_tokens_details
+    cached = details.cached_tokens if details else 0
+    return Usage(
+        input_tokens=usage.prompt_tokens,
+        # xAI's and Gemini's compatible endpoints leave reasoning out of completion_tokens but not out of the total.
+        output_tokens=max(usage.completion_tokens, usage.total_tokens - usage.prompt_tokens),
+        # DeepSeek names its cached share differently.
+        cached_input_tokens=min(usage.prompt_tokens, cached or usage.prompt_cache_hit_tokens),
+        reasoning_tokens=(output.reasoning_tokens or 0) if output else 0,
+    )
+
+
+def usage_fields(usage: Usage) -> dict[str, object]:
+    """Our usage as OpenAI's object."""
+    return {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_input_tokens},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+    }
+
+
+# ---- answers
+
+
+class _TextPiece(Struct):
+    text: str = ""
+
+
+class _Function(Struct):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _ToolCall(Struct):
+    index: int = 0
+    id: str | None = None
+    function: _Function | None = None
+
+
+class _Delta(Struct):
+    # Mistral's reasoning models answer with a list of parts.
+    content: str | list[_TextPiece] | None = None
+    reasoning_content: str | None = None
+    tool_calls: list[_ToolCall] | None = None
+
+    @property
+    def text(self) -> str | None:
+        if isinstance(self.content, list):
+            return "".join(piece.text for piece in self.content)
+        return self.content
+
+
+class _Choice(Struct):
+    index: int = 0
+    delta: _Delta | None = None
+    message: _Delta | None = None
+    finish_reason: str | None = None
+
+
+class _Body(Struct):
+    choices: list[_Choice] | UnsetType = UNSET
+    usage: Raw | UnsetType = UNSET
+    error: Raw | UnsetType = UNSET
+
+
+_decode_body = msgspec.json.Decoder(_Body).decode
+
+
+def _read_body(data: bytes, who: str) -> _Body:
+    try:
+        body = _decode_body(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UpstreamBadResponse(f"{who} did not answer in OpenAI's format: {error}") from error
+    if body.error is not UNSET and bytes(body.error) != _NULL:
+        raise UpstreamError(f"{who} answered with an error: {_words(body.error)}")
+    return body
+
+
+def _words(error: Raw) -> str:
+    try:
+        fields = msgspec.json.decode(error, type=dict[str, object])
+    except msgspec.ValidationError:
+        return bytes(error)[:300].decode("utf-8", "replace")
+    return str(fields.get("message") or fields)[:300]
+
+
+def read_answer(data: bytes, who: str) -> Answer:
+    """A whole answer. Raises UpstreamBadResponse when it is none, also for an error object under a 200."""
+    body = _read_body(data, who)
+    if not body.choices:
+        raise UpstreamBadResponse(f"{who} answered without choices")
+    choices = tuple(_read_choice(choice) for choice in body.choices)
+    return Answer(choices=choices, usage=read_usage(body.usage), raw=data)
+
+
+def _read_choice(choice: _Choice) -> Choice:
+    message = choice.message or _Delta()
+    calls = tuple(ToolCall(id=call.id or "", function=_called(call.function)) for call in message.tool_calls or ())
+    return Choice(
+        text=message.text,
+        reasoning=message.reasoning_content or "",
+        tool_calls=calls,
+        finish_reason=choice.finish_reason or "stop",
+    )
+
+
+def _called(function: _Function | None) -> FunctionCall:
+    function = function or _Function()
+    return FunctionCall(name=function.name or "", arguments=function.arguments or "")
+
+
+def read_chunk(data: bytes, who: str) -> Chunk:
+    """One event of a stream. Raises UpstreamBadResponse or UpstreamError (an error event)."""
+    body = _read_body(data, who)
+    usage = read_usage(body.usage)
+    choice = body.choices[0] if body.choices else None
+    if choice is None or choice.delta is None:
+        return Chunk(usage=usage, raw=data, finish_reason=choice.finish_reason if choice else None)
+    return Chunk(
+        index=choice.index,
+        text=choice.delta.text or "",
+        reasoning=choice.delta.reasoning_content or "",
+        tool_calls=tuple(_read_delta(call) for call in choice.delta.tool_calls or ()),
+        finish_reason=choice.finish_reason,
+        usage=usage,
+        raw=data,
+    )
+
+
+def _read_delta(call: _ToolCall) -> ToolCallDelta:
+    function = call.function or _Function()
+    return ToolCallDelta(index=call.index, id=call.id, name=function.name, arguments=function.arguments or "")
+
+
+async def read_stream(reply: Reply, who: str) -> AsyncGenerator[Chunk, None]:
+    """The chunks of a streamed answer, up to `[DONE]`; what comes after it is ignored (B57)."""
+    async with aclosing(read_events(reply.chunks())) as events:
+        async for event in events:
+            if event.data == b"[DONE]":
+                return
+            yield read_chunk(event.data, who)

@@ -1,0 +1,205 @@
+"""OpenAI's chat completions, the caller's side: requests to read and check, answers and streams to write."""
+
+import re
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from muxer.errors import (
+    InvalidJSON,
+    InvalidMessages,
+    InvalidModel,
+    InvalidRequest,
+    InvalidTools,
+    Unsupported,
+    URLNotAllowed,
+)
+from muxer.sse import write_event
+from muxer.types import Answer, AudioPart, ChatRequest, Choice, Chunk, ImagePart, ToolCall, ToolCallDelta
+from muxer.wire.openai_chat import decode_fields, encode, raw, usage_fields
+
+DONE = b"data: [DONE]\n\n"
+MAX_CHOICES = 8
+
+_decode = msgspec.json.Decoder(ChatRequest).decode
+_BY_FIELD: dict[str, type[InvalidRequest]] = {
+    "messages": InvalidMessages,
+    "model": InvalidModel,
+    "tools": InvalidTools,
+}
+# https://platform.openai.com/docs/api-reference/chat/create
+_RANGES: dict[str, tuple[float, float]] = {
+    "temperature": (0, 2),
+    "top_p": (0, 1),
+    "presence_penalty": (-2, 2),
+    "frequency_penalty": (-2, 2),
+    "n": (1, MAX_CHOICES),
+    "top_logprobs": (0, 20),
+    "max_tokens": (0, 10_000_000),
+    "max_completion_tokens": (0, 10_000_000),
+}
+_TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+
+
+# ---- requests
+
+
+def decode_request(body: bytes) -> ChatRequest:
+    """Reads and checks a request body once. Raises a subclass of InvalidRequest that names the field."""
+    if not body:
+        raise InvalidJSON("the body is empty; send a JSON object")
+    try:
+        request = _decode(body)
+    except msgspec.ValidationError as error:
+        raise _field_error(str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidJSON(f"the body is not JSON: {error}") from error
+    except RecursionError as error:
+        raise InvalidJSON("the body is nested too deeply") from error
+    _check(request)
+    return request
+
+
+def _field_error(message: str) -> InvalidRequest:
+    """`Expected int, got str - at $.messages[0].role` as an error with its param."""
+    what, _, path = message.partition(" - at `$")
+    param = path.rstrip("`").removeprefix(".")
+    if not param:
+        missing = re.search(r"required field `(\w+)`", what)
+        if missing is None:
+            return InvalidJSON(f"the body must be a JSON object: {what}")
+        param = missing[1]
+    kind = _BY_FIELD.get(re.split(r"[.\[]", param)[0], InvalidRequest)
+    return kind(f"{param}: {what}", param=param)
+
+
+def _check(request: ChatRequest) -> None:
+    if not request.messages:
+        raise InvalidMessages("messages: must hold at least one message", param="messages")
+    if request.model is not None and not 0 < len(request.model) <= 256:
+        raise InvalidModel("model: must be a name of 1 to 256 characters, or be left out for `auto`", param="model")
+    for name, (least, most) in _RANGES.items():
+        value = getattr(request, name)
+        if value is not None and not least <= value <= most:
+            raise InvalidRequest(f"{name}: must be from {least} to {most}, not {value}", param=name)
+    caps = (request.max_tokens, request.max_completion_tokens)
+    if None not in caps and caps[0] != caps[1]:
+        raise InvalidRequest("max_tokens and max_completion_tokens differ; send one", param="max_tokens")
+    _check_messages(request)
+    for index, tool in enumerate(request.tools or ()):
+        if tool.type == "function" and (tool.function is None or not _TOOL_NAME.fullmatch(tool.function.name)):
+            param = f"tools[{index}].function.name"
+            raise InvalidTools(f"{param}: must be 1 to 64 letters, digits, _ or -", param=param)
+
+
+def _check_messages(request: ChatRequest) -> None:
+    for index, message in enumerate(request.messages):
+        here = f"messages[{index}]"
+        if message.role == "tool" and not message.tool_call_id:
+            raise InvalidMessages(f"{here}.tool_call_id: a tool message must say which call it answers", param=here)
+        if message.content is None and message.role in ("system", "developer", "user", "tool"):
+            param = f"{here}.content"
+            raise InvalidMessages(f"{param}: a {message.role} message must have content", param=param)
+        if isinstance(message.content, str) or message.content is None:
+            continue
+        for number, part in enumerate(message.content):
+            param = f"{here}.content[{number}]"
+            if isinstance(part, AudioPart):
+                raise Unsupported(f"{param}: audio is not supported", param=param)
+            if isinstance(part, ImagePart) and not part.image_url.url.startswith(("https://", "data:image/")):
+                raise URLNotAllowed(f"{param}.image_url.url: must be an https address or a data: URL", param=param)
+
+
+# ---- answers
+
+
+def encode_answer(answer: Answer, id: str, created: int, metadata: Mapping[str, object]) -> bytes:
+    """The body of a whole answer: the upstream's bytes but for `model`, with `router_metadata` added."""
+    if answer.raw:
+        fields = decode_fields(answer.raw)
+    else:
+        fields = {
+            "id": raw(f"chatcmpl-{id}"),
+            "object": raw("chat.completion"),
+            "created": raw(created),
+            "choices": raw([_choice(index, choice) for index, choice in enumerate(answer.choices)]),
+            "usage": raw(usage_fields(answer.usage) if answer.usage else None),
+        }
+    fields["model"] = raw(metadata["selected_model"])
+    fields["router_metadata"] = raw(metadata)
+    return encode(fields)
+
+
+def _choice(index: int, choice: Choice) -> dict[str, object]:
+    message: dict[str, object] = {"role": "assistant", "content": choice.text, "refusal": None}
+    if choice.reasoning:
+        message["reasoning_content"] = choice.reasoning
+    if choice.tool_calls:
+        message["tool_calls"] = [_tool_call(call) for call in choice.tool_calls]
+    return {"index": index, "message": message, "logprobs": None, "finish_reason": choice.finish_reason}
+
+
+def _tool_call(call: ToolCall) -> dict[str, object]:
+    function = {"name": call.function.name, "arguments": call.function.arguments}
+    return {"id": call.id, "type": "function", "function": function}
+
+
+class StreamWriter:
+    """Writes one stream: remembers which choices have begun, since a choice's first delta carries its role."""
+
+    def __init__(self, id: str, created: int, model: str, *, wants_usage: bool) -> None:
+        self._head = {"id": f"chatcmpl-{id}", "object": "chat.completion.chunk", "created": created, "model": model}
+        self._model = raw(model)
+        self._wants_usage = wants_usage
+        self._begun: set[int] = set()
+
+    def write(self, chunk: Chunk, metadata: Mapping[str, object]) -> bytes:
+        """The events of one chunk as bytes, possibly none; `metadata` is put into the usage chunk."""
+        return b"".join(map(write_event, self.events(chunk, metadata)))
+
+    def events(self, chunk: Chunk, metadata: Mapping[str, object]) -> Iterator[bytes]:
+        """The same as JSON objects."""
+        if not chunk.raw:
+            yield from map(encode, self._events(chunk, metadata))
+            return
+        fields = decode_fields(chunk.raw)
+        if not self._wants_usage:
+            # We asked for the usage; a caller who did not gets neither the extra chunk nor the extra member.
+            fields.pop("usage", None)
+            if chunk.usage is not None and bytes(fields.get("choices", b"")) == b"[]":
+                return
+        elif chunk.usage is not None:
+            fields["router_metadata"] = raw(metadata)
+        fields["model"] = self._model
+        yield encode(fields)
+
+    def _events(self, chunk: Chunk, metadata: Mapping[str, object]) -> Iterator[dict[str, object]]:
+        delta: dict[str, object] = {}
+        if chunk.index not in self._begun:
+            self._begun.add(chunk.index)
+            delta["role"] = "assistant"
+        if chunk.text:
+            delta["content"] = chunk.text
+        if chunk.reasoning:
+            delta["reasoning_content"] = chunk.reasoning
+        if chunk.tool_calls:
+            delta["tool_calls"] = [_tool_delta(call) for call in chunk.tool_calls]
+        only_usage = chunk.usage is not None and chunk.finish_reason is None and not delta.keys() - {"role"}
+        if not only_usage:
+            choice = {"index": chunk.index, "delta": delta, "logprobs": None, "finish_reason": chunk.finish_reason}
+            yield {**self._head, "choices": [choice], **({"usage": None} if self._wants_usage else {})}
+        if chunk.usage is not None and self._wants_usage:
+            yield {**self._head, "choices": [], "usage": usage_fields(chunk.usage), "router_metadata": metadata}
+
+
+def _tool_delta(call: ToolCallDelta) -> dict[str, object]:
+    function = {"arguments": call.arguments, **({"name": call.name} if call.name else {})}
+    head = {"id": call.id, "type": "function"} if call.id else {}
+    return {"index": call.index, **head, "function": function}
+
+
+def write_error(error: Mapping[str, object]) -> bytes:
+    """The event that ends a stream which failed; no `[DONE]` follows it."""
+    return write_event(encode({"error": error}))
+
+

@@ -1,0 +1,218 @@
+"""Signals by rule of thumb: `code`, `complexity` and `simple`, from the words and marks of what is asked."""
+
+import re
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from muxer import ChatRequest, Context, Kind, Signal, SignalValue, hookimpl
+from muxer_heuristics.words import CODE, COMPLEXITY, MARKS, PAIRS, REFERENCES, ROLES, SIMPLE, WORDS
+
+SIGNALS = {CODE: float, COMPLEXITY: float, SIMPLE: float}
+
+INLINE_CODE, LATEX, SHORT, QUESTION_MARK, MANY_NUMBERS, LONG_QUESTION = 30, 30, 25, 20, 12, 8
+
+SHORT_CHARS = 100  # SEED's bound for a short prompt; a longer question fades out at twice that
+READ_CHARS = 8_192  # of a longer text the head and the tail, each this long, are read: the cost has a bound
+ASK_WORDS = 80  # people ask at the start or the end: words further in have a third of their weight
+FOLLOW_UP_WORDS = 12
+INHERITED = 0.7
+QUOTES, QUOTE_CHARS = 5, 60
+# A word may hold + and #, for C++ and C#.
+_WORD = re.compile(r"[\w+#]+")
+_NO_WORD = str.maketrans({chr(code): " " for code in range(128) if not _WORD.match(chr(code))})
+
+
+class _Hit(NamedTuple):
+    """A piece of text that moved a signal, and by how many hundredths."""
+
+    signal: str
+    weight: int
+    quote: str
+
+
+class _Entry(NamedTuple):
+    """What the tables say about one word."""
+
+    word: str
+    weights: tuple[tuple[str, int], ...]
+    roles: tuple[str, ...]
+
+
+def _lexicon() -> dict[str, _Entry]:
+    weights: dict[str, list[tuple[str, int]]] = {}
+    roles: dict[str, list[str]] = {}
+    for signal, lines in WORDS.items():
+        for weight, words in lines.items():
+            for word in words.split():
+                weights.setdefault(word, []).append((signal, weight))
+    for role, members in ROLES.items():
+        for word in members.split():
+            roles.setdefault(word, []).append(role)
+    return {word: _Entry(word, tuple(weights.get(word, ())), tuple(roles.get(word, ()))) for word in weights | roles}
+
+
+def _marks_by_sign() -> dict[str, list[_Hit]]:
+    """The marks under a rare character of each: most texts lack most of these, and one character is quick to miss."""
+    by_sign: dict[str, list[_Hit]] = {}
+    for signal, lines in MARKS.items():
+        for weight, marks in lines.items():
+            for mark in marks:
+                sign = next((character for character in mark if not (character.isalnum() or character == " ")), mark[0])
+                by_sign.setdefault(sign, []).append(_Hit(signal, weight, mark))
+    return by_sign
+
+
+_LEXICON = _lexicon()
+_MARKS = _marks_by_sign()
+_SECONDS = {second: [pair for pair in PAIRS if pair[1] == second] for _, second, *_ in PAIRS}
+_REFERENCES = frozenset(REFERENCES.split())
+
+
+def _words(text: str) -> list[str]:
+    # The same words either way; without the regular expression it takes a quarter of the time.
+    return text.translate(_NO_WORD).split() if text.isascii() else _WORD.findall(text)
+
+
+def _word_hits(words: Sequence[str]) -> Iterator[_Hit]:
+    """The words of the tables and their pairs: one look-up a word."""
+    latest: dict[str, tuple[int, str]] = {}
+    seen: set[object] = set()
+    tail = len(words) - ASK_WORDS
+    for place, entry in enumerate(map(_LEXICON.get, words)):
+        if entry is None:
+            continue
+        word, weights, roles = entry
+        share = 1 if place < ASK_WORDS or place >= tail else 3
+        for role in roles:
+            for pair in _SECONDS.get(role, ()):
+                first, _, distance, signal, weight = pair
+                at, opener = latest.get(first, (-ASK_WORDS, ""))
+                if place - at <= distance and pair not in seen:
+                    seen.add(pair)
+                    yield _Hit(signal, weight // 2 // share, opener)
+                    yield _Hit(signal, weight // 2 // share, word)
+            latest[role] = place, word
+            if role == "end":  # the object of "write" ends here: "write a text for my website" asks for no website
+                latest.pop("make", None)
+        if word not in seen:
+            seen.add(word)
+            for signal, weight in weights:
+                yield _Hit(signal, weight // share, word)
+
+
+def _mark_hits(text: str) -> Iterator[_Hit]:
+    """What needs no word: fences, backticks, the punctuation of code and of mathematics, characters of CJK."""
+    latex = "\\frac" in text or (text.count("$") > 1 and ("\\" in text or "^" in text))
+    # The braces and arrows of a formula are not those of a program; a fence or an #include still is.
+    least = 60 if latex else 0
+    for sign, hits in _MARKS.items():
+        if sign in text:
+            yield from (hit for hit in hits if (hit.signal != CODE or hit.weight >= least) and hit.quote in text)
+    if latex:
+        yield _Hit(COMPLEXITY, LATEX, "$" if "$" in text else "\\")
+    if text.count("`") > 1:
+        yield _Hit(CODE, INLINE_CODE, "`")
+
+
+def _shape_hits(text: str, words: Sequence[str], chars: int) -> Iterator[_Hit]:
+    """What length, numbers and a closing question mark say."""
+    asks = text.endswith(("?", "？"))
+    if chars < SHORT_CHARS:
+        yield _Hit(SIMPLE, SHORT, text[:QUOTE_CHARS])
+    elif len(numbers := set(filter(str.isdigit, words))) > 2:
+        # Several quantities and a question: a problem to be worked out.
+        yield _Hit(COMPLEXITY, MANY_NUMBERS, min(numbers))
+        if asks:
+            yield _Hit(COMPLEXITY, LONG_QUESTION, text[-1])
+    if asks:
+        yield _Hit(SIMPLE, QUESTION_MARK, text[-1])
+
+
+def _hits(text: str) -> tuple[list[_Hit], list[_Hit]]:
+    """All that moves a signal in one text: by words, and by marks and shape."""
+    text = text.strip()
+    if len(text) > 2 * READ_CHARS:
+        text = f"{text[:READ_CHARS]}\n{text[-READ_CHARS:]}"
+    if not text:
+        return [], []
+    text = text.casefold()
+    words = _words(text)
+    # Runs of blanks do not make a prompt long; over a certain length it does not matter any more.
+    chars = len(" ".join(text.split())) if len(text) < 10 * SHORT_CHARS else len(text)
+    by_words, by_shape = list(_word_hits(words)), [*_mark_hits(text), *_shape_hits(text, words, chars)]
+    if chars > 2 * SHORT_CHARS:
+        return [hit for hit in by_words if hit.signal != SIMPLE], [hit for hit in by_shape if hit.signal != SIMPLE]
+    return by_words, by_shape
+
+
+def _scores(text: str) -> dict[str, float]:
+    """The signals of one text."""
+    by_words, by_shape = _hits(text)
+    totals = dict.fromkeys(SIGNALS, 0)
+    for hit in by_words:
+        totals[hit.signal] += hit.weight
+    # Everyday words take back what other words gave; a code fence in a story stays a code fence.
+    totals[CODE] = max(0, totals[CODE])
+    for hit in by_shape:
+        totals[hit.signal] += hit.weight
+    return {signal: min(100, max(0, total)) / 100 for signal, total in totals.items()}
+
+
+def _follows_on(text: str) -> bool:
+    """Whether a message means little without the question before it."""
+    if len(text) > SHORT_CHARS:
+        return False
+    words = _words(text.casefold())
+    return len(words) <= FOLLOW_UP_WORDS and not _REFERENCES.isdisjoint(words)
+
+
+def _asked(request: ChatRequest) -> tuple[str, str]:
+    """The last question of the user and, if it only follows on, the one that it follows on; else nothing."""
+    questions = (m.text for m in reversed(request.messages) if m.role == "user")
+    last = next(questions, "")
+    return last, next((text for text in questions if not _follows_on(text)), "") if _follows_on(last) else ""
+
+
+class Heuristics:
+    """Measures what the last message of the user asks for; system prompt, answers and history have no say."""
+
+    def measure(self, request: ChatRequest) -> Mapping[str, SignalValue]:
+        """Each signal from 0 to 1. A follow-up is at least INHERITED of what it follows on."""
+        question, earlier = _asked(request)
+        scores = _scores(question)
+        if not earlier:
+            return scores
+        before = _scores(earlier)
+        return {
+            CODE: max(scores[CODE], INHERITED * before[CODE]),
+            COMPLEXITY: max(scores[COMPLEXITY], INHERITED * before[COMPLEXITY]),
+            SIMPLE: min(scores[SIMPLE], before[SIMPLE]),
+        }
+
+    def evidence(self, request: ChatRequest) -> Mapping[str, Sequence[str]]:
+        """The words and marks that raised each signal, in lower case, the strongest first."""
+        hits = [hit for text in _asked(request) for part in _hits(text) for hit in part if hit.weight > 0]
+        hits.sort(key=lambda hit: -hit.weight)
+        return {
+            signal: list(dict.fromkeys(hit.quote for hit in hits if hit.signal == signal))[:QUOTES]
+            for signal in SIGNALS
+        }
+
+
+class HeuristicsSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """There is nothing to set: the tables are the same for everybody."""
+
+
+@asynccontextmanager
+async def open_heuristics(settings: HeuristicsSettings, context: Context) -> AsyncIterator[Signal]:
+    """The signals; nothing to connect and nothing to close."""
+    yield Heuristics()
+
+
+@hookimpl
+def register_signals() -> list[Kind[Signal]]:
+    """Offers the kind `heuristics`."""
+    return [Kind("heuristics", HeuristicsSettings, open_heuristics, SIGNALS)]

@@ -1,0 +1,48 @@
+"""Mistral's own API: OpenAI's format but for a few names, and fields it does not know are refused, so they are dropped."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from msgspec import Raw
+
+from muxer import Context, Dialect, Kind, OpenAIProvider, Provider, ProviderSettings, hookimpl
+
+MISTRAL_URL = "https://api.mistral.ai/v1"
+
+# https://docs.mistral.ai/api/#tag/chat: anything else is answered with 422 "Extra inputs are not permitted".
+_KNOWN = frozenset(
+    "model messages temperature top_p max_tokens stream stop random_seed response_format tools tool_choice "
+    "presence_penalty frequency_penalty n prediction parallel_tool_calls prompt_mode reasoning_effort safe_prompt "
+    "metadata guardrails prompt_cache_key".split()
+)
+# A stream's last chunk always has the usage, so the option that asks for it goes without a word.
+_SILENT = frozenset({"stream_options"})
+
+
+class MistralSettings(ProviderSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Nothing of its own: see ProviderSettings."""
+
+
+def _adapt(fields: dict[str, Raw]) -> list[str]:
+    """Renames what has another name at Mistral and drops what it does not know."""
+    seed = fields.pop("seed", None)
+    if seed is not None:
+        fields["random_seed"] = seed
+    fields["messages"] = Raw(bytes(fields["messages"]).replace(b'"role":"developer"', b'"role":"system"'))
+    unknown = [name for name in fields if name not in _KNOWN]
+    for name in unknown:
+        del fields[name]
+    return [name for name in unknown if name not in _SILENT]
+
+
+@asynccontextmanager
+async def open_mistral(settings: MistralSettings, context: Context) -> AsyncIterator[Provider]:
+    """A provider on the core's HTTP client; there is nothing to close of its own."""
+    base_url = settings.base_url or MISTRAL_URL
+    yield OpenAIProvider("mistral", base_url, settings, context.http, Dialect("max_tokens", _adapt))
+
+
+@hookimpl
+def register_providers() -> list[Kind[Provider]]:
+    """Offers the kind `mistral`."""
+    return [Kind("mistral", MistralSettings, open_mistral)]

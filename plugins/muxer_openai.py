@@ -1,0 +1,32 @@
+"""OpenAI, and every server that speaks its chat completions: vLLM, Ollama, Groq, Together and others by `base_url`."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Literal
+
+from muxer import Context, Dialect, Kind, OpenAIProvider, Provider, ProviderSettings, hookimpl
+
+OPENAI_URL = "https://api.openai.com/v1"
+
+
+class OpenAISettings(ProviderSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`base_url` with its version path (`http://localhost:11434/v1`); none is OpenAI itself. `output_cap_field` is the
+    name the server uses for the output cap."""
+
+    output_cap_field: Literal["max_tokens", "max_completion_tokens"] | None = None
+
+
+@asynccontextmanager
+async def open_openai(settings: OpenAISettings, context: Context) -> AsyncIterator[Provider]:
+    """A provider on the core's HTTP client; there is nothing to close of its own."""
+    base_url = settings.base_url or OPENAI_URL
+    # OpenAI's reasoning models refuse max_tokens; most compatible servers know only max_tokens.
+    ours = "max_completion_tokens" if base_url.startswith("https://api.openai.com/") else "max_tokens"
+    dialect = Dialect(settings.output_cap_field or ours)
+    yield OpenAIProvider("openai", base_url, settings, context.http, dialect)
+
+
+@hookimpl
+def register_providers() -> list[Kind[Provider]]:
+    """Offers the kind `openai`."""
+    return [Kind("openai", OpenAISettings, open_openai)]

@@ -1,0 +1,148 @@
+"""`GET /metrics`: the core's measurements for Prometheus, in its text format or in OpenMetrics."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from msgspec import Struct
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    exposition,
+)
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.registry import Collector
+
+from muxer import ALL_METRICS, Context, Kind, Meter, Metric, Route, hookimpl
+
+MAX_SERIES = 2_000
+"""The most lines of `/metrics`, whatever the traffic (RELIABILITY B73)."""
+
+OTHER = "other"
+"""The value of every label of what comes after MAX_SERIES."""
+
+_Action = Callable[[float], None]
+
+
+class PrometheusSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """There is nothing to set."""
+
+
+class _Exposed(Collector):
+    """A registry without the `_created` series, which prometheus-client adds to each counter and histogram."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterator[Family]:
+        for family in self._registry.collect():
+            family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
+            yield family
+
+
+class PrometheusMeter:
+    """The meter over a registry of its own. What takes a value is looked up by metric and labels once."""
+
+    def __init__(self) -> None:
+        registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        self.exposed = _Exposed(registry)
+        self._registry = registry
+        self._families: dict[str, Counter | Gauge | Histogram] = {}
+        self._actions: dict[tuple[str, tuple[str, ...]], _Action] = {}
+        self._left = MAX_SERIES - sum(len(family.samples) for family in self.exposed.collect())
+        for metric in ALL_METRICS:
+            self._open(metric)
+
+    def add(self, metric: Metric, amount: float, *labels: str) -> None:
+        """Raises a counter."""
+        (self._actions.get((metric.name, labels)) or self._action(metric, labels))(amount)
+
+    def set(self, metric: Metric, value: float, *labels: str) -> None:
+        """Sets a gauge."""
+        (self._actions.get((metric.name, labels)) or self._action(metric, labels))(value)
+
+    def observe(self, metric: Metric, value: float, *labels: str) -> None:
+        """Adds one value to a histogram."""
+        (self._actions.get((metric.name, labels)) or self._action(metric, labels))(value)
+
+    def _action(self, metric: Metric, labels: tuple[str, ...]) -> _Action:
+        """What takes a value the first time; past the last series, what takes all others (and is not remembered)."""
+        if metric.name not in self._families:
+            self._open(metric)
+        if not metric.labels or self._left < _series(metric):
+            return self._actions[metric.name, (OTHER,) * len(metric.labels)]
+        action = _taker(self._families[metric.name].labels(*labels))
+        self._left -= _series(metric)
+        self._actions[metric.name, labels] = action
+        return action
+
+    def _open(self, metric: Metric) -> None:
+        """Registers a family, and sets aside the series of its others, which are written once they are needed."""
+        family = _family(metric, self._registry)
+        self._families[metric.name] = family
+        self._left -= _series(metric)
+        others = (OTHER,) * len(metric.labels)
+        self._actions[metric.name, others] = (
+            (lambda value: _taker(family.labels(*others))(value)) if others else _taker(family)
+        )
+
+
+def _family(metric: Metric, registry: CollectorRegistry) -> Counter | Gauge | Histogram:
+    if metric.kind == "counter":
+        # prometheus-client appends the _total that the name already has.
+        return Counter(metric.name.removesuffix("_total"), metric.help, metric.labels, registry=registry)
+    if metric.kind == "gauge":
+        return Gauge(metric.name, metric.help, metric.labels, registry=registry)
+    return Histogram(metric.name, metric.help, metric.labels, registry=registry, buckets=metric.buckets)
+
+
+def _taker(child: Counter | Gauge | Histogram) -> _Action:
+    if isinstance(child, Counter):
+        return child.inc
+    return child.set if isinstance(child, Gauge) else child.observe
+
+
+def _series(metric: Metric) -> int:
+    """The lines of one set of labels: a histogram has its buckets, one without end, a sum and a count."""
+    return len(metric.buckets) + 3 if metric.kind == "histogram" else 1
+
+
+class Prometheus:
+    """The extension: a meter for the core, and the route that shows it."""
+
+    def __init__(self) -> None:
+        self._meter = PrometheusMeter()
+
+    @property
+    def meter(self) -> Meter:
+        """Where the core reports to."""
+        return self._meter
+
+    def routes(self) -> Sequence[Route]:
+        """`/metrics`, for keys that may read metrics."""
+        return [Route("GET", "/metrics", self._metrics, "metrics")]
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        encode, content_type = exposition.choose_encoder(request.headers.get("Accept", ""))
+        # A full page takes tens of milliseconds to write: not on the loop that serves requests.
+        page = await asyncio.to_thread(encode, self._meter.exposed)
+        return web.Response(body=page, headers={"Content-Type": content_type})
+
+
+@asynccontextmanager
+async def open_prometheus(settings: PrometheusSettings, context: Context) -> AsyncIterator[object]:
+    """The extension; nothing to connect."""
+    yield Prometheus()
+
+
+@hookimpl
+def register_extensions() -> list[Kind[object]]:
+    """Offers the kind `prometheus`."""
+    return [Kind("prometheus", PrometheusSettings, open_prometheus)]

@@ -1,0 +1,206 @@
+"""Holding and settling as SQL, run by the writer inside its transaction: each function is all or nothing."""
+
+import sqlite3
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from muxer import Attempt, BudgetClaim, Granted, HoldChoice, Record, Refusal, Refused, Standing, Window
+from muxer_sqlite.schema import COLUMNS, to_row
+
+
+class Taken(Struct, frozen=True, array_like=True):
+    """What one leg took from one counter."""
+
+    account: str
+    start: int
+    nanos: int
+
+
+class Leg(Struct, frozen=True, array_like=True):
+    """One held attempt: which choice it was given, how much, from where, and whether it was settled already."""
+
+    choice: int
+    granted: int
+    taken: tuple[Taken, ...]
+    ended: bool = False
+
+
+class Counter(Struct, frozen=True):
+    """What one account has in one window, in nano-dollars."""
+
+    spent: int = 0
+    held: int = 0
+    presumed: int = 0
+
+    @property
+    def used(self) -> int:
+        """All that counts against a limit (I1)."""
+        return self.spent + self.held + self.presumed
+
+
+_encode = msgspec.json.Encoder().encode
+_decode_legs = msgspec.json.Decoder(tuple[Leg, ...]).decode
+_INSERT = (
+    f"INSERT INTO requests ({', '.join(COLUMNS)}, owner, held_nanos, holds) "
+    f"VALUES ({', '.join(':' + name for name in COLUMNS)}, :owner, :held_nanos, :holds)"
+)
+_COMPLETE = (
+    f"UPDATE requests SET {', '.join(f'{name} = :{name}' for name in COLUMNS if name != 'id')}, "
+    "held_nanos = 0, holds = NULL WHERE id = :id"
+)
+_ADD = (
+    "INSERT INTO counters (account, start, spent, held, presumed) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+    "spent = spent + excluded.spent, held = held + excluded.held, presumed = presumed + excluded.presumed"
+)
+
+
+def hold(
+    db: sqlite3.Connection, now: float, owner: str, opening: Record, choices: Sequence[HoldChoice]
+) -> Granted | Refused:
+    """Takes the first choice that fits and writes the open record; the same id again gets the same answer (S5)."""
+    known = _legs(db, opening.id)
+    if known is not None:
+        return Granted(choice=known[0].choice, granted_nanos=known[0].granted)
+    refusals: list[Refusal] = []
+    for index, choice in enumerate(choices):
+        taken = _take(db, now, choice)
+        if isinstance(taken, Refusal):
+            refusals.append(taken)
+            continue
+        granted, parts = taken
+        legs = (Leg(index, granted, parts),)
+        row = to_row(opening) | {"owner": owner, "held_nanos": granted, "holds": _encode(legs).decode()}
+        db.execute(_INSERT, row)
+        return Granted(choice=index, granted_nanos=granted)
+    return Refused(refusals=tuple(refusals))
+
+
+def extend(
+    db: sqlite3.Connection, now: float, id: str, leg: int, choice: HoldChoice, ended: Attempt
+) -> Granted | Refused:
+    """Settles leg `leg - 1` and holds leg `leg`; a repeat gets the same answer (S7)."""
+    legs = _legs(db, id)
+    if not legs or leg > len(legs):
+        raise LookupError(f"request {id} has no hold to extend")
+    if leg < len(legs):
+        return Granted(choice=0, granted_nanos=legs[leg].granted)
+    last = legs[leg - 1]
+    if not last.ended:
+        _end(db, last, ended.cost_nanos, ended.presumed_nanos, "held")
+        legs = (*legs[:-1], replace(last, ended=True))
+    taken = _take(db, now, choice)
+    if not isinstance(taken, Refusal):
+        legs = (*legs, Leg(0, *taken))
+    held = sum(one.granted for one in legs if not one.ended)
+    db.execute("UPDATE requests SET holds = ?, held_nanos = ? WHERE id = ?", (_encode(legs).decode(), held, id))
+    if isinstance(taken, Refusal):
+        return Refused(refusals=(taken,))
+    return Granted(choice=0, granted_nanos=taken[0])
+
+
+def settle(db: sqlite3.Connection, record: Record) -> None:
+    """Replaces every leg's hold by its attempt's cost and completes the row; a row without holds stays as it is (I6)."""
+    found = db.execute("SELECT state, holds FROM requests WHERE id = ?", (record.id,)).fetchone()
+    if found is None or found[1] is None:
+        return
+    counted_as = "presumed" if found[0] == "interrupted" else "held"
+    for number, leg in enumerate(_decode_legs(found[1])):
+        if leg.ended:
+            continue
+        attempt = record.attempts[number] if number < len(record.attempts) else None
+        cost, presumed = (attempt.cost_nanos, attempt.presumed_nanos) if attempt else (0, 0)
+        _end(db, leg, cost, presumed, counted_as)
+    db.execute(_COMPLETE, to_row(record))
+
+
+def interrupt(db: sqlite3.Connection, owner: str) -> int:
+    """Moves what a dead process held to presumed, where it still counts (S10); returns how many requests that were."""
+    rows = db.execute("SELECT id, holds FROM requests WHERE owner = ? AND state = 'open'", (owner,)).fetchall()
+    for id, holds in rows:
+        open_legs = [leg for leg in _decode_legs(holds) if not leg.ended]
+        for taken in (taken for leg in open_legs for taken in leg.taken):
+            db.execute(_ADD, (taken.account, taken.start, 0, -taken.nanos, taken.nanos))
+        db.execute(
+            "UPDATE requests SET state = 'interrupted', held_nanos = 0, presumed_nanos = presumed_nanos + ? WHERE id = ?",
+            (sum(leg.granted for leg in open_legs), id),
+        )
+    return len(rows)
+
+
+def standing(db: sqlite3.Connection, now: float, claim: BudgetClaim) -> Standing:
+    """How the limit behind a claim stands now."""
+    window = _window(claim, now)
+    return _standing(claim, window, _counter(db, _account(claim, window), window.start_s))
+
+
+def _take(db: sqlite3.Connection, now: float, choice: HoldChoice) -> tuple[int, tuple[Taken, ...]] | Refusal:
+    """Checks all claims of a choice, then takes from all; checks nothing twice and changes nothing when refused."""
+    found: list[tuple[BudgetClaim, Window, Counter]] = []
+    for claim in choice.claims:
+        window = _window(claim, now)
+        found.append((claim, window, _counter(db, _account(claim, window), window.start_s)))
+    granted = choice.bound_nanos
+    for claim, window, counter in found:
+        if claim.limit_nanos is None:
+            continue
+        room = claim.limit_nanos - counter.used
+        least = choice.expected_nanos if claim.soft else choice.floor_nanos
+        # A request that costs nothing passes even where a limit was lowered below its use (S19, S20).
+        if least > 0 and least > room:
+            return Refusal(model=choice.model, standing=_standing(claim, window, counter), asked_nanos=least)
+        if not claim.soft and choice.bound_nanos > 0:
+            granted = min(granted, max(room, choice.floor_nanos))
+    amounts: dict[tuple[str, int], int] = {}
+    for claim, window, _ in found:
+        # Several limits may count the same money: it is taken once, as the hardest of them wants it.
+        key, nanos = (_account(claim, window), window.start_s), choice.expected_nanos if claim.soft else granted
+        amounts[key] = max(nanos, amounts.get(key, 0))
+    taken = tuple(Taken(account, start, nanos) for (account, start), nanos in amounts.items())
+    for one in taken:
+        db.execute(_ADD, (one.account, one.start, 0, one.nanos, 0))
+    return granted, taken
+
+
+def _end(db: sqlite3.Connection, leg: Leg, cost: int, presumed: int, counted_as: str) -> None:
+    for one in leg.taken:
+        freed = (-one.nanos, presumed) if counted_as == "held" else (0, presumed - one.nanos)
+        db.execute(_ADD, (one.account, one.start, cost, *freed))
+
+
+def _legs(db: sqlite3.Connection, id: str) -> tuple[Leg, ...] | None:
+    found = db.execute("SELECT holds, held_nanos FROM requests WHERE id = ?", (id,)).fetchone()
+    if found is None:
+        return None
+    return _decode_legs(found[0]) if found[0] is not None else (Leg(0, 0, (), ended=True),)
+
+
+def _counter(db: sqlite3.Connection, account: str, start: int) -> Counter:
+    query = "SELECT spent, held, presumed FROM counters WHERE account = ? AND start = ?"
+    found = db.execute(query, (account, start)).fetchone()
+    return Counter(*found) if found else Counter()
+
+
+def _account(claim: BudgetClaim, window: Window) -> str:
+    return f"{claim.account}:{window.name}"
+
+
+def _window(claim: BudgetClaim, now: float) -> Window:
+    """The window in force at the store's clock; past the last one offered, that one (S14)."""
+    return next((w for w in claim.windows if now < w.end_s or w.end_s == 0), claim.windows[-1])
+
+
+def _standing(claim: BudgetClaim, window: Window, counter: Counter) -> Standing:
+    return Standing(
+        limit=claim.limit,
+        per=claim.per,
+        subject=claim.subject,
+        window=window.name,
+        limit_nanos=claim.limit_nanos,
+        spent_nanos=counter.spent,
+        held_nanos=counter.held,
+        presumed_nanos=counter.presumed,
+        resets_at_s=window.end_s,
+    )
