@@ -88,7 +88,7 @@ class Decoder:
             return self._dict(node, wanted, path)
         if isinstance(wanted, _ListType):
             return self._list(node, wanted, path)
-        if isinstance(wanted, inspect.AnyType):
+        if isinstance(wanted, inspect.AnyType) or (isinstance(wanted, inspect.CustomType) and wanted.cls is object):
             return self._any(node, path)
         return self._scalar(node, path, lambda scalar: read(scalar, wanted), described(wanted))
 

@@ -16,7 +16,7 @@ PLACEHOLDERS = frozenset(
     {"sk-your-openai-key-here", "sk-ant-your-anthropic-key-here", "your-mistral-key-here", "your-key"}
 )
 _LARGEST = 1_000_000
-_REFERENCE = re.compile(r"\$\$\{|\$\{([^}]*)\}|\$\{")
+_REFERENCE = re.compile(r"\$\$\{|\$\{([^{}]*)\}|\$\{")
 _NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
 
 

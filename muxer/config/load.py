@@ -14,7 +14,7 @@ from muxer.config.components import component, default_store, in_demo
 from muxer.config.decode import Decoder
 from muxer.config.environment import sha256_of, with_dotenv
 from muxer.config.faults import Faults
-from muxer.config.notes import Notes
+from muxer.config.notes import Notes, Steps
 from muxer.config.seed import is_debug, with_variables
 from muxer.config.settings import (
     REQUIRED,
@@ -28,7 +28,7 @@ from muxer.config.settings import (
     Settings,
 )
 from muxer.config.source import LARGEST_BYTES, locate
-from muxer.config.tree import Node, Table, places
+from muxer.config.tree import Table, find, has_references, places
 from muxer.errors import ConfigInvalid, Fault
 from muxer.expressions import Expression
 from muxer.interfaces import Kinds
@@ -67,13 +67,8 @@ def load(
     played by the offline one.
     """
     faults, warnings = Faults(str(path)), Faults(str(path))
-    data = _read(path)
     variables = with_dotenv(environ, path.parent / ".env")
-    root = locate(data, variables, faults)
-    if not isinstance(root, Table):
-        if not len(faults):
-            faults.add(root.place, "", "expected a mapping", "begin with `version: 1`")
-        raise ConfigInvalid(faults.in_order())
+    root = _located(path, variables, faults)
     file_places = dict(places(root))
     root = with_variables(root, variables)
     debug = is_debug(variables, faults)
@@ -105,6 +100,15 @@ def load(
 def has_key(configuration: Configuration) -> bool:
     """Whether any provider can be asked; when none can, a start without --demo means a demonstration."""
     return any(not provider.unavailable for provider in configuration.settings.providers.values())
+
+
+def _located(path: Path, variables: Mapping[str, str], faults: Faults) -> Table:
+    root = locate(_read(path), variables, faults)
+    if isinstance(root, Table):
+        return root
+    if not len(faults):
+        faults.add(root.place, "", "expected a mapping", "begin with `version: 1`")
+    raise ConfigInvalid(faults.in_order())
 
 
 def _read(path: Path) -> bytes:
@@ -159,16 +163,22 @@ def _kinds(root: Table, faults: Faults, find_kinds: FindKinds, *, demo: bool) ->
     try:
         return find_kinds([*names, "demo"] if demo and "demo" not in names else names)
     except ConfigInvalid as error:
-        faults.extend(_placed(fault, root, faults.file) for fault in error.faults)
+        in_file: dict[str, Steps] = {
+            f"plugins[{position}]": ("plugins", named.index(name)) for position, name in enumerate(names)
+        }
+        for fault in error.faults:
+            _add_placed(Notes(root, faults), fault, in_file.get(fault.path))
         return None
 
 
-def _placed(fault: Fault, root: Node, file: str) -> Fault:
-    """The fault at the place its path names in this file."""
-    place = dict(places(root)).get(fault.path)
-    if fault.line or place is None:
-        return fault
-    return structs.replace(fault, file=file, line=place.line, column=place.column)
+def _add_placed(notes: Notes, fault: Fault, steps: Steps | None) -> None:
+    """Adds what was found about a plugin at its place in the file, without a name that the environment gave."""
+    if steps is None:
+        notes.faults.extend([fault])
+    elif has_references(find(notes.root, steps)):
+        notes.add(steps, f"plugin {notes.named(steps)} cannot be loaded", "see what the variable says")
+    else:
+        notes.add(steps, fault.message, fault.hint)
 
 
 def _check(notes: Notes, draft: _Draft, table: PriceTable | None) -> None:

@@ -101,7 +101,7 @@ def _text(node: Scalar, wanted: inspect.StrType) -> object:
 def _one_of(node: Scalar, values: dict[str, object]) -> object:
     is_word = node.sort in ("text", "filled")
     for word, value in values.items():
-        if node.text == word and (is_word or not isinstance(value, str)):
+        if node.text == word and (node.sort == "filled" or is_word != isinstance(value, int)):
             return value
     what = " or ".join(values) if len(values) < 3 else f"one of {', '.join(values)}"
     return _expected(node, what, nearest(node.text, values) if is_word else "")

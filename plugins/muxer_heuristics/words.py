@@ -22,9 +22,9 @@ WORDS: Mapping[str, Mapping[int, str]] = {
             files folder input output parameter parameters argument arguments sort sorted parse null snippet
             syntax error exception install terminal command element elements data int str bool shell repository
             commit branch binary static void""",
-        -10: """dress zip postal discount promo conduct morse penal snake snakes school teacher video youtube
+        -10: """dress zip postal discount promo conduct morse penal snake snakes school teacher youtube
             scene story song dialogue blog essay speech linear continuous quadratic""",
-        -20: """coffee heart kidney liver brain yoga workout fitness diet recipe wedding movie film podcast tv
+        -20: """coffee heart kidney liver brain yoga workout fitness diet recipe wedding movie film video podcast tv
             episode novel poem lyrics screenplay drama comedy""",
     },
     COMPLEXITY: {

@@ -318,6 +318,12 @@ def test_a_missing_plugin_is_told_at_its_place_and_hides_nothing_else(tmp_path: 
     ]
 
 
+def test_a_plugin_named_by_a_variable_is_told_without_its_value(tmp_path: Path) -> None:
+    text = BASE.replace("anthropic", '"${OPENAI_API_KEY}"')
+    line = "routing.yaml:2:31: plugins[2]: plugin '${OPENAI_API_KEY}' cannot be loaded; see what the variable says"
+    assert faults_of(tmp_path, text) == [line]
+
+
 def test_a_plugin_named_twice_is_refused(tmp_path: Path) -> None:
     text = BASE.replace("anthropic, ", "openai, ")
     assert faults_of(tmp_path, text) == ["routing.yaml:2:31: plugins[2]: 'openai' is named twice"]

@@ -71,7 +71,7 @@ def test_places_are_where_things_stand(tmp_path: Path) -> None:
     configuration = load_text(tmp_path, FULL)
     assert configuration.places["routes[1]"] == Place(19, 5)
     assert configuration.places["routes[0].when"] == Place(18, 24)
-    assert configuration.places["models.haiku.name"] == Place(11, 11)
+    assert configuration.places["models.haiku.name"] == Place(12, 11)
     assert configuration.folder == tmp_path
 
 

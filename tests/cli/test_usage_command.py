@@ -1,0 +1,71 @@
+import csv
+import json
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from tests.cli.running import Ran
+
+Run = Callable[..., Ran]
+
+
+def test_models_are_summed_up_by_default_with_a_total(recorded: Path, muxer: Run) -> None:
+    titles, big, small, total = muxer("usage").lines
+    assert titles == ["model", "requests", "in", "out", "spent", "$"]
+    assert (big[:2], small[:2], total[:2]) == (["big", "1"], ["small", "2"], ["total", "3"])
+    assert Decimal(total[-1]) == Decimal(big[-1]) + Decimal(small[-1])
+
+
+def test_several_fields_make_finer_groups(recorded: Path, muxer: Run) -> None:
+    rows = json.loads(muxer("usage", "--by", "user,route", "--json").out)
+    assert {(row["user"], row["route"]): row["requests"] for row in rows} == {
+        ("alice", "code"): 1,
+        ("alice", "default"): 1,
+        ("bob", "default"): 1,
+    }
+    assert list(rows[0]) == ["user", "route", "requests", "tokens", "spent_usd", "held_usd", "presumed_usd"]
+
+
+def test_csv_has_every_number(recorded: Path, muxer: Run) -> None:
+    rows = list(csv.DictReader(muxer("usage", "--by", "user", "--csv").out.splitlines()))
+    assert {row["user"]: row["requests"] for row in rows} == {"alice": "2", "bob": "1"}
+    assert list(rows[0])[1:4] == ["requests", "input_tokens", "cached_input_tokens"]
+
+
+def test_days_are_in_order_and_empty_values_have_a_dash(recorded: Path, muxer: Run) -> None:
+    _, row = muxer("usage", "--by", "day,team").lines
+    assert row[0].count("-") == 2
+    assert row[1:3] == ["-", "3"]
+
+
+def test_filters_pick(recorded: Path, muxer: Run) -> None:
+    assert muxer("usage", "--user", "bob").lines[1][:2] == ["small", "1"]
+    assert muxer("usage", "--since", "0s").out == "no request in muxer.db matches\n"
+
+
+def test_an_unknown_field_is_wrong_usage(muxer: Run) -> None:
+    ran = muxer("usage", "--by", "user,colour")
+    assert ran.code == 2
+    assert "cannot sum up by 'colour'; known: user, team" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("form", "out"),
+    [([], "no requests recorded yet in muxer.db\n"), (["--json"], "[]\n"), (["--csv"], "model,requests,input_tokens")],
+)
+def test_without_a_store_there_is_nothing_and_none_is_made(
+    routing: Path, muxer: Run, form: list[str], out: str
+) -> None:
+    ran = muxer("usage", *form)
+    assert ran.code == 0
+    assert ran.out.startswith(out)
+    assert not (routing.parent / "muxer.db").exists()
+
+
+def test_a_store_of_another_program_is_not_read(routing: Path, muxer: Run) -> None:
+    (routing.parent / "muxer.db").write_text("not a database " * 100)
+    ran = muxer("usage")
+    assert ran.code == 2
+    assert "the store 'muxer.db' cannot be opened" in ran.err
