@@ -3,6 +3,7 @@
 Everything a plugin or an application may use is named here; the rest of the package may change.
 """
 
+from muxer.embedded import Muxer
 from muxer.errors import (
     BudgetExceeded,
     ConfigInvalid,
@@ -124,6 +125,7 @@ __all__ = [
     "Message",
     "Meter",
     "Metric",
+    "Muxer",
     "MuxerError",
     "NamedFunction",
     "Needs",

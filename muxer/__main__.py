@@ -20,7 +20,7 @@ COMMANDS = {
 
 def main() -> int:
     """Runs the command of sys.argv; 0 fine, 1 the answer is no, 2 wrong usage."""
-    parser = argparse.ArgumentParser(prog="muxer", description="A proxy that sends each LLM request to the right model.")
+    parser = argparse.ArgumentParser(prog="muxer", description="Sends each LLM request to the right model.")
     parser.add_argument("--version", action="version", version=f"modelmuxer {version('modelmuxer')}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     asked = next((word for word in sys.argv[1:] if not word.startswith("-")), "")

@@ -160,4 +160,3 @@ async def _report_for_ever(store: Store, meter: Meter, log: Log) -> None:
         due = loop.time() + REPORT_EVERY_S
         await asyncio.sleep(REPORT_EVERY_S)
         meter.set(measurements.LOOP_LAG_SECONDS, loop.time() - due)
-

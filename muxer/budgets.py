@@ -38,7 +38,7 @@ class Calendar:
         return Window(name, edges[0], edges[1]), Window(name, edges[1], edges[2])
 
     def _instant(self, local: datetime) -> int:
-        """The first instant at or after a local midnight, which some zones skip in spring (or a whole day, Apia 2011)."""
+        """The first instant at or after a local midnight, which some zones skip in spring (Apia a whole day, 2011)."""
         exact = local.replace(tzinfo=self._zone).astimezone(UTC)
         if exact.astimezone(self._zone).replace(tzinfo=None) == local:
             return int(exact.timestamp())

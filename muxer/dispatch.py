@@ -7,7 +7,15 @@ from contextlib import AsyncExitStack, aclosing
 from muxer import measurements
 from muxer.attempts import Running
 from muxer.catalog import Model
-from muxer.errors import InvalidRequest, MuxerError, PluginFailed, ProviderFailed, UpstreamAuth, UpstreamBadResponse, UpstreamRateLimited
+from muxer.errors import (
+    InvalidRequest,
+    MuxerError,
+    PluginFailed,
+    ProviderFailed,
+    UpstreamAuth,
+    UpstreamBadResponse,
+    UpstreamRateLimited,
+)
 from muxer.interfaces import Completes, Meter, Provider
 from muxer.routing import Candidate
 from muxer.types import Answer, Attempt, Call, Choice, Chunk, FunctionCall, ToolCall, ToolCallDelta, Usage
@@ -149,7 +157,7 @@ class Dispatch:
             raise
         except MuxerError:
             raise
-        except Exception as error:  # noqa: BLE001  # a plugin's object is foreign; what it did upstream is unknown
+        except Exception as error:  # a plugin's object is foreign; what it did upstream is unknown
             raise PluginFailed(f"provider {candidate.model.provider!r} raised {type(error).__name__}") from error
 
     async def _first_chunk(self, provider: Provider, call: Call) -> AsyncIterator[Chunk]:

@@ -13,8 +13,8 @@ from muxer.access import ANONYMOUS
 from muxer.assemble import Assembly, assemble
 from muxer.config.load import load
 from muxer.errors import MuxerError
-from muxer.plugins import find_kinds
 from muxer.pipeline import serve
+from muxer.plugins import find_kinds
 from muxer.prices import load_prices
 from muxer.types import Caller, Inbound
 from muxer.wire import openai_chat, openai_inbound

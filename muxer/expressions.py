@@ -19,7 +19,7 @@ Test = Callable[[Values], bool]
 Operation = Callable[..., bool]
 
 
-class ExpressionInvalid(Exception):  # noqa: N818  # named for what happened, as all errors here
+class ExpressionInvalid(Exception):  # named for what happened, as all errors here
     """The condition cannot be used: why, at which character (from 0), and what would be right."""
 
     def __init__(self, message: str, offset: int, hint: str = "") -> None:

@@ -292,7 +292,8 @@ class Store(Protocol):
 
     async def extend(self, id: str, leg: int, choice: HoldChoice, ended: Attempt) -> Granted | Refused:
         """Before attempt number `leg` (the opening hold is leg 0): settles the attempt before it, `ended`, and holds
-        the next by the same check (S7). Refused still settles `ended`."""
+        the next by the same check (S7). Refused still settles `ended`; without refusals it says that the request
+        is settled or was never held."""
 
     async def settle(self, record: Record) -> None:
         """Replaces the hold of each leg by the cost of the attempt of the same number, frees the rest, and completes
@@ -315,7 +316,7 @@ class Store(Protocol):
 
 
 class Kinds(Struct, frozen=True):
-    """Every kind the named plugins offer, by name; `origins` says which plugin offered `"provider openai"` and so on."""
+    """Every kind the named plugins offer, by name; `origins` says which plugin offers `provider openai` and so on."""
 
     providers: Mapping[str, Kind[Provider]] = msgspec.field(default_factory=dict)
     stores: Mapping[str, Kind[Store]] = msgspec.field(default_factory=dict)

@@ -71,9 +71,10 @@ class Ledger:
         for pause_s in _RETRY_SETTLE_S:
             await asyncio.sleep(pause_s)
             try:
-                return await self._timed("settle", self._store.settle(record))
+                await self._timed("settle", self._store.settle(record))
             except StoreUnavailable:
                 continue
+            return
         self._log("error", "settlement_lost", request=record.id, cost_usd=usd(record.cost_nanos))
 
     async def _timed(self, call: str, work: Awaitable[T]) -> T:

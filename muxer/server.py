@@ -284,4 +284,3 @@ def error_response(error: MuxerError) -> web.Response:
 def json_response(body: object, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
     """A JSON answer."""
     return web.Response(body=encode(body), status=status, headers=headers, content_type="application/json")
-

@@ -1,4 +1,4 @@
-"""Mistral's own API: OpenAI's format but for a few names, and fields it does not know are refused, so they are dropped."""
+"""Mistral's own API: OpenAI's format but for a few names; unknown fields are dropped, since it refuses them."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,11 +10,11 @@ from muxer import Context, Dialect, Kind, OpenAIProvider, Provider, ProviderSett
 MISTRAL_URL = "https://api.mistral.ai/v1"
 
 # https://docs.mistral.ai/api/#tag/chat: anything else is answered with 422 "Extra inputs are not permitted".
-_KNOWN = frozenset(
-    "model messages temperature top_p max_tokens stream stop random_seed response_format tools tool_choice "
-    "presence_penalty frequency_penalty n prediction parallel_tool_calls prompt_mode reasoning_effort safe_prompt "
-    "metadata guardrails prompt_cache_key".split()
-)
+_KNOWN = frozenset({
+    "model", "messages", "temperature", "top_p", "max_tokens", "stream", "stop", "random_seed", "response_format",
+    "tools", "tool_choice", "presence_penalty", "frequency_penalty", "n", "prediction", "parallel_tool_calls",
+    "prompt_mode", "reasoning_effort", "safe_prompt", "metadata", "guardrails", "prompt_cache_key",
+})  # fmt: skip
 # A stream's last chunk always has the usage, so the option that asks for it goes without a word.
 _SILENT = frozenset({"stream_options"})
 

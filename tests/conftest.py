@@ -9,9 +9,8 @@ from typing import Any, Protocol
 
 import msgspec
 import pytest
-from aiohttp import ClientResponse
-from aiohttp.test_utils import TestClient, TestServer
-from aiohttp.web import Application, Request
+from aiohttp import ClientResponse, ClientSession, DummyCookieJar
+from aiohttp.web import AppRunner, TCPSite
 from msgspec import Struct
 
 from muxer.assemble import Assembly, assemble
@@ -84,13 +83,10 @@ class Lines:
         return found[-1]
 
 
-Client = TestClient[Request, Application]
-
-
 class Proxy:
     """One proxy under test: `client` talks to it, `upstream` answers it, `log` is what it logged."""
 
-    def __init__(self, assembly: Assembly, client: Client, upstream: ScriptedUpstream, log: Lines) -> None:
+    def __init__(self, assembly: Assembly, client: ClientSession, upstream: ScriptedUpstream, log: Lines) -> None:
         self.assembly = assembly
         self.store = assembly.store
         self.client = client
@@ -162,6 +158,21 @@ class OpenProxy(Protocol):
 
 
 @asynccontextmanager
+async def _served(server: Server) -> AsyncIterator[ClientSession]:
+    """A client of the application, run as `muxer serve` runs it. (aiohttp's own TestServer cancels handlers.)"""
+    runner = AppRunner(
+        server.application(), access_log=None, handler_cancellation=False, auto_decompress=False, shutdown_timeout=10
+    )
+    await runner.setup()
+    try:
+        await TCPSite(runner, "127.0.0.1", 0).start()
+        async with ClientSession(f"http://127.0.0.1:{runner.addresses[0][1]}", cookie_jar=DummyCookieJar()) as client:
+            yield client
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
 async def _opened(folder: Path, table: PriceTable, clock: Callable[[], float], yaml: str) -> AsyncIterator[Proxy]:
     """All of it, as `muxer serve` opens it; nothing may be left running."""
     before = asyncio.all_tasks()
@@ -171,9 +182,7 @@ async def _opened(folder: Path, table: PriceTable, clock: Callable[[], float], y
         path.write_text(yaml.replace("UPSTREAM", upstream.url))
         log = Lines()
         assembly = await stack.enter_async_context(assemble(load(path, {}, find_kinds, table=table), table, log, clock))
-        server = TestServer(Server(assembly, is_loopback=True).application())
-        await server.start_server(handler_cancellation=False, auto_decompress=False, shutdown_timeout=PATIENCE_S)
-        client = await stack.enter_async_context(TestClient(server))
+        client = await stack.enter_async_context(_served(Server(assembly, is_loopback=True)))
         yield Proxy(assembly, client, upstream, log)
         upstream.gate.set()
     left = asyncio.all_tasks() - before - {asyncio.current_task()}

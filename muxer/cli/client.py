@@ -20,7 +20,7 @@ DEADLINE_S = 180.0
 _DONE = b"[DONE]"
 
 
-class Failed(MuxerError):  # noqa: N818  # named for what happened, as all errors here
+class Failed(MuxerError):  # named for what happened, as all errors here
     """The proxy did not give what was asked; `answered` is the status it gave instead, if it did."""
 
     def __init__(self, message: str, answered: int = 0) -> None:

@@ -3,53 +3,60 @@
 import argparse
 import asyncio
 import ipaddress
+import secrets
 import signal
 import sys
 import time
-
 from pathlib import Path
-
 
 import uvloop
 from aiohttp import web
+from msgspec.structs import replace
 
+from muxer.access import digest
 from muxer.assemble import assemble
 from muxer.cli.configuration import Loaded, read
-from muxer.config.settings import Configuration
-from muxer.errors import ConfigInvalid, Fault
+from muxer.config.settings import Configuration, KeySettings
+from muxer.errors import ConfigInvalid, Fault, MuxerError
 from muxer.log import JSONLog
 from muxer.server import Server
 
 KEEPALIVE_S = 75.0  # longer than the 60 s after which common load balancers drop idle connections
+_REACHED_AT = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # compared, not bound
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declares the words of the command."""
     parser.add_argument("--config", type=Path, metavar="FILE", help="default: routing.yaml here, else the built-in one")
     parser.add_argument("--host", help="address to listen on, instead of server.listen")
-    parser.add_argument("--port", type=int, help="port to listen on, instead of server.listen")
+    parser.add_argument("--port", type=_port, help="port to listen on, instead of server.listen; 0 takes a free one")
     parser.add_argument("--demo", action="store_true", help="answer offline: no key, no network, all else real")
+    parser.add_argument("--make-key", action="store_true", help="with no API key configured, make one and require it")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Serves; 0 after a proper stop, 2 when it could not start."""
     try:
         loaded = read(arguments.config, demo=arguments.demo, may_choose_demo=True)
-        host, port = _address(loaded.configuration, arguments.host, arguments.port)
+        made = ""
+        if arguments.make_key and not loaded.configuration.settings.keys:
+            made = f"mux_{secrets.token_urlsafe(32)}"
+            loaded = replace(loaded, configuration=_with_key(loaded.configuration, made))
+        listen_host, listen_port = loaded.configuration.settings.server.address
+        host = arguments.host or listen_host
         _refuse_open_door(loaded.configuration, host)
-        uvloop.run(_serve(loaded, host, port))
-    except ConfigInvalid as error:
+        uvloop.run(_serve(loaded, host, listen_port if arguments.port is None else arguments.port, made))
+    except MuxerError as error:
         print(error, file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port", file=sys.stderr)
         return 2
     return 0
 
 
-def _address(configuration: Configuration, host: str | None, port: int | None) -> tuple[str, int]:
-    listen_host, _, listen_port = configuration.settings.server.listen.rpartition(":")
-    return host or listen_host.strip("[]"), int(listen_port) if port is None else port
+def _port(word: str) -> int:
+    port = int(word)
+    if not 0 <= port < 65536:
+        raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
+    return port
 
 
 def is_loopback(host: str) -> bool:
@@ -60,18 +67,28 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def _with_key(configuration: Configuration, secret: str) -> Configuration:
+    """The same configuration with one key, as if ALLOWED_API_KEYS held it."""
+    known = digest(secret)
+    name = f"key-{known[:8]}"
+    key = KeySettings(name=name, digest=f"sha256:{known}", user=name, role="metrics")
+    return replace(configuration, settings=replace(configuration.settings, keys=(key,)))
+
+
 def _refuse_open_door(configuration: Configuration, host: str) -> None:
     """A public address without keys would give everybody the providers' money (RELIABILITY 4, TLS)."""
     if not is_loopback(host) and not configuration.settings.keys:
-        raise ConfigInvalid([
-            Fault(
-                f"will not listen on {host} without API keys: anybody who reaches it could spend your providers' money",
-                hint="set ALLOWED_API_KEYS or `keys:` in routing.yaml, or listen on 127.0.0.1",
-            )
-        ])
+        raise ConfigInvalid(
+            [
+                Fault(
+                    f"will not listen on {host} without API keys: anybody who reaches it could spend your providers' money",
+                    hint="set ALLOWED_API_KEYS or `keys:` in routing.yaml, add --make-key, or listen on 127.0.0.1",
+                )
+            ]
+        )
 
 
-async def _serve(loaded: Loaded, host: str, port: int) -> None:
+async def _serve(loaded: Loaded, host: str, port: int, made_key: str) -> None:
     configuration = loaded.configuration
     log = JSONLog(sys.stdout.buffer, time.time, "debug" if configuration.debug else "info")
     for warning in configuration.warnings:
@@ -92,9 +109,8 @@ async def _serve(loaded: Loaded, host: str, port: int) -> None:
         )
         await runner.setup()
         try:
-            site = web.TCPSite(runner, host, port, reuse_address=True)
-            await site.start()
-            _banner(loaded, host, runner.addresses[0][1])
+            await _listen(runner, host, port)
+            print(_banner(loaded, host, runner.addresses[0][1], made_key), file=sys.stderr, flush=True)
             await stop.wait()
             server.is_ready = False
             log("info", "stopping", in_flight=assembly.parts.in_flight.count, grace_s=grace_s)
@@ -102,19 +118,37 @@ async def _serve(loaded: Loaded, host: str, port: int) -> None:
             await runner.cleanup()
 
 
-def _banner(loaded: Loaded, host: str, port: int) -> None:
-    """Tells a person where the proxy is and how to try it; on stderr, so that stdout is the log alone."""
+async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
+    try:
+        await web.TCPSite(runner, host, port, reuse_address=True).start()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        fault = Fault(f"cannot listen on {host}:{port}: {reason}", hint="choose another with --host or --port")
+        raise ConfigInvalid([fault]) from error
+
+
+def _banner(loaded: Loaded, host: str, port: int, made_key: str) -> str:
+    """Tells a person where the proxy is and how to try it; for stderr, so that stdout is the log alone."""
     configuration = loaded.configuration
-    url = f"http://{'127.0.0.1' if host == '0.0.0.0' else f'[{host}]' if ':' in host else host}:{port}"  # noqa: S104  # compared, not bound
-    key = ' -H "Authorization: Bearer $YOUR_KEY"' if configuration.settings.keys else ""
+    reached = _REACHED_AT.get(host, host)
+    url = f"http://{f'[{reached}]' if ':' in reached else reached}:{port}"
     lines = [f"ModelMuxer is listening on {url}  ({configuration.file}, {len(configuration.settings.models)} models)"]
     if configuration.demo:
         why = "no provider key is set" if loaded.chose_demo else "--demo"
         lines.append(f"DEMO ({why}): answers are made up offline and cost nothing; routes, prices, budgets are real.")
         lines.append("Set OPENAI_API_KEY, ANTHROPIC_API_KEY or MISTRAL_API_KEY (or put them in .env) for real answers.")
+    if made_key:
+        lines.append(
+            "This API key was made for this run and is shown only here; set ALLOWED_API_KEYS to have your own:"
+        )
+        lines.append(f"  export MUXER_KEY={made_key}")
+    key, hint = "", ""
+    if configuration.settings.keys:
+        key = ' -H "Authorization: Bearer $MUXER_KEY"'
+        hint = "" if made_key else " (with one of your API keys in MUXER_KEY)"
     lines += [
-        "Try it:",
-        f"  curl {url}/v1/chat/completions{key} -H 'Content-Type: application/json' \\",
+        f"Try it{hint}:",
+        f"  curl {f'-g {url}' if '[' in url else url}/v1/chat/completions{key} -H 'Content-Type: application/json' \\",
         """    -d '{"messages": [{"role": "user", "content": "What is the capital of France?"}]}'""",
     ]
-    print("\n".join(lines), file=sys.stderr, flush=True)
+    return "\n".join(lines)

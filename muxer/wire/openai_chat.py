@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from muxer.errors import UpstreamBadResponse, UpstreamError
+from muxer.errors import UpstreamBadResponse
 from muxer.interfaces import Reply
 from muxer.sse import read_events
 from muxer.types import Answer, Call, Choice, Chunk, FunctionCall, ToolCall, ToolCallDelta, Usage
@@ -163,7 +163,7 @@ def _read_body(data: bytes, who: str) -> _Body:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UpstreamBadResponse(f"{who} did not answer in OpenAI's format: {error}") from error
     if body.error is not UNSET and bytes(body.error) != _NULL:
-        raise UpstreamError(f"{who} answered with an error: {_words(body.error)}")
+        raise UpstreamBadResponse(f"{who} answered 200 with an error: {_words(body.error)}")
     return body
 
 
@@ -201,7 +201,7 @@ def _called(function: _Function | None) -> FunctionCall:
 
 
 def read_chunk(data: bytes, who: str) -> Chunk:
-    """One event of a stream. Raises UpstreamBadResponse or UpstreamError (an error event)."""
+    """One event of a stream. Raises UpstreamBadResponse, also for an error event (B52)."""
     body = _read_body(data, who)
     usage = read_usage(body.usage)
     choice = body.choices[0] if body.choices else None
@@ -225,8 +225,12 @@ def _read_delta(call: _ToolCall) -> ToolCallDelta:
 
 async def read_stream(reply: Reply, who: str) -> AsyncGenerator[Chunk, None]:
     """The chunks of a streamed answer, up to `[DONE]`; what comes after it is ignored (B57)."""
+    is_stream = False
     async with aclosing(read_events(reply.chunks())) as events:
         async for event in events:
+            is_stream = True
             if event.data == b"[DONE]":
                 return
             yield read_chunk(event.data, who)
+    if not is_stream:
+        raise UpstreamBadResponse(f"{who} answered a request for a stream without one")

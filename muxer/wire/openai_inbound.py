@@ -201,5 +201,3 @@ def _tool_delta(call: ToolCallDelta) -> dict[str, object]:
 def write_error(error: Mapping[str, object]) -> bytes:
     """The event that ends a stream which failed; no `[DONE]` follows it."""
     return write_event(encode({"error": error}))
-
-

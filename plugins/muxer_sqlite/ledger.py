@@ -61,9 +61,10 @@ def hold(
     db: sqlite3.Connection, now: float, owner: str, opening: Record, choices: Sequence[HoldChoice]
 ) -> Granted | Refused:
     """Takes the first choice that fits and writes the open record; the same id again gets the same answer (S5)."""
-    known = _legs(db, opening.id)
+    known = db.execute("SELECT holds FROM requests WHERE id = ?", (opening.id,)).fetchone()
     if known is not None:
-        return Granted(choice=known[0].choice, granted_nanos=known[0].granted)
+        first = _decode_legs(known[0])[0] if known[0] else Leg(0, 0, ())
+        return Granted(choice=first.choice, granted_nanos=first.granted)
     refusals: list[Refusal] = []
     for index, choice in enumerate(choices):
         taken = _take(db, now, choice)
@@ -82,37 +83,37 @@ def extend(
     db: sqlite3.Connection, now: float, id: str, leg: int, choice: HoldChoice, ended: Attempt
 ) -> Granted | Refused:
     """Settles leg `leg - 1` and holds leg `leg`; a repeat gets the same answer (S7)."""
-    legs = _legs(db, id)
-    if not legs or leg > len(legs):
-        raise LookupError(f"request {id} has no hold to extend")
+    legs = _open_legs(db, id)
+    if leg > len(legs):
+        return Refused(refusals=())  # settled already, or never held: nothing more may be sent for it (I7)
     if leg < len(legs):
         return Granted(choice=0, granted_nanos=legs[leg].granted)
     last = legs[leg - 1]
+    presumed = 0 if last.ended else ended.presumed_nanos
     if not last.ended:
-        _end(db, last, ended.cost_nanos, ended.presumed_nanos, "held")
+        _end(db, last, ended.cost_nanos, ended.presumed_nanos)
         legs = (*legs[:-1], replace(last, ended=True))
     taken = _take(db, now, choice)
     if not isinstance(taken, Refusal):
         legs = (*legs, Leg(0, *taken))
-    held = sum(one.granted for one in legs if not one.ended)
-    db.execute("UPDATE requests SET holds = ?, held_nanos = ? WHERE id = ?", (_encode(legs).decode(), held, id))
+    db.execute(
+        "UPDATE requests SET holds = ?, held_nanos = ?, presumed_nanos = presumed_nanos + ? WHERE id = ?",
+        (_encode(legs).decode(), _held(legs), presumed, id),
+    )
     if isinstance(taken, Refusal):
         return Refused(refusals=(taken,))
     return Granted(choice=0, granted_nanos=taken[0])
 
 
 def settle(db: sqlite3.Connection, record: Record) -> None:
-    """Replaces every leg's hold by its attempt's cost and completes the row; a row without holds stays as it is (I6)."""
-    found = db.execute("SELECT state, holds FROM requests WHERE id = ?", (record.id,)).fetchone()
-    if found is None or found[1] is None:
+    """Replaces every leg's hold by its attempt's cost and completes the row; a settled row stays as it is (I6)."""
+    legs = _open_legs(db, record.id)
+    if not legs:
         return
-    counted_as = "presumed" if found[0] == "interrupted" else "held"
-    for number, leg in enumerate(_decode_legs(found[1])):
-        if leg.ended:
-            continue
-        attempt = record.attempts[number] if number < len(record.attempts) else None
-        cost, presumed = (attempt.cost_nanos, attempt.presumed_nanos) if attempt else (0, 0)
-        _end(db, leg, cost, presumed, counted_as)
+    for number, leg in enumerate(legs):
+        if not leg.ended:
+            attempt = record.attempts[number] if number < len(record.attempts) else None
+            _end(db, leg, *((attempt.cost_nanos, attempt.presumed_nanos) if attempt else (0, 0)))
     db.execute(_COMPLETE, to_row(record))
 
 
@@ -120,14 +121,35 @@ def interrupt(db: sqlite3.Connection, owner: str) -> int:
     """Moves what a dead process held to presumed, where it still counts (S10); returns how many requests that were."""
     rows = db.execute("SELECT id, holds FROM requests WHERE owner = ? AND state = 'open'", (owner,)).fetchall()
     for id, holds in rows:
-        open_legs = [leg for leg in _decode_legs(holds) if not leg.ended]
-        for taken in (taken for leg in open_legs for taken in leg.taken):
-            db.execute(_ADD, (taken.account, taken.start, 0, -taken.nanos, taken.nanos))
-        db.execute(
-            "UPDATE requests SET state = 'interrupted', held_nanos = 0, presumed_nanos = presumed_nanos + ? WHERE id = ?",
-            (sum(leg.granted for leg in open_legs), id),
-        )
+        _move(db, id, _decode_legs(holds), "interrupted")
     return len(rows)
+
+
+def _move(db: sqlite3.Connection, id: str, legs: Sequence[Leg], state: str) -> None:
+    """Makes an open request interrupted, its holds presumed; or open again, when its process was only thought dead."""
+    sign = 1 if state == "interrupted" else -1
+    for taken in (taken for leg in legs if not leg.ended for taken in leg.taken):
+        db.execute(_ADD, (taken.account, taken.start, 0, -sign * taken.nanos, sign * taken.nanos))
+    moved = _held(legs)
+    db.execute(
+        "UPDATE requests SET state = ?, held_nanos = ?, presumed_nanos = presumed_nanos + ? WHERE id = ?",
+        (state, 0 if sign == 1 else moved, sign * moved, id),
+    )
+
+
+def _open_legs(db: sqlite3.Connection, id: str) -> tuple[Leg, ...]:
+    """The legs of a request that is not settled, whose holds count as held from here on; none when it is settled."""
+    found = db.execute("SELECT state, holds FROM requests WHERE id = ?", (id,)).fetchone()
+    if found is None or found[1] is None:
+        return ()
+    legs = _decode_legs(found[1])
+    if found[0] == "interrupted":
+        _move(db, id, legs, "open")
+    return legs
+
+
+def _held(legs: Sequence[Leg]) -> int:
+    return sum(leg.granted for leg in legs if not leg.ended)
 
 
 def standing(db: sqlite3.Connection, now: float, claim: BudgetClaim) -> Standing:
@@ -164,17 +186,9 @@ def _take(db: sqlite3.Connection, now: float, choice: HoldChoice) -> tuple[int, 
     return granted, taken
 
 
-def _end(db: sqlite3.Connection, leg: Leg, cost: int, presumed: int, counted_as: str) -> None:
+def _end(db: sqlite3.Connection, leg: Leg, cost: int, presumed: int) -> None:
     for one in leg.taken:
-        freed = (-one.nanos, presumed) if counted_as == "held" else (0, presumed - one.nanos)
-        db.execute(_ADD, (one.account, one.start, cost, *freed))
-
-
-def _legs(db: sqlite3.Connection, id: str) -> tuple[Leg, ...] | None:
-    found = db.execute("SELECT holds, held_nanos FROM requests WHERE id = ?", (id,)).fetchone()
-    if found is None:
-        return None
-    return _decode_legs(found[0]) if found[0] is not None else (Leg(0, 0, (), ended=True),)
+        db.execute(_ADD, (one.account, one.start, cost, -one.nanos, presumed))
 
 
 def _counter(db: sqlite3.Connection, account: str, start: int) -> Counter:

@@ -1,0 +1,73 @@
+# `make` alone says what there is. Each target sets itself up: a fresh clone needs python3 (3.11 or newer) and make.
+
+PORT ?=
+ARGS ?=
+
+# The first python3 that is new enough; a name may exist and still not run, so each is asked.
+find_python = for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; python=; done; \
+	test -n "$$python" || { echo "ModelMuxer needs Python 3.11 or newer; install it and run make again." >&2; exit 1; }
+
+# $(call make_venv,FOLDER)
+make_venv = @$(find_python); $$python -m venv --clear $(1) || { rm -rf $(1); \
+	echo "Python could not make $(1). On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+
+# $(call install,FOLDER,WHAT): uv takes a third of pip's time; where it cannot be had, pip does the same.
+install = @echo "Installing into $(1), this once ..." >&2; \
+	{ $(1)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv && \
+	UV_SYSTEM_CERTS=1 $(1)/bin/uv pip install --quiet --python $(1)/bin/python -c constraints.txt $(2); } || \
+	{ echo "uv did not manage it; trying pip." >&2; \
+	$(1)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(2); }
+
+.PHONY: help run demo test lint clean bench check-clients constraints
+.DEFAULT_GOAL := help
+
+help:  ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1:/p' Makefile | while IFS=: read -r name words; do printf '  make %-14s %s\n' "$$name" "$$words"; done
+
+run: .venv/run.stamp  ## run the proxy on port 8000; PORT=9000 for another, ARGS="--demo" for more
+	@exec .venv/bin/muxer serve $(if $(PORT),--port $(PORT)) $(ARGS)
+
+demo: .venv/run.stamp  ## send sample prompts to offline providers and show routes and costs
+	@exec .venv/bin/muxer demo $(ARGS)
+
+test: .venv/dev.stamp  ## run the tests; ARGS="-k budget" for some of them
+	@exec .venv/bin/python -m pytest $(ARGS)
+
+lint: .venv/dev.stamp  ## check format, style, types and imports
+	@.venv/bin/ruff format --check
+	@.venv/bin/ruff check
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+
+bench: .venv/dev.stamp  ## list the benchmarks and how to run each
+	@for file in bench/*.py; do echo ".venv/bin/python $$file"; sed -n '1s/^"""/    /p' $$file | sed 's/"""$$//'; done
+
+check-clients: .venv/run.stamp .venv-clients/stamp  ## real clients of others against a proxy in demo mode
+	@exec .venv-clients/bin/python -m pytest -c tests/clients/pytest.ini $(ARGS)
+
+constraints: .venv/dev.stamp  ## move constraints.txt to the newest releases that fit together
+	@echo uv | UV_SYSTEM_CERTS=1 .venv/bin/uv pip compile --quiet --upgrade --no-header --no-annotate \
+		--python-version 3.11 --extra dev --extra redis pyproject.toml - --output-file constraints.txt
+
+clean:  ## remove what make and the tests made; never your muxer.db
+	rm -rf .venv .venv-clients build dist .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis
+	find bench muxer plugins scripts tests -name __pycache__ -prune -exec rm -rf {} +
+
+.venv/bin/python:
+	$(call make_venv,.venv)
+
+.venv-clients/bin/python:
+	$(call make_venv,.venv-clients)
+
+.venv/run.stamp: .venv/bin/python pyproject.toml constraints.txt
+	$(call install,.venv,-e .)
+	@touch $@
+
+.venv/dev.stamp: .venv/bin/python pyproject.toml constraints.txt
+	$(call install,.venv,-e '.[dev]')
+	@touch .venv/run.stamp $@
+
+.venv-clients/stamp: .venv-clients/bin/python tests/clients/requirements.txt constraints.txt
+	$(call install,.venv-clients,-r tests/clients/requirements.txt)
+	@touch $@
