@@ -1,13 +1,15 @@
 """Which limits a request touches, and in which calendar windows: pure, no store."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
 from muxer.config.settings import LimitSettings
-from muxer.interfaces import BudgetClaim, Window
+from muxer.interfaces import BudgetClaim, Quota, Window
 from muxer.money import nanos
 from muxer.types import Caller
 
@@ -32,9 +34,15 @@ class Calendar:
 
     def _find(self, name: str, now: float) -> tuple[Window, Window]:
         day = datetime.fromtimestamp(now, self._zone).replace(tzinfo=None, hour=0, minute=0, second=0, microsecond=0)
-        start = day if name == "day" else day.replace(day=1)
-        middle = _after(name, start)
-        edges = [self._instant(edge) for edge in (start, middle, _after(name, middle))]
+        local = day if name == "day" else day.replace(day=1)
+        edges = [self._instant(local)]
+        while len(edges) < 3:
+            local = _after(name, local)
+            edge = self._instant(local)
+            if edge <= now:
+                edges = [edge]  # a clock turned back over midnight shows yesterday's date again (Goose Bay, until 2010)
+            elif edge > edges[-1]:
+                edges.append(edge)  # and a day that was skipped begins when the next one does (Apia, 2011-12-30)
         return Window(name, edges[0], edges[1]), Window(name, edges[1], edges[2])
 
     def _instant(self, local: datetime) -> int:
@@ -59,15 +67,31 @@ def _after(name: str, start: datetime) -> datetime:
     return start.replace(year=start.year + start.month // 12, month=start.month % 12 + 1)
 
 
+class Budget(Struct, frozen=True):
+    """Money per calendar window."""
+
+    window: str
+    limit_nanos: int
+    soft: bool
+
+
+class Rate(Struct, frozen=True):
+    """Requests or tokens a minute, or slots."""
+
+    unit: Literal["requests", "tokens", "slots"]
+    capacity: int
+    per_minute: int
+
+
 class Line(Struct, frozen=True, kw_only=True):
-    """One limit as a line of the file: the same amount for each subject of its scope."""
+    """One amount of a limit in the file, the same for each subject of its scope; known by its place:
+    `limits[0].daily_usd`."""
 
     id: str
     per: str
     where: dict[str, str]
-    window: str
-    limit_nanos: int
-    soft: bool
+    budget: Budget | None = None
+    rate: Rate | None = None
 
 
 class Target(Struct, frozen=True):
@@ -78,44 +102,81 @@ class Target(Struct, frozen=True):
 
 
 def lines(limits: Sequence[LimitSettings]) -> tuple[Line, ...]:
-    """The limits of a file, one line per amount; each is known by its place: `limits[0].daily_usd`."""
+    """The limits of a file, one line per amount."""
     return tuple(
         Line(
             id=f"limits[{index}].{key}",
             per=limit.per,
             where={str(name): value for name, value in limit.where.items()},
-            window=window,
-            limit_nanos=nanos(amount),
-            soft=limit.hold == "expected",
+            budget=amount if isinstance(amount, Budget) else None,
+            rate=amount if isinstance(amount, Rate) else None,
         )
         for index, limit in enumerate(limits)
-        for key, window, amount in (
-            ("daily_usd", "day", limit.daily_usd),
-            ("monthly_usd", "month", limit.monthly_usd),
-            ("total_usd", "total", limit.total_usd),
-        )
-        if amount is not None
+        for key, amount in _amounts(limit)
     )
+
+
+def _amounts(limit: LimitSettings) -> Iterator[tuple[str, Budget | Rate]]:
+    """Every amount of one limit by its key in the file."""
+    soft = limit.hold == "expected"
+    for key, window in (("daily_usd", "day"), ("monthly_usd", "month"), ("total_usd", "total")):
+        amount: Decimal | None = getattr(limit, key)
+        if amount is not None:
+            yield key, Budget(window, nanos(amount), soft)
+    if limit.requests_per_minute is not None:
+        per_minute = limit.requests_per_minute
+        yield "requests_per_minute", Rate("requests", limit.burst or per_minute, per_minute)
+    if limit.tokens_per_minute is not None:
+        per_minute = limit.tokens_per_minute
+        yield "tokens_per_minute", Rate("tokens", limit.burst or per_minute, per_minute)
+    if limit.concurrent is not None:
+        yield "concurrent", Rate("slots", limit.concurrent, 0)
 
 
 def claims(
     limits: Sequence[Line], calendar: Calendar, caller: Caller, target: Target, now: float
 ) -> tuple[BudgetClaim, ...]:
-    """Every window of every limit that names this request (S2)."""
+    """Every window of every budget that names this request (S2)."""
     return tuple(
         BudgetClaim(
             limit=line.id,
             per=line.per,
             subject=subject,
             account=_account(line, subject),
-            windows=calendar.windows(line.window, now),
-            limit_nanos=line.limit_nanos,
-            soft=line.soft,
+            windows=calendar.windows(line.budget.window, now),
+            limit_nanos=line.budget.limit_nanos,
+            soft=line.budget.soft,
         )
         for line in limits
-        if all(value in _subjects(name, caller, target) for name, value in line.where.items())
-        for subject in _subjects(line.per, caller, target)
+        if line.budget is not None
+        for subject in _touched(line, caller, target)
     )
+
+
+def quotas(limits: Sequence[Line], caller: Caller, target: Target, tokens: int) -> tuple[Quota, ...]:
+    """Every rate and slot limit that names this request; `tokens` is the estimate taken from token rates."""
+    return tuple(
+        Quota(
+            limit=line.id,
+            per=line.per,
+            subject=subject,
+            account=_account(line, subject),
+            unit=line.rate.unit,
+            capacity=line.rate.capacity,
+            per_minute=line.rate.per_minute,
+            amount=tokens if line.rate.unit == "tokens" else 1,
+        )
+        for line in limits
+        if line.rate is not None
+        for subject in _touched(line, caller, target)
+    )
+
+
+def _touched(line: Line, caller: Caller, target: Target) -> tuple[str, ...]:
+    """The subjects of a line that this request belongs to; none where its `where` does not match."""
+    if any(value not in _subjects(name, caller, target) for name, value in line.where.items()):
+        return ()
+    return _subjects(line.per, caller, target)
 
 
 def _subjects(scope: str, caller: Caller, target: Target) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
 """The first candidate that answers: attempt after attempt, each held before it is sent, until an answer has begun."""
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing, contextmanager
 
 from muxer import measurements
 from muxer.attempts import Running
@@ -145,28 +145,26 @@ class Dispatch:
             begun_at=time.perf_counter(),
             estimate_tokens=self._estimate_tokens,
         )
+        chunks = _iterate(provider, call, candidate.model.provider)
         try:
             if call.request.stream:
-                return await self._first_chunk(provider, call)
+                return await self._first_chunk(chunks)
             if isinstance(provider, Completes):
-                return await provider.acompletion(call)
-            async with aclosing(_iterate(provider, call)) as chunks:
+                with _foreign(candidate.model.provider):
+                    return await provider.acompletion(call)
+            async with aclosing(chunks):
                 return await collect(chunks)
         except InvalidRequest as error:
             self._end(self.running.refused(error, time.perf_counter()))
             raise
-        except MuxerError:
-            raise
-        except Exception as error:  # a plugin's object is foreign; what it did upstream is unknown
-            raise PluginFailed(f"provider {candidate.model.provider!r} raised {type(error).__name__}") from error
 
-    async def _first_chunk(self, provider: Provider, call: Call) -> AsyncIterator[Chunk]:
-        stream = await self._streams.enter_async_context(aclosing(_iterate(provider, call)))
+    async def _first_chunk(self, chunks: AsyncGenerator[Chunk, None]) -> AsyncIterator[Chunk]:
+        await self._streams.enter_async_context(aclosing(chunks))
         try:
-            first = await anext(stream)
+            first = await anext(chunks)
         except StopAsyncIteration:
             raise UpstreamBadResponse("the upstream ended its stream before a first chunk") from None
-        return _chained(first, stream)
+        return _chained(first, chunks)
 
     def _failed(self, error: ProviderFailed) -> None:
         assert self.running is not None, "only a running attempt fails"
@@ -195,10 +193,27 @@ class Dispatch:
         self._meter.add(measurements.ATTEMPTS, 1, attempt.model, attempt.provider, attempt.outcome)
 
 
-async def _iterate(provider: Provider, call: Call) -> AsyncGenerator[Chunk, None]:
+@contextmanager
+def _foreign(provider: str) -> Iterator[None]:
+    """Around a plugin's object: what it raises that is not ours leaves unknown what it did upstream."""
+    try:
+        yield
+    except MuxerError:
+        raise
+    except Exception as error:
+        raise PluginFailed(f"provider {provider!r} raised {type(error).__name__}") from error
+
+
+async def _iterate(provider: Provider, call: Call, name: str) -> AsyncGenerator[Chunk, None]:
     """The provider's stream as a generator that can be closed, whatever kind of iterator it gave."""
-    async for chunk in provider.astreaming(call):
-        yield chunk
+    with _foreign(name):
+        stream = provider.astreaming(call)
+        try:
+            async for chunk in stream:
+                yield chunk
+        finally:
+            if isinstance(stream, AsyncGenerator):
+                await stream.aclose()
 
 
 async def _chained(first: Chunk, rest: AsyncIterator[Chunk]) -> AsyncIterator[Chunk]:

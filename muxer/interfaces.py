@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 from aiohttp import web
@@ -221,14 +221,35 @@ class BudgetClaim(Struct, frozen=True, kw_only=True):
     soft: bool = False
 
 
+class Quota(Struct, frozen=True, kw_only=True):
+    """Requests, tokens or slots to be taken from one limit.
+
+    Requests and tokens flow back at `per_minute` up to `capacity` (GCRA); slots come back when the request ends or its
+    process dies. Of tokens an estimate is taken, which the settlement corrects by the record's usage.
+    """
+
+    limit: str
+    per: str
+    subject: str
+    account: str
+    unit: Literal["requests", "tokens", "slots"]
+    capacity: int
+    per_minute: int = 0
+    amount: int = 1
+
+
 class HoldChoice(Struct, frozen=True, kw_only=True):
-    """A model and what holding it takes: `bound_nanos`, or as much as fits but not under `floor_nanos`."""
+    """A model and what holding it takes: `bound_nanos`, or as much as fits but not under `floor_nanos`.
+
+    `quotas` are taken with the opening hold; an extension takes money only.
+    """
 
     model: str
     bound_nanos: int
     floor_nanos: int
     expected_nanos: int
     claims: tuple[BudgetClaim, ...] = ()
+    quotas: tuple[Quota, ...] = ()
 
 
 class Standing(Struct, frozen=True, kw_only=True):
@@ -245,18 +266,33 @@ class Standing(Struct, frozen=True, kw_only=True):
     resets_at_s: int
 
 
+class QuotaStanding(Struct, frozen=True, kw_only=True):
+    """How one quota stands. `retry_after_s`: when the amount asked for would fit; `resets_s`: when all is back."""
+
+    limit: str
+    per: str
+    subject: str
+    unit: Literal["requests", "tokens", "slots"]
+    capacity: int
+    remaining: int
+    retry_after_s: float
+    resets_s: float
+
+
 class Granted(Struct, frozen=True, kw_only=True):
-    """A hold was taken for `choices[choice]`, of `granted_nanos`."""
+    """A hold was taken for `choices[choice]`, of `granted_nanos`; how its limits stand with it taken."""
 
     choice: int
     granted_nanos: int
+    budgets: tuple[Standing, ...] = ()
+    quotas: tuple[QuotaStanding, ...] = ()
 
 
 class Refusal(Struct, frozen=True, kw_only=True):
     """Why one choice did not fit: the limit as it stood and what was asked of it."""
 
     model: str
-    standing: Standing
+    standing: Standing | QuotaStanding
     asked_nanos: int
 
 
@@ -301,6 +337,9 @@ class Store(Protocol):
 
     async def standings(self, claims: Sequence[BudgetClaim]) -> Sequence[Standing]:
         """How the limits behind the claims stand, one per claim."""
+
+    async def quotas(self, quotas: Sequence[Quota]) -> Sequence[QuotaStanding]:
+        """How the quotas stand, one per quota; nothing is taken."""
 
     async def summary(self, by: Sequence[str], since_s: float, where: Mapping[str, str]) -> list[Summary]:
         """Spend grouped by record fields (`user`, `team`, `key`, `route`, `model`, `provider`, `day`, `state`)."""

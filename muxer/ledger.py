@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from muxer import measurements
-from muxer.errors import BudgetExceeded, MuxerError, StoreUnavailable
-from muxer.interfaces import Granted, HoldChoice, Log, Meter, Refusal, Refused, Standing, Store
+from muxer.errors import BudgetExceeded, ConcurrencyExceeded, MuxerError, RateLimited, StoreUnavailable
+from muxer.interfaces import Granted, HoldChoice, Log, Meter, QuotaStanding, Refusal, Refused, Standing, Store
 from muxer.money import NANOS_PER_USD, usd
 from muxer.types import Attempt, Record
 
@@ -34,6 +34,7 @@ class Ledger:
         self._meter = meter
         self._log = log
         self._refusal = BudgetExceededAsRate if budget_status == 429 else BudgetExceeded
+        self._fullest = _Fullest(meter)
         self._late: set[asyncio.Task[None]] = set()
 
     async def close(self, grace_s: float) -> None:
@@ -48,6 +49,9 @@ class Ledger:
         reply = await self._timed("hold", self._store.hold(opening, choices))
         if isinstance(reply, Refused):
             raise self.refused(reply)
+        for standing in reply.budgets:
+            if standing.limit_nanos:
+                self._fullest.saw(standing, 1 - remaining_nanos(standing) / standing.limit_nanos)
         return reply
 
     async def extend(self, id: str, leg: int, choice: HoldChoice, ended: Attempt) -> Granted | None:
@@ -94,12 +98,26 @@ class Ledger:
     def refused(self, reply: Refused) -> MuxerError:
         """The error of a refusal: the first choice's, since that is the model the request would have had."""
         refusal = reply.refusals[0]
-        self._meter.add(measurements.BUDGET_REFUSALS, 1, refusal.standing.limit)
-        return self._refusal(_words(refusal), budget_fields(refusal.standing) | {"asked_usd": usd(refusal.asked_nanos)})
+        at = refusal.standing
+        self._meter.add(measurements.BUDGET_REFUSALS, 1, at.limit)
+        if isinstance(at, QuotaStanding):
+            return _quota_error(at)
+        fields = budget_fields(at) | {"asked_usd": usd(refusal.asked_nanos)}
+        return self._refusal(_words(refusal, at), fields)
 
 
-def _words(refusal: Refusal) -> str:
-    at = refusal.standing
+def _quota_error(at: QuotaStanding) -> RateLimited:
+    if at.unit == "slots":
+        message = f"{at.per} {at.subject!r} has {at.capacity} requests running, as many as {at.limit} allows"
+        return ConcurrencyExceeded(f"{message}; wait for one to end", at.retry_after_s)
+    return RateLimited(
+        f"{at.per} {at.subject!r} has used up its {at.unit} for now: {at.remaining} of {at.capacity} are left under "
+        f"{at.limit}; try again in {at.retry_after_s:.1f} s",
+        at.retry_after_s,
+    )
+
+
+def _words(refusal: Refusal, at: Standing) -> str:
     resets = f"it resets at {_instant(at.resets_at_s)}" if at.resets_at_s else "it never resets"
     return (
         f"the {_ADJECTIVES[at.window]} budget of {at.per} {at.subject!r} is used up for this request: limit "
@@ -129,6 +147,36 @@ def budget_fields(standing: Standing) -> dict[str, object]:
         "resets_at": _instant(standing.resets_at_s) if standing.resets_at_s else None,
     }
     return fields
+
+
+class _Fullest:
+    """Keeps the gauge of each limit at the fullest subject seen in its window."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+        self._seen: dict[str, tuple[int, str, float]] = {}
+
+    def saw(self, at: Standing, share: float) -> None:
+        """Takes note of how one subject stands."""
+        resets_at_s, subject, fullest = self._seen.get(at.limit, (at.resets_at_s, at.subject, 0.0))
+        if share >= fullest or subject == at.subject or resets_at_s != at.resets_at_s:
+            self._seen[at.limit] = (at.resets_at_s, at.subject, share)
+            self._meter.set(measurements.LIMIT_USED_RATIO, share, at.limit)
+
+
+def limit_headers(granted: Granted) -> dict[str, str]:
+    """What is left, in the headers clients know: OpenAI's for rates, the tightest of each unit; ours for money."""
+    headers: dict[str, str] = {}
+    for unit in ("requests", "tokens"):
+        of_unit = [quota for quota in granted.quotas if quota.unit == unit]
+        if of_unit:
+            tightest = min(of_unit, key=lambda quota: quota.remaining)
+            headers[f"x-ratelimit-limit-{unit}"] = str(tightest.capacity)
+            headers[f"x-ratelimit-remaining-{unit}"] = str(tightest.remaining)
+            headers[f"x-ratelimit-reset-{unit}"] = f"{tightest.resets_s:.3f}s"
+    if granted.budgets:
+        headers["x-muxer-budget-remaining-usd"] = usd(min(remaining_nanos(standing) for standing in granted.budgets))
+    return headers
 
 
 def remaining_nanos(standing: Standing) -> int:

@@ -18,9 +18,9 @@ from msgspec.structs import replace
 from muxer import measurements
 from muxer.catalog import Model
 from muxer.dispatch import Dispatch, Dispatcher
-from muxer.errors import BudgetExceeded, MuxerError, UpstreamTimeout
+from muxer.errors import BudgetExceeded, MuxerError, RateLimited, UpstreamTimeout
 from muxer.interfaces import Granted, Log, Meter, Signal
-from muxer.ledger import Ledger
+from muxer.ledger import Ledger, limit_headers
 from muxer.money import NANOS_PER_USD, usd
 from muxer.records import Ending, attempt_fields, complete, new_id, opening
 from muxer.routing import Candidate, Plan, Question, Rules, output_cap, plan
@@ -135,6 +135,7 @@ class Exchange:
         self.answer: Answer | None = None
         self.dropped: tuple[str, ...] = ()
         self.output_cap: int | None = None
+        self.limit_headers: dict[str, str] = {}
         self.client_gone = False
 
     # ---- the steps
@@ -146,9 +147,10 @@ class Exchange:
         self._may_be_held = True
         try:
             granted = await self._parts.ledger.hold(self.record, [candidate.choice for candidate in offered])
-        except BudgetExceeded:
+        except (BudgetExceeded, RateLimited):
             self._may_be_held = False
             raise
+        self.limit_headers = limit_headers(granted)
         self._sent_at = time.perf_counter()
         began = await self._first_answer(plan, granted)
         self._first_byte_ms = self._ms()

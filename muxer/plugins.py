@@ -67,7 +67,7 @@ def _import(name: str, entries: dict[str, importlib.metadata.EntryPoint]) -> Mod
         raise _Unusable(f"no plugin {name!r} is installed", hint)
     try:
         plugin = load()
-    except Exception as error:  # foreign code runs on import and may raise anything
+    except (Exception, SystemExit) as error:  # foreign code runs on import and may raise anything
         raise _Unusable(f"plugin {name!r} does not import: {type(error).__name__}: {error}") from error
     if not isinstance(plugin, ModuleType):
         raise _Unusable(f"plugin {name!r} is not a module; its entry point must name one")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from msgspec import Struct
 
 from muxer.access import may_use
-from muxer.budgets import Calendar, Line, Target, claims
+from muxer.budgets import Calendar, Line, Target, claims, quotas
 from muxer.catalog import Catalog, Group, Model
 from muxer.config.settings import DefaultsSettings, RouteSettings
 from muxer.errors import (
@@ -20,7 +20,7 @@ from muxer.errors import (
     NoCandidate,
 )
 from muxer.expressions import Expression
-from muxer.interfaces import BudgetClaim, HoldChoice
+from muxer.interfaces import BudgetClaim, HoldChoice, Quota
 from muxer.signals import Measured
 from muxer.types import Caller, Excluded, Gate, Needs, Usage
 
@@ -55,6 +55,7 @@ class Candidate(Struct, frozen=True, kw_only=True):
     floor_nanos: int
     expected_nanos: int
     claims: tuple[BudgetClaim, ...]
+    quotas: tuple[Quota, ...]
     bound_input_tokens: int
     inserted_cap: int | None = None
 
@@ -67,6 +68,7 @@ class Candidate(Struct, frozen=True, kw_only=True):
             floor_nanos=self.floor_nanos,
             expected_nanos=self.expected_nanos,
             claims=self.claims,
+            quotas=self.quotas,
         )
 
 
@@ -246,6 +248,7 @@ def _judge(rules: Rules, question: Question, model: Model, route: str) -> Candid
         floor_nanos=price.bound_nanos(sizes[1], needs.n * floor_cap) if price else 0,
         expected_nanos=min(bound, price.cost_nanos(likely)) if price else 0,
         claims=touched,
+        quotas=quotas(rules.limits, question.caller, target, likely.input_tokens + likely.output_tokens),
         bound_input_tokens=sizes[1],
         inserted_cap=inserted,
     )

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import Any
 
 import aiohttp.http
@@ -20,7 +21,6 @@ from muxer.errors import (
     MuxerError,
     NotFound,
     PermissionDenied,
-    ProviderFailed,
     UnsupportedMediaType,
 )
 from muxer.interfaces import Route
@@ -107,8 +107,11 @@ class Server:
         except web.HTTPNotFound:
             return self._refused(request, NotFound("nothing is served at this address; see the README's list"))
         except Exception as error:  # noqa: BLE001  # the process must live on, and the caller gets JSON
-            self._assembly.parts.log("error", "unforeseen", kind=type(error).__name__, path=request.path[:256])
-            return error_response(MuxerError("an unforeseen error; it is in the log of the proxy"))
+            return error_response(self._unforeseen(request, error))
+
+    def _unforeseen(self, request: web.Request, error: Exception) -> MuxerError:
+        self._assembly.parts.log("error", "unforeseen", kind=type(error).__name__, path=request.path[:256])
+        return MuxerError("an unforeseen error; it is in the log of the proxy")
 
     def _refused(self, request: web.Request, error: MuxerError) -> web.Response:
         if not error.request_id:  # one that has an id was logged as a request
@@ -144,34 +147,40 @@ class Server:
             raw=body.removeprefix(b"\xef\xbb\xbf"),
             request=openai_inbound.decode_request(body.removeprefix(b"\xef\xbb\xbf")),
             tags=tuple(tag.strip() for tag in request.headers.get("x-muxer-tags", "").split(",") if tag.strip()),
-            conversation=request.headers.get("x-muxer-conversation", ""),
+            conversation=_as_text(request.headers.get("x-muxer-conversation", "")),
         )
         async with serve(self._assembly.parts, request[_CALLER], inbound) as exchange:
             if exchange.answer is None:
                 return await self._stream(request, exchange, inbound)
             metadata = exchange.metadata()
             answer = openai_inbound.encode_answer(exchange.answer, exchange.record.id, int(time.time()), metadata)
+            exchange.client_gone = request.transport is None or request.transport.is_closing()  # S12
             await exchange.settle()
             return web.Response(body=answer, content_type="application/json", headers=exchange_headers(exchange))
 
     async def _stream(self, request: web.Request, exchange: Exchange, inbound: Inbound) -> web.StreamResponse:
-        """Writes chunks as they come. When the caller leaves, the answer is read on for its usage (S11)."""
+        """Writes chunks as they come. When the caller leaves, the answer is read on for its usage (S11).
+
+        The status has been sent by then, so whatever goes wrong can only be told by a last event.
+        """
         headers = exchange_headers(exchange) | {"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
         response = web.StreamResponse(headers=headers)
         writer = openai_inbound.StreamWriter(
             exchange.record.id, int(time.time()), exchange.served.name, wants_usage=inbound.request.wants_usage
         )
         try:
-            async with asyncio.timeout(None) as drain:
+            async with asyncio.timeout(None) as drain, aclosing(exchange.chunks()) as chunks:
                 outlet = _Outlet(request, response, exchange, drain)
-                async for chunk in exchange.chunks():
+                async for chunk in chunks:
                     await outlet.write(writer.write(chunk, exchange.metadata() if chunk.usage else {}))
                 await outlet.write(openai_inbound.DONE)
-        except (ProviderFailed, TimeoutError) as error:
+        except TimeoutError as error:  # the drain's: nobody listens any more
+            exchange.failed(error)
+        except Exception as error:  # noqa: BLE001  # the process must live on, and the caller gets an event
             exchange.failed(error)
             await exchange.settle()
-            if isinstance(error, ProviderFailed):
-                await outlet.write(openai_inbound.write_error(error_fields(error)))
+            told = error if isinstance(error, MuxerError) else self._unforeseen(request, error)
+            await outlet.write(openai_inbound.write_error(error_fields(told)))
         return response
 
     # ---- reading
@@ -251,12 +260,18 @@ def exchange_headers(exchange: Exchange) -> dict[str, str]:
         "x-muxer-provider": served.provider,
         "x-muxer-model": served.name,
         "x-muxer-reason": record.reason,
+        **exchange.limit_headers,
     }
     if exchange.dropped:
         headers["x-muxer-dropped"] = ", ".join(exchange.dropped)
     if exchange.output_cap is not None:
         headers["x-muxer-output-cap"] = str(exchange.output_cap)
     return {name: _header_safe(value) for name, value in headers.items()}
+
+
+def _as_text(value: str) -> str:
+    """A header's value; bytes in it that are no UTF-8 come as lone surrogates, which nothing can store or send."""
+    return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _header_safe(value: str) -> str:

@@ -37,8 +37,9 @@ class EventParser:
         return events
 
     def _lines(self, piece: bytes) -> list[bytes]:
-        if self._after_cr and piece.startswith(b"\n"):
-            piece = piece[1:]
+        if self._after_cr and piece:
+            self._after_cr = False
+            piece = piece.removeprefix(b"\n")
         if not piece:
             return []
         self._after_cr = piece.endswith(b"\r")

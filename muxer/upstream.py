@@ -158,7 +158,7 @@ def _words(body: bytes) -> str:
     """What the upstream said is wrong, from any of the shapes in use; at most 500 characters."""
     try:
         answer = _decode_error(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
     said = answer.error.message if isinstance(answer.error, _ErrorBody) else answer.error
     return (said or answer.message or answer.detail or "")[:500]
@@ -190,9 +190,11 @@ async def raise_for_status(reply: Reply, who: str) -> None:
 
 
 def _failure(status: int, said: str, pause_s: float | None) -> ProviderFailed:
-    if status in (401, 403):
+    if status in (401, 402, 403):
         # The upstream's own words may quote our key; they stay out of the answer (B51).
-        return UpstreamAuth(f"{said.partition(':')[0]}: check the provider's api_key", upstream_status=status)
+        return UpstreamAuth(
+            f"{said.partition(':')[0]}: check the provider's api_key and account", upstream_status=status
+        )
     if status == 429:
         return UpstreamRateLimited(said, upstream_status=status, retry_after_s=pause_s)
     if status >= 500 or status == 408:

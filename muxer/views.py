@@ -5,7 +5,7 @@ from importlib.metadata import version
 
 from muxer.access import may_use
 from muxer.assemble import Assembly
-from muxer.budgets import Target, claims
+from muxer.budgets import Target, claims, quotas
 from muxer.catalog import Model
 from muxer.errors import NotFound, StoreUnavailable
 from muxer.ledger import budget_fields, remaining_nanos
@@ -120,14 +120,23 @@ async def user_stats(assembly: Assembly, caller: Caller) -> dict[str, object]:
     """The caller's spend and how its limits stand."""
     rules, store = assembly.parts.rules, assembly.store
     touched = claims(rules.limits, rules.calendar, caller, Target("", ""), assembly.parts.clock())
-    standings = await store.standings(touched)
-    return {
-        "user": caller.user,
-        **await _spend(assembly, {"user": caller.user}),
-        "limits": [
-            budget_fields(standing) | {"remaining_usd": usd(remaining_nanos(standing))} for standing in standings
-        ],
-    }
+    rates = quotas(rules.limits, caller, Target("", ""), tokens=0)
+    limits = [
+        budget_fields(standing) | {"remaining_usd": usd(remaining_nanos(standing))}
+        for standing in await store.standings(touched)
+    ]
+    for quota, standing in zip(rates, await store.quotas(rates), strict=True):
+        window = "concurrent" if quota.unit == "slots" else f"{quota.unit}_per_minute"
+        limits.append(
+            {
+                "per": quota.per,
+                "subject": quota.subject,
+                "window": window,
+                "limit": quota.per_minute or quota.capacity,
+                "remaining": standing.remaining,
+            }
+        )
+    return {"user": caller.user, **await _spend(assembly, {"user": caller.user}), "limits": limits}
 
 
 async def stats(assembly: Assembly, caller: Caller) -> dict[str, object]:

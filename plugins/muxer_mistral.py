@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import msgspec
 from msgspec import Raw
 
 from muxer import Context, Dialect, Kind, OpenAIProvider, Provider, ProviderSettings, hookimpl
@@ -18,6 +19,9 @@ _KNOWN = frozenset({
 # A stream's last chunk always has the usage, so the option that asks for it goes without a word.
 _SILENT = frozenset({"stream_options"})
 
+_split_messages = msgspec.json.Decoder(list[dict[str, Raw]]).decode
+_decode_role = msgspec.json.Decoder(str).decode
+
 
 class MistralSettings(ProviderSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Nothing of its own: see ProviderSettings."""
@@ -28,11 +32,21 @@ def _adapt(fields: dict[str, Raw]) -> list[str]:
     seed = fields.pop("seed", None)
     if seed is not None:
         fields["random_seed"] = seed
-    fields["messages"] = Raw(bytes(fields["messages"]).replace(b'"role":"developer"', b'"role":"system"'))
+    if b"developer" in bytes(fields["messages"]):
+        fields["messages"] = _without_developer(fields["messages"])
     unknown = [name for name in fields if name not in _KNOWN]
     for name in unknown:
         del fields[name]
     return [name for name in unknown if name not in _SILENT]
+
+
+def _without_developer(messages: Raw) -> Raw:
+    """The messages with the role `developer` by its older name."""
+    split = _split_messages(messages)
+    for message in split:
+        if _decode_role(message["role"]) == "developer":
+            message["role"] = Raw(b'"system"')
+    return Raw(msgspec.json.encode(split))
 
 
 @asynccontextmanager

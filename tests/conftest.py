@@ -1,192 +1,15 @@
-"""The proxy as a client meets it: a real server over a real store, asking a scripted upstream over real sockets."""
+"""Fixtures of the request path; what they open is in `tests/proxy.py`."""
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, Protocol
 
-import msgspec
 import pytest
-from aiohttp import ClientResponse, ClientSession, DummyCookieJar
-from aiohttp.web import AppRunner, TCPSite
-from msgspec import Struct
 
-from muxer.assemble import Assembly, assemble
-from muxer.config.load import load
-from muxer.plugins import find_kinds
 from muxer.prices import PriceTable, load_prices
-from muxer.server import Server
-from muxer.testing import Behaviour, ScriptedUpstream
-from muxer.types import Record
-
-PATIENCE_S = 10.0
-SECTIONS: Mapping[str, str] = {
-    "version": "1",
-    "plugins": "[openai, sqlite]",
-    "providers": """
-  main: {kind: openai, api_key: sk-upstream, base_url: "UPSTREAM/v1", first_byte_timeout_s: 0.5}""",
-    "models": """
-  small: {provider: main, name: small-1, price_usd_per_million: {input: 1, output: 2, cached_input: 0.1}}
-  large: {provider: main, name: large-1, price_usd_per_million: {input: 10, output: 20}}""",
-    "routes": "[{name: default, use: [small, large]}]",
-    "limits": "[{per: user, daily_usd: 1}]",
-    "keys": """
-  - {name: alice-key, secret: sk-alice, user: alice}
-  - {name: bob-key, secret: sk-bob, user: bob}
-  - {name: root-key, secret: sk-root, user: root, role: admin}""",
-}
-"""The routing.yaml of a test, section by section; UPSTREAM becomes the address of the scripted upstream."""
-QUESTION = ({"role": "user", "content": "What is the capital of France?"},)
-
-
-class Accounts(Struct, frozen=True):
-    """What each account of the same money says, in nano-dollars."""
-
-    bill: int
-    spent: int
-    recorded: int
-    held: int
-    presumed: int
-
-
-class Events(Struct, frozen=True):
-    """A stream as its reader got it: the JSON of its events, and whether `[DONE]` came last."""
-
-    data: list[dict[str, Any]]
-    is_done: bool
-
-    @property
-    def text(self) -> str:
-        """What was said."""
-        return "".join(choice["delta"].get("content") or "" for one in self.data for choice in one.get("choices", ()))
-
-
-class Lines:
-    """A log in memory."""
-
-    def __init__(self) -> None:
-        self.lines: list[dict[str, object]] = []
-        self._written = asyncio.Event()
-
-    def __call__(self, level: str, event: str, **fields: object) -> None:
-        self.lines.append({"level": level, "event": event, **fields})
-        self._written.set()
-
-    async def wait_for(self, event: str, count: int = 1) -> dict[str, object]:
-        """Waits for so many lines of an event and gives the last; `request` is written once a request is settled."""
-        async with asyncio.timeout(PATIENCE_S):
-            while len(found := [line for line in self.lines if line["event"] == event]) < count:
-                self._written.clear()
-                await self._written.wait()
-        return found[-1]
-
-
-class Proxy:
-    """One proxy under test: `client` talks to it, `upstream` answers it, `log` is what it logged."""
-
-    def __init__(self, assembly: Assembly, client: ClientSession, upstream: ScriptedUpstream, log: Lines) -> None:
-        self.assembly = assembly
-        self.store = assembly.store
-        self.client = client
-        self.upstream = upstream
-        self.log = log
-
-    async def post(self, body: object, key: str = "sk-alice", **headers: str) -> ClientResponse:
-        """Posts a chat request as it is: bytes, or anything that JSON has."""
-        data = body if isinstance(body, bytes) else msgspec.json.encode(body)
-        sent = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
-        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
-        return await self.client.post("/v1/chat/completions", data=data, headers=sent)
-
-    async def chat(self, key: str = "sk-alice", **fields: object) -> ClientResponse:
-        """Asks a question, with fields of the request added or changed."""
-        return await self.post({"messages": QUESTION, **fields}, key)
-
-    async def get(self, path: str, key: str = "sk-alice") -> Any:
-        """The JSON at a path."""
-        async with self.client.get(path, headers={"x-api-key": key}) as response:
-            return await response.json()
-
-    async def record(self, response: ClientResponse) -> Record:
-        """The record of an answered request."""
-        found = await self.store.record(response.headers["x-muxer-request-id"])
-        assert found is not None
-        return found
-
-    async def last_record(self) -> Record:
-        """The newest record."""
-        async for record in self.store.records(0, {}, 1):
-            return record
-        raise AssertionError("nothing was recorded")
-
-    async def accounts(self) -> Accounts:
-        """The bill, the store's counters and the sum of the records."""
-        prices = {m.upstream: m.price for m in self.assembly.parts.rules.catalog.models.values() if m.price}
-        (row,) = await self.store.summary([], 0, {})
-        spent, held, presumed = 0, 0, 0
-        for user in ("alice", "bob", "root"):
-            for limit in (await self.get("/user/stats", f"sk-{user}"))["limits"][:1]:
-                spent += nanos(limit["spent_usd"])
-                held += nanos(limit["held_usd"])
-                presumed += nanos(limit["presumed_usd"])
-        assert (held, presumed) == await self.store.held()
-        return Accounts(self.upstream.bill_nanos(prices), spent, row.cost_nanos, held, presumed)
-
-
-def nanos(usd: str) -> int:
-    """Dollars as they are shown, in nano-dollars, without a float between."""
-    whole, _, rest = usd.partition(".")
-    return int(whole) * 10**9 + int(rest.ljust(9, "0"))
-
-
-async def events(response: ClientResponse) -> Events:
-    """Reads a stream to its end."""
-    body = await response.read()
-    data = [block.removeprefix(b"data: ") for block in body.split(b"\n\n") if block]
-    is_done = bool(data) and data[-1] == b"[DONE]"
-    return Events([msgspec.json.decode(one) for one in (data[:-1] if is_done else data)], is_done)
-
-
-class OpenProxy(Protocol):
-    """Opens a proxy whose upstream plays these behaviours, whatever model is asked; `sections` replace those above."""
-
-    async def __call__(
-        self, *behaviours: Behaviour, clock: Callable[[], float] = time.time, **sections: str
-    ) -> Proxy: ...
-
-
-@asynccontextmanager
-async def _served(server: Server) -> AsyncIterator[ClientSession]:
-    """A client of the application, run as `muxer serve` runs it. (aiohttp's own TestServer cancels handlers.)"""
-    runner = AppRunner(
-        server.application(), access_log=None, handler_cancellation=False, auto_decompress=False, shutdown_timeout=10
-    )
-    await runner.setup()
-    try:
-        await TCPSite(runner, "127.0.0.1", 0).start()
-        async with ClientSession(f"http://127.0.0.1:{runner.addresses[0][1]}", cookie_jar=DummyCookieJar()) as client:
-            yield client
-    finally:
-        await runner.cleanup()
-
-
-@asynccontextmanager
-async def _opened(folder: Path, table: PriceTable, clock: Callable[[], float], yaml: str) -> AsyncIterator[Proxy]:
-    """All of it, as `muxer serve` opens it; nothing may be left running."""
-    before = asyncio.all_tasks()
-    async with AsyncExitStack() as stack:
-        upstream = await stack.enter_async_context(ScriptedUpstream())
-        path = folder / "routing.yaml"
-        path.write_text(yaml.replace("UPSTREAM", upstream.url))
-        log = Lines()
-        assembly = await stack.enter_async_context(assemble(load(path, {}, find_kinds, table=table), table, log, clock))
-        client = await stack.enter_async_context(_served(Server(assembly, is_loopback=True)))
-        yield Proxy(assembly, client, upstream, log)
-        upstream.gate.set()
-    left = asyncio.all_tasks() - before - {asyncio.current_task()}
-    assert not left, f"left running: {left}"
+from muxer.testing import Behaviour
+from tests.proxy import SECTIONS, OpenProxy, Proxy, open_proxy
 
 
 @pytest.fixture(scope="session")
@@ -200,7 +23,7 @@ async def proxy(tmp_path: Path, table: PriceTable) -> AsyncIterator[OpenProxy]:
 
         async def open(*behaviours: Behaviour, clock: Callable[[], float] = time.time, **sections: str) -> Proxy:
             yaml = "\n".join(f"{name}: {text}" for name, text in {**SECTIONS, **sections}.items())
-            opened = await stack.enter_async_context(_opened(tmp_path, table, clock, yaml))
+            opened = await stack.enter_async_context(open_proxy(tmp_path, table, clock, yaml))
             opened.upstream.script(None, *behaviours)
             return opened
 

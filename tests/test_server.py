@@ -1,9 +1,249 @@
-from conftest import *
-async def test_x(proxy: OpenProxy) -> None:
-    p = await proxy()
-    r = await p.chat()
-    print(r.status, r.headers, await r.json())
-    r = await p.chat(stream=True, stream_options={"include_usage":True})
-    print(r.headers, await events(r))
-    print(await p.accounts(), await p.record(r))
-    for path in ("/health","/livez","/readyz","/providers","/user/stats","/stats","/v1/models"): print(path, await p.get(path))
+"""The HTTP edge: what a client sends, and what it gets back."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import pytest
+from aiohttp import ClientResponse
+
+from muxer.testing import Cut, Fail, Raw, Say, Stall
+from tests.proxy import QUESTION, OpenProxy, events, raw_request
+
+ERROR_KEYS = {"message", "type", "param", "code"}
+JSON = {"x-api-key": "sk-alice", "Content-Type": "application/json"}
+KEY = b"x-api-key: sk-alice"
+BODY = b'{"messages":[{"role":"user","content":"Hi"}]}'
+SAID = Say(text="It is Paris.")
+
+
+async def error_of(response: ClientResponse) -> dict[str, Any]:
+    """The error of an answer, which always has OpenAI's four keys."""
+    assert response.content_type == "application/json"
+    body = await response.json()
+    assert body["error"].keys() >= ERROR_KEYS
+    error: dict[str, Any] = body["error"]
+    return error
+
+
+# ---- answers
+
+
+async def test_a_whole_answer_is_the_upstream_s_with_our_model_and_metadata(proxy: OpenProxy) -> None:
+    opened = await proxy(SAID)
+    response = await opened.chat()
+    answer = await response.json()
+    metadata = answer.pop("router_metadata")
+    assert (response.status, response.content_type) == (200, "application/json")
+    assert (answer["id"], answer["model"]) == ("chatcmpl-1", "small")
+    assert answer["choices"][0]["message"]["content"] == "It is Paris."
+    assert metadata["request_id"] == response.headers["x-muxer-request-id"]
+
+
+async def test_metadata_has_all_that_the_seed_names(proxy: OpenProxy) -> None:
+    opened = await proxy(SAID)
+    metadata = (await (await opened.chat()).json())["router_metadata"]
+    assert metadata | {"request_id": "", "response_time_ms": 0, "attempts": []} == {
+        "request_id": "",
+        "route": "default",
+        "selected_provider": "main",
+        "selected_model": "small",
+        "routing_reason": "rule default: matches everything",
+        "estimated_cost": 0.000016,
+        "response_time_ms": 0,
+        "attempts": [],
+    }
+
+
+async def test_headers_say_who_answered_and_why(proxy: OpenProxy) -> None:
+    opened = await proxy(SAID, SAID)
+    for stream in (False, True):
+        headers = (await opened.chat(stream=stream)).headers
+        assert re.fullmatch(r"req_[0-9a-f]{31}", headers["x-muxer-request-id"])
+        assert (headers["x-muxer-route"], headers["x-muxer-provider"]) == ("default", "main")
+        assert (headers["x-muxer-model"], headers["x-muxer-reason"]) == ("small", "rule default: matches everything")
+        assert headers["Server"] == "modelmuxer"
+
+
+async def test_a_stream_ends_with_done_and_names_our_model_in_every_chunk(proxy: OpenProxy) -> None:
+    opened = await proxy(SAID)
+    response = await opened.chat(stream=True)
+    stream = await events(response)
+    assert response.content_type == "text/event-stream"
+    assert (stream.text, stream.is_done) == ("It is Paris.", True)
+    assert {one["model"] for one in stream.data} == {"small"}
+
+
+async def test_usage_nobody_asked_for_is_taken_out_of_a_stream(proxy: OpenProxy) -> None:
+    opened = await proxy(SAID)
+    stream = await events(await opened.chat(stream=True))
+    assert opened.upstream.calls[0].body["stream_options"] == {"include_usage": True}
+    assert not [one for one in stream.data if "usage" in one or not one["choices"]]
+
+
+async def test_usage_that_was_asked_for_comes_last_with_the_cost(proxy: OpenProxy) -> None:
+    opened = await proxy(SAID)
+    stream = await events(await opened.chat(stream=True, stream_options={"include_usage": True}))
+    last = stream.data[-1]
+    assert (last["choices"], last["usage"]["prompt_tokens"], last["usage"]["completion_tokens"]) == ([], 10, 3)
+    assert last["router_metadata"]["estimated_cost"] == 0.000016
+    assert all(one["usage"] is None for one in stream.data[:-1])
+
+
+async def test_stream_options_without_a_stream_are_ignored(proxy: OpenProxy) -> None:
+    opened = await proxy(SAID)
+    assert (await opened.chat(stream=False, stream_options={"include_usage": True})).status == 200
+    assert "stream_options" not in opened.upstream.calls[0].body
+
+
+async def test_fields_we_do_not_know_reach_the_upstream(proxy: OpenProxy) -> None:
+    opened = await proxy()
+    odd = {"x": 1.0, "y": [True, None, {"z": 12345678901234567890}]}
+    message = {"role": "user", "content": "Hi", "odd": odd}
+    assert (await opened.post({"messages": [message], "odd": odd, "model": "small"})).status == 200
+    body = opened.upstream.calls[0].body
+    assert (body["odd"], body["messages"], body["model"]) == (odd, [message], "small-1")
+
+
+async def test_fields_we_do_not_know_come_back_as_they_were_written(proxy: OpenProxy) -> None:
+    odd = b'{"x":1.0,"y":[1e3,"\\u00e9\\/"],"z":12345678901234567890}'
+    whole = b'{"odd":%s,"choices":[{"message":{"content":"Hi","odd":%s}}],"usage":null}' % (odd, odd)
+    opened = await proxy(Raw(pieces=(whole,), headers={"Content-Type": "application/json"}))
+    body = await (await opened.chat()).read()
+    assert body.startswith(b'{"odd":%s,"choices":[{"message":{"content":"Hi","odd":%s}}],"usage":null,' % (odd, odd))
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/chat/completions"])
+@pytest.mark.parametrize("headers", [{"Authorization": "Bearer sk-alice"}, {"x-api-key": "sk-alice"}])
+async def test_answers_with_and_without_v1_to_either_header(
+    proxy: OpenProxy, path: str, headers: Mapping[str, str]
+) -> None:
+    opened = await proxy()
+    response = await opened.client.post(path, json={"messages": QUESTION}, headers=headers)
+    assert response.status == 200
+
+
+# ---- what is refused before anybody is asked
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": "Bearer sk-wrong"},
+        {"Authorization": "Bearer "},
+        {"Authorization": "Basic sk-alice"},
+        {"Authorization": "Bearer sk-alic"},
+        {"x-api-key": "sk-alice'--"},
+        {"x-api-key": "sk-" + "a" * 8000},
+        {"x-api-key": "sk-é\x80"},
+    ],
+    ids=range(8),
+)
+async def test_a_wrong_key_is_401(proxy: OpenProxy, headers: Mapping[str, str]) -> None:
+    opened = await proxy()
+    response = await opened.client.post("/v1/chat/completions", json={"messages": QUESTION}, headers=headers)
+    assert (response.status, response.headers["WWW-Authenticate"]) == (401, "Bearer")
+    assert (await error_of(response))["code"] == "invalid_api_key"
+    assert not opened.upstream.calls
+
+
+async def test_a_key_in_the_query_is_not_read(proxy: OpenProxy) -> None:
+    opened = await proxy()
+    response = await opened.client.get("/v1/models?key=sk-alice&api_key=sk-alice")
+    assert response.status == 401
+
+
+async def test_what_is_not_served_is_404(proxy: OpenProxy) -> None:
+    opened = await proxy()
+    for path in ("/", "/v2/chat/completions", "/v1/chat/completions/", "/v1/../admin", "/%2e%2e%2f", "/" + "a" * 4000):
+        response = await opened.client.get(path)
+        assert (response.status, (await error_of(response))["code"]) == (404, "not_found")
+
+
+async def test_another_method_is_405_and_says_which_one_is_served(proxy: OpenProxy) -> None:
+    opened = await proxy()
+    for method in ("GET", "PUT", "DELETE", "TRACE", "BREW"):
+        response = await opened.client.request(method, "/v1/chat/completions")
+        assert (response.status, response.headers["Allow"]) == (405, "POST")
+        assert (await error_of(response))["code"] == "method_not_allowed"
+
+
+async def test_a_role_that_is_too_low_is_403(proxy: OpenProxy) -> None:
+    opened = await proxy(plugins="[openai, sqlite, tests.odd_plugin]")
+    response = await opened.client.get("/secrets", headers={"x-api-key": "sk-alice"})
+    assert (response.status, (await error_of(response))["code"]) == (403, "permission_denied")
+    assert (await opened.client.get("/secrets", headers={"x-api-key": "sk-root"})).status == 200
+    assert (await opened.client.get("/secrets")).status == 401
+
+
+async def test_a_body_over_the_limit_is_413(proxy: OpenProxy) -> None:
+    opened = await proxy(server="{max_body_bytes: 1000}")
+
+    async def in_chunks() -> Any:
+        yield b" " * 2000
+
+    for data in (b" " * 2000, in_chunks()):
+        response = await opened.client.post("/v1/chat/completions", data=data, headers=JSON)
+        assert (response.status, (await error_of(response))["code"]) == (413, "body_too_large")
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({"Content-Type": "text/plain"}, "unsupported_media_type"),
+        ({"Content-Type": "multipart/form-data; boundary=x"}, "unsupported_media_type"),
+        ({"Content-Type": "application/json; charset=utf-16"}, "unsupported_media_type"),
+        ({"Content-Type": ""}, "unsupported_media_type"),
+        ({"Content-Encoding": "gzip"}, "encoding_unsupported"),
+        ({"Content-Encoding": "br"}, "encoding_unsupported"),
+    ],
+)
+async def test_a_body_that_is_not_plain_json_is_415(proxy: OpenProxy, headers: Mapping[str, str], code: str) -> None:
+    opened = await proxy()
+    body = msgspec.json.encode({"messages": QUESTION})
+    response = await opened.client.post("/v1/chat/completions", data=body, headers=JSON | headers)
+    assert (response.status, (await error_of(response))["code"]) == (415, code)
+
+
+@pytest.mark.parametrize("kind", ["application/json; charset=UTF-8", 'Application/JSON;charset="utf-8"'])
+async def test_json_by_another_spelling_is_taken(proxy: OpenProxy, kind: str) -> None:
+    opened = await proxy()
+    assert (await opened.post({"messages": QUESTION}, Content_Type=kind)).status == 200
+
+
+async def test_a_body_without_a_type_is_taken_as_json(proxy: OpenProxy) -> None:
+    opened = await proxy()
+    answer = await raw_request(opened, b"POST /v1/chat/completions", KEY, body=BODY)
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+async def test_a_byte_order_mark_is_taken_off(proxy: OpenProxy) -> None:
+    opened = await proxy()
+    assert (await opened.post(b'\xef\xbb\xbf{"messages": [{"role": "user", "content": "Hi"}]}')).status == 200
+    assert opened.upstream.calls[0].status == 200
+
+
+@pytest.mark.parametrize("name", [b"x-muxer-conversation", b"x-muxer-tags", b"User-Agent", b"Accept"])
+async def test_bytes_that_are_no_text_in_a_header_do_no_harm(proxy: OpenProxy, name: bytes) -> None:
+    opened = await proxy()
+    odd = name + b": \xff\xfe\xed\xa0\x80"
+    answer = await raw_request(opened, b"POST /v1/chat/completions", KEY, odd, body=BODY)
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+async def test_a_key_that_is_no_text_is_401(proxy: OpenProxy) -> None:
+    opened = await proxy()
+    answer = await raw_request(opened, b"GET /v1/models", b"x-api-key: \xff\xed\xa0\x80")
+    assert answer.startswith(b"HTTP/1.1 401 Unauthorized\r\n") and b'"invalid_api_key"' in answer
+
+
+ODD_PATHS = [b"/%ff", b"/v1/requests/%ED%A0%80", b"/v1/models/%ed%a0%80", b"/%00", b"/v1/requests/%00"]
+
+
+@pytest.mark.parametrize("path", ODD_PATHS)
+async def test_bytes_that_are_no_text_in_a_path_are_404(proxy: OpenProxy, path: bytes) -> None:
+    opened = await proxy()
+    answer = await raw_request(opened, b"GET " + path, KEY)
+    assert answer.startswith(b"HTTP/1.1 404 Not Found\r\n") and b'"code":"' in answer

@@ -105,6 +105,11 @@ def compiled(
     ]
 
 
+LIMIT_AMOUNTS = (
+    "daily_usd", "monthly_usd", "total_usd", "requests_per_minute", "tokens_per_minute", "concurrent",
+)  # fmt: skip
+
+
 def check_limits(notes: Notes, limits: Sequence[LimitSettings | None], models: Models) -> None:
     """Each limit has an amount, and is about models and routes that exist."""
     section = find(notes.root, ("routes",))
@@ -115,8 +120,10 @@ def check_limits(notes: Notes, limits: Sequence[LimitSettings | None], models: M
         if limit is None:
             continue
         here: Steps = ("limits", index)
-        if not any(notes.has(*here, key) for key in ("daily_usd", "monthly_usd", "total_usd")):
-            notes.add(here, "no amount", "give daily_usd, monthly_usd or total_usd")
+        if not any(notes.has(*here, key) for key in LIMIT_AMOUNTS):
+            notes.add(here, "no amount", f"give one of {', '.join(LIMIT_AMOUNTS)}")
+        if limit.burst is not None and limit.requests_per_minute is None and limit.tokens_per_minute is None:
+            notes.add((*here, "burst"), "needs requests_per_minute or tokens_per_minute", on_key=True)
         for key, value in limit.where.items():
             known = scopes.get(key)
             if known is not None and value not in known:

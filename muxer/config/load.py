@@ -188,7 +188,7 @@ def _check(notes: Notes, draft: _Draft, table: PriceTable | None) -> None:
     checks.check_routes(notes, draft.routes, draft.models)
     checks.check_limits(notes, draft.limits, draft.models)
     checks.check_keys(notes, draft.keys)
-    if table is not None and any(limit and limit.hold == "bound" for limit in draft.limits):
+    if table is not None and any(limit and limit.is_hard_budget for limit in draft.limits):
         checks.check_prices(notes, draft.models, draft.providers, table)
 
 

@@ -130,10 +130,22 @@ class LimitSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     daily_usd: Annotated[Dollars | None, Meta(description="US dollars per calendar day")] = None
     monthly_usd: Annotated[Dollars | None, Meta(description="US dollars per calendar month")] = None
     total_usd: Annotated[Dollars | None, Meta(description="US dollars for ever")] = None
+    requests_per_minute: Annotated[Positive | None, Meta(description="requests a minute")] = None
+    tokens_per_minute: Annotated[Positive | None, Meta(description="tokens a minute, input and output")] = None
+    burst: Annotated[
+        Positive | None, Meta(description="how much of either may come at once; default: one minute's worth")
+    ] = None
+    concurrent: Annotated[Positive | None, Meta(description="requests at the same time")] = None
     hold: Annotated[
         Literal["bound", "expected"],
         Meta(description="bound never overspends; expected refuses less near the limit"),
     ] = "bound"
+
+    @property
+    def is_hard_budget(self) -> bool:
+        """Whether it is about money and must hold: then every model needs a price (S19)."""
+        amounts = (self.daily_usd, self.monthly_usd, self.total_usd)
+        return self.hold == "bound" and any(amount is not None for amount in amounts)
 
 
 class KeySettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

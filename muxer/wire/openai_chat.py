@@ -160,7 +160,7 @@ _decode_body = msgspec.json.Decoder(_Body).decode
 def _read_body(data: bytes, who: str) -> _Body:
     try:
         body = _decode_body(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UpstreamBadResponse(f"{who} did not answer in OpenAI's format: {error}") from error
     if body.error is not UNSET and bytes(body.error) != _NULL:
         raise UpstreamBadResponse(f"{who} answered 200 with an error: {_words(body.error)}")

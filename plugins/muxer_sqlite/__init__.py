@@ -20,6 +20,8 @@ from muxer import (
     Granted,
     HoldChoice,
     Kind,
+    Quota,
+    QuotaStanding,
     Record,
     Refused,
     Standing,
@@ -29,6 +31,7 @@ from muxer import (
     hookimpl,
 )
 from muxer_sqlite import ledger, reading, schema
+from muxer_sqlite import quotas as quota_rows
 from muxer_sqlite.owners import Owner
 from muxer_sqlite.writer import Writer
 
@@ -65,12 +68,17 @@ class SqliteStore:
 
     async def settle(self, record: Record) -> None:
         """See Store."""
-        await self._writer.run(lambda db: ledger.settle(db, record))
+        await self._writer.run(lambda db: ledger.settle(db, self._clock(), record))
 
     async def standings(self, claims: Sequence[BudgetClaim]) -> Sequence[Standing]:
         """See Store."""
         now = self._clock()
         return await self._reader.run(lambda db: [ledger.standing(db, now, claim) for claim in claims])
+
+    async def quotas(self, quotas: Sequence[Quota]) -> Sequence[QuotaStanding]:
+        """See Store."""
+        now = self._clock()
+        return await self._reader.run(lambda db: [quota_rows.stand(db, now, quota) for quota in quotas])
 
     async def summary(self, by: Sequence[str], since_s: float, where: Mapping[str, str]) -> list[Summary]:
         """See Store."""
@@ -144,7 +152,7 @@ async def open_sqlite(settings: SqliteSettings, context: Context) -> AsyncIterat
     with ThreadPoolExecutor(1, "sqlite-reader") as thread:
         async with Writer(connection) as writer:
             reader = _Reader(_connect(path, settings), thread)
-            await _sweep(writer, owner)
+            await _sweep(writer, owner, context)
             sweeper = asyncio.create_task(_sweep_for_ever(writer, owner, context))
             try:
                 yield SqliteStore(writer, reader, owner.name, context.clock)
@@ -152,21 +160,21 @@ async def open_sqlite(settings: SqliteSettings, context: Context) -> AsyncIterat
                 sweeper.cancel()
                 await asyncio.gather(sweeper, return_exceptions=True)
         # What is still open now was given up by its owner: it counts, and says so.
-        ledger.interrupt(connection, owner.name)
+        ledger.interrupt(connection, context.clock(), owner.name)
         owner.close()
         await reader.run(lambda db: db.close())
     connection.close()
 
 
-async def _sweep(writer: Writer, owner: Owner) -> None:
-    await writer.run(lambda db: owner.sweep(lambda name: ledger.interrupt(db, name)))
+async def _sweep(writer: Writer, owner: Owner, context: Context) -> None:
+    await writer.run(lambda db: owner.sweep(lambda name: ledger.interrupt(db, context.clock(), name)))
 
 
 async def _sweep_for_ever(writer: Writer, owner: Owner, context: Context) -> None:
     while True:
         await asyncio.sleep(SWEEP_EVERY_S)
         try:
-            await _sweep(writer, owner)
+            await _sweep(writer, owner, context)
         except StoreUnavailable as error:
             context.log("warning", "store_unavailable", reason=error.message)
 

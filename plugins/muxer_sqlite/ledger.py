@@ -8,6 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from muxer import Attempt, BudgetClaim, Granted, HoldChoice, Record, Refusal, Refused, Standing, Window
+from muxer_sqlite import quotas
 from muxer_sqlite.schema import COLUMNS, to_row
 
 
@@ -42,14 +43,15 @@ class Counter(Struct, frozen=True):
 
 
 _encode = msgspec.json.Encoder().encode
+_decode_drawn = msgspec.json.Decoder(tuple[quotas.Drawn, ...]).decode
 _decode_legs = msgspec.json.Decoder(tuple[Leg, ...]).decode
 _INSERT = (
-    f"INSERT INTO requests ({', '.join(COLUMNS)}, owner, held_nanos, holds) "
-    f"VALUES ({', '.join(':' + name for name in COLUMNS)}, :owner, :held_nanos, :holds)"
+    f"INSERT INTO requests ({', '.join(COLUMNS)}, owner, held_nanos, holds, drawn) "
+    f"VALUES ({', '.join(':' + name for name in COLUMNS)}, :owner, :held_nanos, :holds, :drawn)"
 )
 _COMPLETE = (
     f"UPDATE requests SET {', '.join(f'{name} = :{name}' for name in COLUMNS if name != 'id')}, "
-    "held_nanos = 0, holds = NULL WHERE id = :id"
+    "held_nanos = 0, holds = NULL, drawn = NULL WHERE id = :id"
 )
 _ADD = (
     "INSERT INTO counters (account, start, spent, held, presumed) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
@@ -64,19 +66,37 @@ def hold(
     known = db.execute("SELECT holds FROM requests WHERE id = ?", (opening.id,)).fetchone()
     if known is not None:
         first = _decode_legs(known[0])[0] if known[0] else Leg(0, 0, ())
-        return Granted(choice=first.choice, granted_nanos=first.granted)
+        return _granted(db, now, first, choices[first.choice])
     refusals: list[Refusal] = []
     for index, choice in enumerate(choices):
+        drawn = quotas.take(db, now, choice.model, choice.quotas)
+        if isinstance(drawn, Refusal):
+            refusals.append(drawn)
+            continue
         taken = _take(db, now, choice)
         if isinstance(taken, Refusal):
             refusals.append(taken)
             continue
-        granted, parts = taken
-        legs = (Leg(index, granted, parts),)
-        row = to_row(opening) | {"owner": owner, "held_nanos": granted, "holds": _encode(legs).decode()}
+        quotas.put(db, now, drawn)
+        leg = Leg(index, *taken)
+        row = to_row(opening) | {
+            "owner": owner,
+            "held_nanos": leg.granted,
+            "holds": _encode((leg,)).decode(),
+            "drawn": _encode(drawn).decode(),
+        }
         db.execute(_INSERT, row)
-        return Granted(choice=index, granted_nanos=granted)
+        return _granted(db, now, leg, choice)
     return Refused(refusals=tuple(refusals))
+
+
+def _granted(db: sqlite3.Connection, now: float, leg: Leg, choice: HoldChoice) -> Granted:
+    return Granted(
+        choice=leg.choice,
+        granted_nanos=leg.granted,
+        budgets=tuple(standing(db, now, claim) for claim in choice.claims),
+        quotas=tuple(quotas.stand(db, now, quota) for quota in choice.quotas),
+    )
 
 
 def extend(
@@ -105,7 +125,7 @@ def extend(
     return Granted(choice=0, granted_nanos=taken[0])
 
 
-def settle(db: sqlite3.Connection, record: Record) -> None:
+def settle(db: sqlite3.Connection, now: float, record: Record) -> None:
     """Replaces every leg's hold by its attempt's cost and completes the row; a settled row stays as it is (I6)."""
     legs = _open_legs(db, record.id)
     if not legs:
@@ -114,15 +134,25 @@ def settle(db: sqlite3.Connection, record: Record) -> None:
         if not leg.ended:
             attempt = record.attempts[number] if number < len(record.attempts) else None
             _end(db, leg, *((attempt.cost_nanos, attempt.presumed_nanos) if attempt else (0, 0)))
+    used = record.usage.input_tokens + record.usage.output_tokens
+    quotas.end(db, now, _drawn(db, record.id), None if record.presumed_nanos else used)
     db.execute(_COMPLETE, to_row(record))
 
 
-def interrupt(db: sqlite3.Connection, owner: str) -> int:
-    """Moves what a dead process held to presumed, where it still counts (S10); returns how many requests that were."""
+def interrupt(db: sqlite3.Connection, now: float, owner: str) -> int:
+    """Moves what a dead process held to presumed, where it still counts (S10), and frees its slots (I11); returns how
+    many requests that were."""
     rows = db.execute("SELECT id, holds FROM requests WHERE owner = ? AND state = 'open'", (owner,)).fetchall()
     for id, holds in rows:
         _move(db, id, _decode_legs(holds), "interrupted")
+        quotas.end(db, now, _drawn(db, id), None)
+        db.execute("UPDATE requests SET drawn = NULL WHERE id = ?", (id,))
     return len(rows)
+
+
+def _drawn(db: sqlite3.Connection, id: str) -> tuple[quotas.Drawn, ...]:
+    (drawn,) = db.execute("SELECT drawn FROM requests WHERE id = ?", (id,)).fetchone()
+    return _decode_drawn(drawn) if drawn else ()
 
 
 def _move(db: sqlite3.Connection, id: str, legs: Sequence[Leg], state: str) -> None:

@@ -34,12 +34,17 @@ CREATE TABLE IF NOT EXISTS requests (
   owner TEXT NOT NULL,     -- the process that holds it
   held_nanos INTEGER NOT NULL,
   holds TEXT,              -- JSON of its legs while money is held or presumed for it
+  drawn TEXT,              -- JSON of the rates and slots it took, while it is open
   PRIMARY KEY (id)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS requests_by_time ON requests (at);
 CREATE INDEX IF NOT EXISTS requests_by_user ON requests (user, at);
 CREATE INDEX IF NOT EXISTS requests_open ON requests (owner) WHERE state = 'open';
 CREATE INDEX IF NOT EXISTS requests_presumed ON requests (presumed_nanos) WHERE presumed_nanos > 0;
+CREATE TABLE IF NOT EXISTS quotas (
+  account TEXT PRIMARY KEY,
+  value INTEGER NOT NULL   -- slots taken, or the theoretical arrival time in Unix microseconds
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS counters (
   account TEXT NOT NULL,   -- scope, subject and window: user:alice:day
   start INTEGER NOT NULL,  -- when the window began, Unix seconds

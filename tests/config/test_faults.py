@@ -176,7 +176,11 @@ IN_A_SECTION = [
         "7:39: routes[0].when: no valid condition once its references are filled in",
     ),
     # limits
-    ("limits: [{per: user}]", "7:10: limits[0]: no amount; give daily_usd, monthly_usd or total_usd"),
+    (
+        "limits: [{per: user}]",
+        "7:10: limits[0]: no amount; give one of daily_usd, monthly_usd, "
+        "total_usd, requests_per_minute, tokens_per_minute, concurrent",
+    ),
     (
         "limits: [{per: user, daily_usd: 10 dollars}]",
         "7:33: limits[0].daily_usd: expected an amount such as 10 or 0.25, found '10 dollars'",
@@ -207,9 +211,8 @@ IN_A_SECTION = [
         "7:44: limits[0].where.tem: unknown key 'tem'; did you mean 'team'?",
     ),
     (
-        "limits: [{per: user, requests_per_minute: 1, daily_usd: 1}]",
-        "7:22: limits[0].requests_per_minute: unknown key 'requests_per_minute'; "
-        "known: daily_usd, hold, monthly_usd, per, total_usd, where",
+        "limits: [{per: user, burst: 3, daily_usd: 1}]",
+        "7:22: limits[0].burst: needs requests_per_minute or tokens_per_minute",
     ),
     # keys
     ("keys: [{name: a}]", "7:8: keys[0]: give either secret or digest"),

@@ -3,9 +3,9 @@
 
 from pathlib import Path
 
-from muxer import Granted, Refused
+from muxer import Granted, Refused, Standing
 from muxer.testing.builders import ManualClock, a_record
-from muxer.testing.contracts.money import StoreTests, a_choice, a_claim, amounts, an_attempt, counted, spend
+from muxer.testing.contracts.money import StoreTests, a_choice, a_claim, amounts, an_attempt, counted, plain, spend
 
 
 class HoldContract(StoreTests):
@@ -13,7 +13,7 @@ class HoldContract(StoreTests):
 
     async def test_a_hold_counts_until_it_is_settled(self, tmp_path: Path) -> None:
         async with self.open_store(tmp_path, ManualClock()) as store:
-            assert await store.hold(a_record(), [a_choice(60)]) == Granted(choice=0, granted_nanos=60)
+            assert plain(await store.hold(a_record(), [a_choice(60)])) == Granted(choice=0, granted_nanos=60)
             assert await counted(store) == (0, 60, 0)
             assert await store.held() == (60, 0)
 
@@ -38,6 +38,7 @@ class HoldContract(StoreTests):
             refused = await store.hold(a_record(id="d"), [a_choice(41, model="m-2")])
         assert isinstance(refused, Refused)
         (refusal,) = refused.refusals
+        assert isinstance(refusal.standing, Standing)
         assert (refusal.model, refusal.asked_nanos, amounts(refusal.standing)) == ("m-2", 41, (30, 10, 20))
         assert (refusal.standing.limit_nanos, refusal.standing.resets_at_s) == (100, a_claim().windows[0].end_s)
 
@@ -50,7 +51,7 @@ class HoldContract(StoreTests):
     async def test_takes_the_first_choice_that_fits(self, tmp_path: Path) -> None:
         choices = [a_choice(300), a_choice(101), a_choice(40), a_choice(20)]
         async with self.open_store(tmp_path, ManualClock()) as store:
-            assert await store.hold(a_record(), choices) == Granted(choice=2, granted_nanos=40)
+            assert plain(await store.hold(a_record(), choices)) == Granted(choice=2, granted_nanos=40)
             refused = await store.hold(a_record(id="b"), choices[:2])
         assert isinstance(refused, Refused)
         assert [refusal.asked_nanos for refusal in refused.refusals] == [300, 101]
@@ -70,7 +71,7 @@ class HoldContract(StoreTests):
         claims = (a_claim("all:", 90), a_claim("team:red", 70), a_claim("user:alice", 80))
         async with self.open_store(tmp_path, ManualClock()) as store:
             granted = await store.hold(a_record(id="a"), [a_choice(95, *claims, floor_nanos=60)])
-            assert granted == Granted(choice=0, granted_nanos=70)
+            assert plain(granted) == Granted(choice=0, granted_nanos=70)
             refused = await store.hold(a_record(id="b"), [a_choice(95, a_claim("all:", 90), floor_nanos=21)])
         assert isinstance(refused, Refused)
         assert refused.refusals[0].asked_nanos == 21
@@ -79,7 +80,7 @@ class HoldContract(StoreTests):
         soft = a_claim(soft=True)
         async with self.open_store(tmp_path, ManualClock()) as store:
             granted = await store.hold(a_record(id="a"), [a_choice(500, soft, expected_nanos=60)])
-            assert granted == Granted(choice=0, granted_nanos=500)
+            assert plain(granted) == Granted(choice=0, granted_nanos=500)
             assert await counted(store) == (0, 60, 0)
             assert isinstance(await store.hold(a_record(id="b"), [a_choice(500, soft, expected_nanos=41)]), Refused)
             await store.settle(a_record(id="a", state="done", attempts=(an_attempt(cost_nanos=90),)))
@@ -123,7 +124,7 @@ class HoldContract(StoreTests):
         async with self.open_store(tmp_path, ManualClock()) as store:
             await store.hold(a_record(), [a_choice(60)])
             granted = await store.extend("request-1", 1, a_choice(50), an_attempt(presumed_nanos=40))
-            assert granted == Granted(choice=0, granted_nanos=50)
+            assert plain(granted) == Granted(choice=0, granted_nanos=50)
             assert (await counted(store), await store.held()) == ((0, 50, 40), (50, 40))
 
     async def test_an_extension_repeated_takes_nothing_more(self, tmp_path: Path) -> None:

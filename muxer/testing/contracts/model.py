@@ -3,9 +3,9 @@
 from hypothesis import strategies as st
 from msgspec import Struct
 
-from muxer import Attempt, BudgetClaim, Granted, HoldChoice, Store
+from muxer import Attempt, BudgetClaim, Granted, HoldChoice, Refused, Store
 from muxer.testing.builders import a_record
-from muxer.testing.contracts.money import a_choice, a_claim, an_attempt
+from muxer.testing.contracts.money import a_choice, a_claim, an_attempt, plain
 
 ACCOUNTS = ("all:", "user:alice", "model:m-1")
 
@@ -143,5 +143,6 @@ async def compare(store: Store, model: LedgerModel, operation: Operation) -> Non
         assert _granted(answer) == model.extend(id, leg, choice, ended)
 
 
-def _granted(answer: object) -> Granted | None:
+def _granted(answer: Granted | Refused) -> Granted | None:
+    answer = plain(answer)
     return answer if isinstance(answer, Granted) else None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from muxer import Attempt, BudgetClaim, HoldChoice, Outcome, Standing, Store, Window
+from muxer import Attempt, BudgetClaim, Granted, HoldChoice, Outcome, Refused, Standing, Store, Window
 from muxer.testing.builders import START_S, a_record
 
 DAY_S = 86_400
@@ -52,6 +52,11 @@ def an_attempt(cost_nanos: int = 0, presumed_nanos: int = 0, **changes: object) 
         presumed_nanos=presumed_nanos,
     )
     return replace(attempt, **changes)
+
+
+def plain(reply: Granted | Refused) -> Granted | Refused:
+    """A reply without how its limits stand."""
+    return replace(reply, budgets=(), quotas=()) if isinstance(reply, Granted) else reply
 
 
 def amounts(standing: Standing) -> tuple[int, int, int]:

@@ -15,10 +15,11 @@ from muxer.testing.builders import ManualClock, a_record
 from muxer.testing.contracts.holds import HoldContract
 from muxer.testing.contracts.model import ACCOUNTS, OPERATIONS, LedgerModel, Operation, compare
 from muxer.testing.contracts.money import a_choice, a_claim, amounts, an_attempt, counted, spend
+from muxer.testing.contracts.quotas import QuotaContract
 from muxer.testing.contracts.records import RecordContract
 
 
-class StoreContract(HoldContract, RecordContract):
+class StoreContract(HoldContract, QuotaContract, RecordContract):
     """Subclass it as `TestMyStore` and say how to open yours. Amounts are nano-dollars."""
 
     async def test_each_attempt_settles_the_leg_of_its_number(self, tmp_path: Path) -> None:

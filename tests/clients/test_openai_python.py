@@ -1,0 +1,113 @@
+"""The `openai` package with nothing changed but base_url and api_key."""
+
+import asyncio
+from collections.abc import Iterator
+
+import openai
+import pytest
+
+HELLO = [{"role": "user", "content": "What is the capital of France?"}]
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "parameters": {"type": "object", "properties": {"place": {"type": "string"}}, "required": ["place"]},
+    },
+}
+
+
+@pytest.fixture
+def client(url: str) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=url, api_key="sk-test-key-1") as client:
+        yield client
+
+
+@pytest.mark.parametrize("model", ["auto", "auto:all", "gpt-terra"])
+def test_chats(client: openai.OpenAI, model: str) -> None:
+    answer = client.chat.completions.create(model=model, messages=HELLO, max_tokens=50)
+    assert answer.object == "chat.completion"
+    assert answer.model == "gpt-terra"
+    assert answer.choices[0].message.content
+    assert answer.choices[0].finish_reason == "stop"
+    assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens > 0
+    assert answer.router_metadata["selected_model"] == "gpt-terra"
+
+
+def test_streams(client: openai.OpenAI) -> None:
+    with client.chat.completions.create(model="auto", messages=HELLO, stream=True) as stream:
+        chunks = list(stream)
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+    assert chunks[0].choices[0].delta.role == "assistant"
+    assert chunks[-1].choices[0].finish_reason == "stop"
+    assert all(chunk.usage is None for chunk in chunks)
+
+
+def test_streams_with_usage_when_asked_for(client: openai.OpenAI) -> None:
+    options = {"include_usage": True}
+    chunks = list(client.chat.completions.create(model="auto", messages=HELLO, stream=True, stream_options=options))
+    assert chunks[-1].choices == []
+    assert chunks[-1].usage.completion_tokens > 0
+
+
+def test_a_stream_reads_as_the_helper_does(client: openai.OpenAI) -> None:
+    with client.chat.completions.stream(model="auto", messages=HELLO) as stream:
+        for _ in stream:
+            pass
+        assert stream.get_final_completion().choices[0].message.content
+
+
+def test_calls_a_tool(client: openai.OpenAI) -> None:
+    required = {"type": "function", "function": {"name": "get_weather"}}
+    answer = client.chat.completions.create(model="auto", messages=HELLO, tools=[WEATHER], tool_choice=required)
+    (call,) = answer.choices[0].message.tool_calls
+    assert call.function.name == "get_weather"
+    assert call.function.arguments.startswith("{")
+    result = {"role": "tool", "tool_call_id": call.id, "content": "sunny"}
+    messages = [*HELLO, answer.choices[0].message, result]
+    assert client.chat.completions.create(model="auto", messages=messages, tools=[WEATHER]).choices
+
+
+def test_lists_models(client: openai.OpenAI) -> None:
+    names = [model.id for model in client.models.list()]
+    assert names[0] == "auto"
+    assert "gpt-terra" in names
+    assert client.models.retrieve("gpt-terra").object == "model"
+
+
+def test_an_unknown_model_is_not_found(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError) as caught:
+        client.chat.completions.create(model="gpt-unknown", messages=HELLO)
+    assert caught.value.code == "model_not_found"
+
+
+def test_a_wrong_value_is_a_bad_request(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.chat.completions.create(model="auto", messages=[])
+    assert caught.value.type == "invalid_request_error"
+    assert caught.value.param == "messages"
+
+
+def test_a_wrong_key_is_an_authentication_error(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.AuthenticationError) as caught:
+        client.with_options(api_key="sk-other").models.list()
+    assert caught.value.code == "invalid_api_key"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_spent_budget_is_status_402_and_called_once(client: openai.OpenAI, stream: bool) -> None:
+    with pytest.raises(openai.APIStatusError) as caught:
+        client.with_options(api_key="sk-poor").chat.completions.create(model="auto", messages=HELLO, stream=stream)
+    error = caught.value
+    assert (error.status_code, error.code, error.type) == (402, "budget_exceeded", "insufficient_quota")
+    assert error.body["budget"]["limit_usd"]
+    assert error.response.request.headers["x-stainless-retry-count"] == "0"
+
+
+def test_awaits(url: str) -> None:
+    asyncio.run(_stream(url))
+
+
+async def _stream(url: str) -> None:
+    async with openai.AsyncOpenAI(base_url=url, api_key="sk-test-key-1") as client:
+        stream = await client.chat.completions.create(model="auto", messages=HELLO, stream=True)
+        assert [chunk async for chunk in stream]

@@ -1,0 +1,71 @@
+"""A plugin that does what plugins should not: a provider that breaks as its settings say, and a route for admins."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Literal
+
+from aiohttp import web
+from msgspec import Struct
+
+from muxer import Answer, Call, Chunk, Context, Kind, Provider, Route, Unsupported, Usage, hookimpl
+
+Does = Literal["raises", "raises midway", "refuses", "refuses midway", "drops", "says nothing", "times out midway"]
+
+
+class OddSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    does: Does
+
+
+class Odd:
+    def __init__(self, does: Does) -> None:
+        self._does = does
+
+    async def astreaming(self, call: Call) -> AsyncIterator[Chunk]:
+        if self._does == "raises":
+            raise KeyError("sk-a-secret")
+        if self._does == "refuses":
+            raise Unsupported("cannot say that", param="messages")
+        if self._does == "says nothing":
+            return
+        yield Chunk(text="Hello", dropped=("seed",) if self._does == "drops" else ())
+        if self._does == "raises midway":
+            raise KeyError("sk-a-secret")
+        if self._does == "refuses midway":
+            raise Unsupported("cannot go on")
+        if self._does == "times out midway":
+            async with asyncio.timeout(0):
+                await asyncio.Event().wait()
+        yield Chunk(finish_reason="stop", usage=Usage(input_tokens=10, output_tokens=1))
+
+
+@asynccontextmanager
+async def open_odd(settings: OddSettings, context: Context) -> AsyncIterator[Provider]:
+    yield Odd(settings.does)
+
+
+@hookimpl
+def register_providers() -> list[Kind[Provider]]:
+    return [Kind("odd", OddSettings, open_odd)]
+
+
+class Nothing(Struct, frozen=True):
+    pass
+
+
+class Secrets:
+    def routes(self) -> Sequence[Route]:
+        return [Route("GET", "/secrets", self._show, "admin")]
+
+    async def _show(self, _: web.Request) -> web.Response:
+        return web.json_response({})
+
+
+@asynccontextmanager
+async def open_secrets(settings: Nothing, context: Context) -> AsyncIterator[Secrets]:
+    yield Secrets()
+
+
+@hookimpl
+def register_extensions() -> list[Kind[object]]:
+    return [Kind("secrets", Nothing, open_secrets)]
