@@ -44,7 +44,7 @@ bench: .venv/dev.stamp  ## list the benchmarks and how to run each
 	@for file in bench/*.py; do echo ".venv/bin/python $$file"; sed -n '1s/^"""/    /p' $$file | sed 's/"""$$//'; done
 
 check-clients: .venv/run.stamp .venv-clients/stamp  ## real clients of others against a proxy in demo mode
-	@exec .venv-clients/bin/python -m pytest -c tests/clients/pytest.ini $(ARGS)
+	@exec .venv-clients/bin/python -m pytest -c tests/clients/pytest.ini tests/clients $(ARGS)
 
 constraints: .venv/dev.stamp  ## move constraints.txt to the newest releases that fit together
 	@echo uv | UV_SYSTEM_CERTS=1 .venv/bin/uv pip compile --quiet --upgrade --no-header --no-annotate \

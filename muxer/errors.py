@@ -3,7 +3,7 @@
 MuxerError
 ├── ConfigInvalid            the file or the environment, all faults at once
 ├── InvalidRequest           400: the caller must change the request
-│   ├── InvalidJSON, InvalidModel, InvalidMessages, InvalidTools, InvalidURL, Unsupported, MissingInput
+│   ├── InvalidJSON, InvalidUTF8, InvalidModel, InvalidMessages, InvalidTools, InvalidURL, Unsupported, MissingInput
 │   ├── ContextTooLong, ModelPriceUnknown, CostUnbounded
 │   └── NotFound, ModelNotFound, MethodNotAllowed, BodyTooLarge, UnsupportedMediaType, ...
 ├── InvalidAPIKey            401
@@ -89,6 +89,12 @@ class InvalidJSON(InvalidRequest):
     """The body is not one JSON object."""
 
     code = "invalid_json"
+
+
+class InvalidUTF8(InvalidRequest):
+    """The body has bytes, or half of a surrogate pair, that are no text."""
+
+    code = "invalid_utf8"
 
 
 class InvalidModel(InvalidRequest):

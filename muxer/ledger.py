@@ -43,6 +43,7 @@ class Ledger:
             await asyncio.wait(self._late, timeout=grace_s)
         for task in self._late:
             task.cancel()
+        await asyncio.gather(*self._late, return_exceptions=True)
 
     async def hold(self, opening: Record, choices: Sequence[HoldChoice]) -> Granted:
         """Takes the first choice that fits. Raises BudgetExceeded with the numbers, or StoreUnavailable."""

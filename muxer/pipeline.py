@@ -9,7 +9,7 @@ settle      the hold becomes the real cost and the record is completed, however 
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from msgspec import Struct
@@ -130,6 +130,7 @@ class Exchange:
         self._error: BaseException | None = None
         self._usage: Usage | None = None
         self._written_chars = 0
+        self._finished_choices = 0
         self._chunks: AsyncIterator[Chunk] | None = None
         self.record = opening(decision.inbound, decision.question, decision.plan, parts.rules)
         self.answer: Answer | None = None
@@ -181,8 +182,7 @@ class Exchange:
         if request.temperature is None and temperature is not None and candidate.model.takes_sampling:
             request, changes = replace(request, temperature=temperature), {"temperature": temperature}
         cap = output_cap(candidate, granted_nanos, needs.n)
-        if cap != candidate.inserted_cap:
-            self.output_cap = cap
+        self.output_cap = None if cap == candidate.inserted_cap else cap
         return Call(
             id=self.record.id,
             api=inbound.api,
@@ -194,12 +194,13 @@ class Exchange:
             changes=changes,
         )
 
-    async def chunks(self) -> AsyncIterator[Chunk]:
+    async def chunks(self) -> AsyncGenerator[Chunk, None]:
         """The chunks of a streamed answer. It ends when the request is settled, so what the caller writes after it
         is the last byte of a finished record (I4). Raises ProviderFailed when the upstream breaks off."""
         assert self._chunks is not None, "only a streamed request has chunks"
         async for chunk in self._chunks:
             self._usage = chunk.usage or self._usage
+            self._finished_choices += chunk.finish_reason is not None
             self._written_chars += (
                 len(chunk.text) + len(chunk.reasoning) + sum(len(t.arguments) for t in chunk.tool_calls)
             )
@@ -259,7 +260,10 @@ class Exchange:
         if self._chunks is None:
             self._dispatch.abandon()
             return
-        self._dispatch.finish(self._usage, self._written_chars, _code(self._error))
+        # Some upstreams count as they go: what they had said before a stream broke off is not the bill.
+        is_final = self._error is None or self._finished_choices >= self._decision.question.measured.needs.n
+        usage = self._usage if is_final else None
+        self._dispatch.finish(usage, self._written_chars, _code(self._error))
 
     def _ending(self) -> Ending:
         served, error = self.served, self._error

@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 
 from msgspec import Struct
 
@@ -97,24 +98,18 @@ class Question(Struct, frozen=True, kw_only=True):
 def plan(rules: Rules, question: Question) -> Plan:
     """Decides. Raises ModelNotFound, or the error that tells why no candidate is left."""
     route, reason = _route(rules, question)
-    # Without rules to choose, the caller chose: the error then tells about that one model.
-    names = _expand(rules.catalog, route, question)
-    candidates: list[Candidate] = []
-    excluded: list[Excluded] = []
-    for name in names:
-        judged = _judge(rules, question, rules.catalog.models[name], route.name)
-        if isinstance(judged, Excluded):
-            excluded.append(judged)
-        else:
-            candidates.append(judged)
+    @cache
+    def judge(name: str) -> Candidate | Excluded:
+        return _judge(rules, question, rules.catalog.models[name], route.name)
+
+    judged = [judge(name) for name in _expand(rules.catalog, route, route.name, question.id, judge)]
+    candidates = [one for one in judged if isinstance(one, Candidate)]
+    excluded = [one for one in judged if isinstance(one, Excluded)]
     if not candidates:
         raise _nobody(excluded, question)
-    if route.order == "cheapest":
-        candidates.sort(key=lambda candidate: candidate.expected_nanos)
-        reason += "; cheapest first"
     return Plan(
         route=route.name,
-        reason=reason,
+        reason=f"{reason}; cheapest first" if route.order == "cheapest" else reason,
         candidates=tuple(candidates),
         excluded=tuple(excluded),
         downgrades=route.on_budget == "downgrade",
@@ -189,37 +184,40 @@ def _not_found(requested: str) -> ModelNotFound:
 # ---- which candidates
 
 
-def _expand(catalog: Catalog, route: RouteSettings, question: Question) -> list[str]:
-    """The models of a route in order, groups opened, each named once."""
-    opened: list[str] = []
-    for name in _ordered(route.use, route.order, route.weights, f"{question.id}/{route.name}"):
-        opened += _open(catalog, name, question)
-    return list(dict.fromkeys(opened))
+Judge = Callable[[str], Candidate | Excluded]
 
 
-def _open(catalog: Catalog, name: str, question: Question) -> list[str]:
-    group: Group | None = catalog.groups.get(name)
-    if group is None:
-        return [name]
-    members = _ordered(group.use, group.order, group.weights, f"{question.id}/{name}")
-    return [model for member in members for model in _open(catalog, member, question)]
+def _expand(catalog: Catalog, opened: Group | RouteSettings, name: str, id: str, judge: Judge) -> list[str]:
+    """The models of a route or a group in its order, inner groups opened in theirs, each named once."""
+    members = _drawn(opened, f"{id}/{name}") if opened.order == "weighted" else opened.use
+    models: list[str] = []
+    for member in members:
+        group = catalog.groups.get(member)
+        models += [member] if group is None else _expand(catalog, group, member, id, judge)
+    models = list(dict.fromkeys(models))
+    return sorted(models, key=lambda model: _cost(judge(model))) if opened.order == "cheapest" else models
 
 
-def _ordered(names: Sequence[str], order: str, weights: Sequence[float], seed: str) -> Sequence[str]:
-    """`weighted` draws without replacement; the draw is a hash of the request, so that it can be replayed."""
-    if order != "weighted":
-        return names
-    ranks = {name: _draw(seed, name, weight) for name, weight in zip(names, weights, strict=True)}
-    return sorted((name for name in names if ranks[name] > 0), key=ranks.__getitem__, reverse=True)
+def _cost(judged: Candidate | Excluded) -> float:
+    """For sorting: what it will likely cost, where nobody knows more than all that is known."""
+    if isinstance(judged, Excluded) or judged.model.price is None:
+        return math.inf
+    return judged.expected_nanos
 
 
-def _draw(seed: str, name: str, weight: float) -> float:
-    """Efraimidis and Spirakis, 2006: the largest of u^(1/weight) is a draw by weight. Zero weight is never drawn."""
+def _drawn(opened: Group | RouteSettings, seed: str) -> list[str]:
+    """A draw by weight without replacement; zero is never drawn. It hashes the request, so that it can be replayed."""
+    ranks = {name: _rank(f"{seed}/{name}", weight) for name, weight in zip(opened.use, opened.weights, strict=True)}
+    return sorted((name for name in ranks if ranks[name] > -math.inf), key=ranks.__getitem__, reverse=True)
+
+
+def _rank(seed: str, weight: float) -> float:
+    """Efraimidis and Spirakis, 2006: the largest of u^(1/weight) is a draw by weight; the logarithm of it ranks alike
+    and does not vanish for small weights."""
     if weight <= 0:
-        return 0.0
-    hashed = hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest()
-    uniform = (int.from_bytes(hashed) + 1) / 2.0**64
-    return math.exp(math.log(uniform) / weight)
+        return -math.inf
+    hashed = hashlib.blake2b(seed.encode(), digest_size=8).digest()
+    return math.log((int.from_bytes(hashed) + 1) / 2.0**64) / weight
 
 
 def _judge(rules: Rules, question: Question, model: Model, route: str) -> Candidate | Excluded:

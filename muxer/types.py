@@ -162,6 +162,7 @@ class ChatRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     top_logprobs: int | None = None
     reasoning_effort: str | None = None
     user: str | None = None
+    modalities: tuple[str, ...] | None = None
     service_tier: str | None = None
     web_search_options: dict[str, object] | None = None
 

@@ -11,6 +11,7 @@ from muxer.errors import (
     InvalidModel,
     InvalidRequest,
     InvalidTools,
+    InvalidUTF8,
     Unsupported,
     URLNotAllowed,
 )
@@ -20,6 +21,7 @@ from muxer.wire.openai_chat import decode_fields, encode, raw, usage_fields
 
 DONE = b"data: [DONE]\n\n"
 MAX_CHOICES = 8
+MAX_QUOTED = 80
 
 _decode = msgspec.json.Decoder(ChatRequest).decode
 _BY_FIELD: dict[str, type[InvalidRequest]] = {
@@ -38,6 +40,10 @@ _RANGES: dict[str, tuple[float, float]] = {
     "max_tokens": (0, 10_000_000),
     "max_completion_tokens": (0, 10_000_000),
 }
+# A client that cuts a text in the middle of an emoji sends one half of its escape.
+_HALF_PAIR = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
+)
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
@@ -49,10 +55,15 @@ def decode_request(body: bytes) -> ChatRequest:
     if not body:
         raise InvalidJSON("the body is empty; send a JSON object")
     try:
+        body.decode()  # also what we pass on without reading it
         request = _decode(body)
     except msgspec.ValidationError as error:
         raise _field_error(str(error)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise InvalidUTF8(f"the body is not UTF-8: {error.reason} at byte {error.start}") from error
+    except msgspec.DecodeError as error:
+        if _HALF_PAIR.search(body):
+            raise InvalidUTF8("the body has half of a surrogate pair; was a text cut inside an emoji?") from error
         raise InvalidJSON(f"the body is not JSON: {error}") from error
     except RecursionError as error:
         raise InvalidJSON("the body is nested too deeply") from error
@@ -70,7 +81,8 @@ def _field_error(message: str) -> InvalidRequest:
             return InvalidJSON(f"the body must be a JSON object: {what}")
         param = missing[1]
     kind = _BY_FIELD.get(re.split(r"[.\[]", param)[0], InvalidRequest)
-    return kind(f"{param}: {what}", param=param)
+    # `what` may quote the value, which may be a megabyte.
+    return kind(f"{param}: {what[:MAX_QUOTED]}", param=param)
 
 
 def _check(request: ChatRequest) -> None:
@@ -81,10 +93,12 @@ def _check(request: ChatRequest) -> None:
     for name, (least, most) in _RANGES.items():
         value = getattr(request, name)
         if value is not None and not least <= value <= most:
-            raise InvalidRequest(f"{name}: must be from {least} to {most}, not {value}", param=name)
+            raise InvalidRequest(f"{name}: must be from {least} to {most}", param=name)
     caps = (request.max_tokens, request.max_completion_tokens)
     if None not in caps and caps[0] != caps[1]:
         raise InvalidRequest("max_tokens and max_completion_tokens differ; send one", param="max_tokens")
+    if "audio" in (request.modalities or ()):
+        raise Unsupported("modalities: audio is not supported", param="modalities")
     _check_messages(request)
     for index, tool in enumerate(request.tools or ()):
         if tool.type == "function" and (tool.function is None or not _TOOL_NAME.fullmatch(tool.function.name)):

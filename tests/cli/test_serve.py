@@ -23,7 +23,7 @@ ROUTING = """\
 version: 1
 plugins: [openai, sqlite]
 providers: {{main: {{kind: openai, api_key: "${{OPENAI_API_KEY}}", base_url: "{url}"}}}}
-models: {{small: {{provider: main, name: gpt-6.1-sol}}}}
+models: {{small: {{provider: main, name: gpt-6.1-sol, price: free}}}}
 routes: [{{name: all, use: [small]}}]
 """
 
