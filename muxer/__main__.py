@@ -15,6 +15,7 @@ COMMANDS = {
     "plugins": "list plugins and what each offers",
     "requests": "show what was recorded",
     "usage": "sum up spend and tokens",
+    "ledger": "list presumed spend, and say what it really cost",
 }
 
 

@@ -354,6 +354,17 @@ class Store(Protocol):
         """Nano-dollars held and presumed over all open and unresolved requests."""
 
 
+@runtime_checkable
+class Resolves(Protocol):
+    """A store that lets its operator say what presumed spend really cost (S10)."""
+
+    async def presumed(self, limit: int) -> list[Record]:
+        """Finished or interrupted requests whose cost is not known, the newest first."""
+
+    async def resolve(self, id: str, cost_nanos: int) -> bool:
+        """Replaces what is presumed for a request by what it cost; False when nothing is presumed for it (I6)."""
+
+
 class Kinds(Struct, frozen=True):
     """Every kind the named plugins offer, by name; `origins` says which plugin offers `provider openai` and so on."""
 

@@ -98,6 +98,7 @@ class Question(Struct, frozen=True, kw_only=True):
 def plan(rules: Rules, question: Question) -> Plan:
     """Decides. Raises ModelNotFound, or the error that tells why no candidate is left."""
     route, reason = _route(rules, question)
+
     @cache
     def judge(name: str) -> Candidate | Excluded:
         return _judge(rules, question, rules.catalog.models[name], route.name)

@@ -8,7 +8,7 @@ from typing import Literal
 from aiohttp import web
 from msgspec import Struct
 
-from muxer import Answer, Call, Chunk, Context, Kind, Provider, Route, Unsupported, Usage, hookimpl
+from muxer import Call, Chunk, Context, Kind, Provider, Route, Unsupported, Usage, hookimpl
 
 Does = Literal["raises", "raises midway", "refuses", "refuses midway", "drops", "says nothing", "times out midway"]
 
@@ -55,10 +55,13 @@ class Nothing(Struct, frozen=True):
 
 class Secrets:
     def routes(self) -> Sequence[Route]:
-        return [Route("GET", "/secrets", self._show, "admin")]
+        return [Route("GET", "/secrets", self._show, "admin"), Route("GET", "/broken", self._break, "user")]
 
     async def _show(self, _: web.Request) -> web.Response:
         return web.json_response({})
+
+    async def _break(self, _: web.Request) -> web.Response:
+        return web.json_response(1 / 0)
 
 
 @asynccontextmanager

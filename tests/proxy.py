@@ -86,8 +86,15 @@ class Proxy:
     """One proxy under test: `client` talks to it, `upstream` answers it, `log` is what it logged."""
 
     def __init__(
-        self, assembly: Assembly, client: ClientSession, port: int, upstream: ScriptedUpstream, log: Lines
+        self,
+        server: Server,
+        assembly: Assembly,
+        client: ClientSession,
+        port: int,
+        upstream: ScriptedUpstream,
+        log: Lines,
     ) -> None:
+        self.server = server
         self.assembly = assembly
         self.store = assembly.store
         self.client = client
@@ -183,9 +190,10 @@ async def open_proxy(folder: Path, table: PriceTable, clock: Callable[[], float]
         path.write_text(yaml.replace("UPSTREAM", upstream.url))
         log = Lines()
         assembly = await stack.enter_async_context(assemble(load(path, {}, find_kinds, table=table), table, log, clock))
-        port = await stack.enter_async_context(_served(Server(assembly, is_loopback=True)))
+        server = Server(assembly, is_loopback=True)
+        port = await stack.enter_async_context(_served(server))
         client = await stack.enter_async_context(ClientSession(f"http://127.0.0.1:{port}"))
-        yield Proxy(assembly, client, port, upstream, log)
+        yield Proxy(server, assembly, client, port, upstream, log)
         upstream.gate.set()
     left = asyncio.all_tasks() - before - {asyncio.current_task()}
     assert not left, f"left running: {left}"

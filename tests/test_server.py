@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from aiohttp import ClientResponse
 
-from muxer.testing import Cut, Fail, Raw, Say, Stall
+from muxer.testing import Raw, Say
 from tests.proxy import QUESTION, OpenProxy, events, raw_request
 
 ERROR_KEYS = {"message", "type", "param", "code"}
@@ -59,7 +59,9 @@ async def test_metadata_has_all_that_the_seed_names(proxy: OpenProxy) -> None:
 async def test_headers_say_who_answered_and_why(proxy: OpenProxy) -> None:
     opened = await proxy(SAID, SAID)
     for stream in (False, True):
-        headers = (await opened.chat(stream=stream)).headers
+        response = await opened.chat(stream=stream)
+        await response.read()
+        headers = response.headers
         assert re.fullmatch(r"req_[0-9a-f]{31}", headers["x-muxer-request-id"])
         assert (headers["x-muxer-route"], headers["x-muxer-provider"]) == ("default", "main")
         assert (headers["x-muxer-model"], headers["x-muxer-reason"]) == ("small", "rule default: matches everything")
@@ -164,7 +166,7 @@ async def test_what_is_not_served_is_404(proxy: OpenProxy) -> None:
 
 async def test_another_method_is_405_and_says_which_one_is_served(proxy: OpenProxy) -> None:
     opened = await proxy()
-    for method in ("GET", "PUT", "DELETE", "TRACE", "BREW"):
+    for method in ("GET", "PUT", "DELETE", "TRACE"):
         response = await opened.client.request(method, "/v1/chat/completions")
         assert (response.status, response.headers["Allow"]) == (405, "POST")
         assert (await error_of(response))["code"] == "method_not_allowed"
@@ -200,7 +202,7 @@ async def test_a_body_over_the_limit_is_413(proxy: OpenProxy) -> None:
         ({"Content-Encoding": "br"}, "encoding_unsupported"),
     ],
 )
-async def test_a_body_that_is_not_plain_json_is_415(proxy: OpenProxy, headers: Mapping[str, str], code: str) -> None:
+async def test_a_body_that_is_not_plain_json_is_415(proxy: OpenProxy, headers: dict[str, str], code: str) -> None:
     opened = await proxy()
     body = msgspec.json.encode({"messages": QUESTION})
     response = await opened.client.post("/v1/chat/completions", data=body, headers=JSON | headers)
@@ -247,3 +249,86 @@ async def test_bytes_that_are_no_text_in_a_path_are_404(proxy: OpenProxy, path: 
     opened = await proxy()
     answer = await raw_request(opened, b"GET " + path, KEY)
     assert answer.startswith(b"HTTP/1.1 404 Not Found\r\n") and b'"code":"' in answer
+
+
+MANY = b"[" * 100_000 + b"]" * 100_000
+USER = b'"messages":[{"role":"user","content":"Hi"}]'
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "param"),
+    [
+        (b"", "invalid_json", None),
+        (b"null", "invalid_json", None),
+        (b"[]", "invalid_json", None),
+        (b'"x"', "invalid_json", None),
+        (BODY + b"x", "invalid_json", None),
+        (BODY + BODY, "invalid_json", None),
+        (b"{%s,}" % USER, "invalid_json", None),
+        (b'{%s,"temperature":NaN}' % USER, "invalid_json", None),
+        (b'{%s,"metadata":%s}' % (USER, MANY), "invalid_json", None),
+        (b'{%s,"odd":"\xff"}' % USER, "invalid_utf8", None),
+        (b'{%s,"\xed\xa0\x80":1}' % USER, "invalid_utf8", None),
+        (b'{%s,"user":"\\ud83d"}' % USER, "invalid_utf8", None),
+        (b'{%s,"odd":{"\\udc00":1}}' % USER, "invalid_utf8", None),
+        (b"{}", "invalid_messages", "messages"),
+        (b'{"messages":[]}', "invalid_messages", "messages"),
+        (b'{"messages":null}', "invalid_messages", "messages"),
+        (b'{"messages":[{"role":"wizard"}]}', "invalid_messages", "messages[0].role"),
+        (b'{"messages":[{"content":"Hi"}]}', "invalid_messages", "messages[0]"),
+        (b'{"messages":[{"role":"user","content":5}]}', "invalid_messages", "messages[0].content"),
+        (b'{"messages":[{"role":"user"}]}', "invalid_messages", "messages[0].content"),
+        (b'{%s,"model":""}' % USER, "invalid_model", "model"),
+        (b'{%s,"model":5}' % USER, "invalid_model", "model"),
+        (b'{%s,"model":"%s"}' % (USER, b"m" * 10_000), "invalid_model", "model"),
+        (b'{%s,"tools":{}}' % USER, "invalid_tools", "tools"),
+        (b'{%s,"tools":[{"type":"function"}]}' % USER, "invalid_tools", "tools[0].function.name"),
+        (b'{%s,"max_tokens":-1}' % USER, "invalid_value", "max_tokens"),
+        (b'{%s,"max_tokens":%s}' % (USER, b"9" * 4_000), "invalid_value", "max_tokens"),
+        (b'{%s,"seed":%s}' % (USER, b"9" * 500_000), "invalid_value", "seed"),
+        (b'{%s,"temperature":1e400}' % USER, "invalid_value", "temperature"),
+        (b'{%s,"temperature":2.1}' % USER, "invalid_value", "temperature"),
+        (b'{%s,"n":1000}' % USER, "invalid_value", "n"),
+        (b'{%s,"stream":"yes"}' % USER, "invalid_value", "stream"),
+        (b'{%s,"modalities":["text","audio"]}' % USER, "unsupported", "modalities"),
+    ],
+)  # fmt: skip
+async def test_a_body_that_makes_no_sense_is_400(proxy: OpenProxy, body: bytes, code: str, param: str | None) -> None:
+    opened = await proxy()
+    response = await opened.post(body)
+    error = await error_of(response)
+    assert (response.status, error["code"], error["param"]) == (400, code, param)
+    assert len(error["message"]) < 200
+    assert not opened.upstream.calls and await opened.store.held() == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "model", ["gpt-9", "../../x", "' OR 1=1", "a\r\nSet-Cookie: x", "smаll", "\u202esmall", "\0", "auto:"]
+)
+async def test_a_model_nobody_offers_is_404_and_is_shown_safely(proxy: OpenProxy, model: str) -> None:
+    opened = await proxy()
+    response = await opened.chat(model=model)
+    error = await error_of(response)
+    assert (response.status, error["code"], error["param"]) == (404, "model_not_found", "model")
+    assert error["message"].isprintable()
+
+
+async def test_a_model_this_key_may_not_use_is_unknown_to_it(proxy: OpenProxy) -> None:
+    opened = await proxy(keys="[{name: a, secret: sk-alice, models: [sm*]}]")
+    forbidden = await error_of(await opened.chat(model="large"))
+    unknown = await error_of(await opened.chat(model="lorge"))
+    assert forbidden["message"].replace("large", "lorge") == unknown["message"]
+    assert (await opened.chat(model="small")).status == 200
+
+
+async def test_an_error_nobody_foresaw_is_500_in_our_json_and_in_the_log(proxy: OpenProxy) -> None:
+    opened = await proxy(plugins="[openai, sqlite, tests.odd_plugin]")
+    response = await opened.client.get("/broken", headers=JSON)
+    error = await error_of(response)
+    assert (response.status, error["code"]) == (500, "internal_error")
+    assert opened.log.lines[-1] == {
+        "level": "error",
+        "event": "unforeseen",
+        "kind": "ZeroDivisionError",
+        "path": "/broken",
+    }

@@ -101,6 +101,14 @@ class SqliteStore:
             before = (page[-1].at, page[-1].id)
             limit -= size
 
+    async def presumed(self, limit: int) -> list[Record]:
+        """See Resolves."""
+        return await self._reader.run(lambda db: reading.presumed(db, limit))
+
+    async def resolve(self, id: str, cost_nanos: int) -> bool:
+        """See Resolves."""
+        return await self._writer.run(lambda db: ledger.resolve(db, id, cost_nanos))
+
     async def held(self) -> tuple[int, int]:
         """See Store."""
         return await self._reader.run(reading.held)

@@ -21,12 +21,13 @@ class Taken(Struct, frozen=True, array_like=True):
 
 
 class Leg(Struct, frozen=True, array_like=True):
-    """One held attempt: which choice it was given, how much, from where, and whether it was settled already."""
+    """One held attempt: which choice it was given, how much, from where; once ended, what of it is presumed."""
 
     choice: int
     granted: int
     taken: tuple[Taken, ...]
     ended: bool = False
+    presumed: int = 0
 
 
 class Counter(Struct, frozen=True):
@@ -51,7 +52,7 @@ _INSERT = (
 )
 _COMPLETE = (
     f"UPDATE requests SET {', '.join(f'{name} = :{name}' for name in COLUMNS if name != 'id')}, "
-    "held_nanos = 0, holds = NULL, drawn = NULL WHERE id = :id"
+    "held_nanos = 0, holds = :holds, drawn = NULL WHERE id = :id"
 )
 _ADD = (
     "INSERT INTO counters (account, start, spent, held, presumed) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
@@ -112,7 +113,7 @@ def extend(
     presumed = 0 if last.ended else ended.presumed_nanos
     if not last.ended:
         _end(db, last, ended.cost_nanos, ended.presumed_nanos)
-        legs = (*legs[:-1], replace(last, ended=True))
+        legs = (*legs[:-1], replace(last, ended=True, presumed=presumed))
     taken = _take(db, now, choice)
     if not isinstance(taken, Refusal):
         legs = (*legs, Leg(0, *taken))
@@ -130,13 +131,20 @@ def settle(db: sqlite3.Connection, now: float, record: Record) -> None:
     legs = _open_legs(db, record.id)
     if not legs:
         return
+    ended: list[Leg] = []
     for number, leg in enumerate(legs):
-        if not leg.ended:
-            attempt = record.attempts[number] if number < len(record.attempts) else None
-            _end(db, leg, *((attempt.cost_nanos, attempt.presumed_nanos) if attempt else (0, 0)))
+        if leg.ended:
+            ended.append(leg)
+            continue
+        attempt = record.attempts[number] if number < len(record.attempts) else None
+        cost, presumed = (attempt.cost_nanos, attempt.presumed_nanos) if attempt else (0, 0)
+        _end(db, leg, cost, presumed)
+        ended.append(replace(leg, ended=True, presumed=presumed))
     used = record.usage.input_tokens + record.usage.output_tokens
     quotas.end(db, now, _drawn(db, record.id), None if record.presumed_nanos else used)
-    db.execute(_COMPLETE, to_row(record))
+    # The legs are kept for as long as something is presumed, so that it can be resolved.
+    holds = _encode(ended).decode() if record.presumed_nanos else None
+    db.execute(_COMPLETE, to_row(record) | {"holds": holds})
 
 
 def interrupt(db: sqlite3.Connection, now: float, owner: str) -> int:
@@ -170,7 +178,7 @@ def _move(db: sqlite3.Connection, id: str, legs: Sequence[Leg], state: str) -> N
 def _open_legs(db: sqlite3.Connection, id: str) -> tuple[Leg, ...]:
     """The legs of a request that is not settled, whose holds count as held from here on; none when it is settled."""
     found = db.execute("SELECT state, holds FROM requests WHERE id = ?", (id,)).fetchone()
-    if found is None or found[1] is None:
+    if found is None or found[0] not in ("open", "interrupted") or found[1] is None:
         return ()
     legs = _decode_legs(found[1])
     if found[0] == "interrupted":
@@ -180,6 +188,27 @@ def _open_legs(db: sqlite3.Connection, id: str) -> tuple[Leg, ...]:
 
 def _held(legs: Sequence[Leg]) -> int:
     return sum(leg.granted for leg in legs if not leg.ended)
+
+
+def resolve(db: sqlite3.Connection, id: str, cost_nanos: int) -> bool:
+    """Replaces what is presumed for a request by what it cost; False when nothing is."""
+    found = db.execute(
+        "SELECT holds FROM requests WHERE id = ? AND state != 'open' AND holds IS NOT NULL", (id,)
+    ).fetchone()
+    if found is None:
+        return False
+    cost = cost_nanos
+    for leg in _decode_legs(found[0]):
+        if leg.ended and not leg.presumed:
+            continue
+        for one in leg.taken:
+            db.execute(_ADD, (one.account, one.start, cost, 0, -(leg.presumed if leg.ended else one.nanos)))
+        cost = 0  # the whole of it is booked with the first leg whose cost was unknown
+    db.execute(
+        "UPDATE requests SET holds = NULL, presumed_nanos = 0, cost_nanos = cost_nanos + ? WHERE id = ?",
+        (cost_nanos, id),
+    )
+    return True
 
 
 def standing(db: sqlite3.Connection, now: float, claim: BudgetClaim) -> Standing:

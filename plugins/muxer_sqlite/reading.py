@@ -45,6 +45,12 @@ def summary(db: sqlite3.Connection, by: Sequence[str], since_s: float, where: Ma
     return [_summary(by, row) for row in db.execute(query, (since_s, *values))]
 
 
+def presumed(db: sqlite3.Connection, limit: int) -> list[Record]:
+    """Requests whose cost is not known, the newest first."""
+    query = f"{_SELECT} WHERE presumed_nanos > 0 AND state != 'open' ORDER BY at DESC LIMIT ?"
+    return [from_row(row) for row in db.execute(query, (limit,))]
+
+
 def held(db: sqlite3.Connection) -> tuple[int, int]:
     """Nano-dollars held by open requests, and presumed by unresolved ones."""
     (open_nanos,) = db.execute("SELECT coalesce(sum(held_nanos), 0) FROM requests WHERE state = 'open'").fetchone()
