@@ -100,6 +100,7 @@ class Dispatch:
         self.ended: list[Attempt] = []
         self.running: Running | None = None
         self.last_call: Call | None = None
+        self.dropped: tuple[str, ...] = ()
 
     async def __aenter__(self) -> "Dispatch":
         return self
@@ -164,6 +165,7 @@ class Dispatch:
             first = await anext(chunks)
         except StopAsyncIteration:
             raise UpstreamBadResponse("the upstream ended its stream before a first chunk") from None
+        self.dropped = first.dropped
         return _chained(first, chunks)
 
     def _failed(self, error: ProviderFailed) -> None:

@@ -160,7 +160,7 @@ class Exchange:
             self._dispatch.finish(began.usage, sum(len(choice.text or "") for choice in began.choices))
             self._usage = began.usage
             return
-        self._chunks = began
+        self._chunks, self.dropped = began, self._dispatch.dropped
 
     async def _first_answer(self, plan: Plan, granted: Granted) -> Answer | AsyncIterator[Chunk]:
         candidates = plan.candidates[granted.choice :]

@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from muxer.errors import UpstreamBadResponse
+from muxer.errors import UpstreamBadResponse, UpstreamCut
 from muxer.interfaces import Reply
 from muxer.sse import read_events
 from muxer.types import Answer, Call, Choice, Chunk, FunctionCall, ToolCall, ToolCallDelta, Usage
@@ -224,13 +224,20 @@ def _read_delta(call: _ToolCall) -> ToolCallDelta:
 
 
 async def read_stream(reply: Reply, who: str) -> AsyncGenerator[Chunk, None]:
-    """The chunks of a streamed answer, up to `[DONE]`; what comes after it is ignored (B57)."""
-    is_stream = False
+    """The chunks of a streamed answer, up to `[DONE]`; what comes after it is ignored (B57).
+
+    Raises UpstreamCut when neither that nor a finish reason came: not every connection tells that it was cut.
+    """
+    is_stream = is_finished = False
     async with aclosing(read_events(reply.chunks())) as events:
         async for event in events:
             is_stream = True
             if event.data == b"[DONE]":
                 return
-            yield read_chunk(event.data, who)
+            chunk = read_chunk(event.data, who)
+            is_finished = is_finished or chunk.finish_reason is not None
+            yield chunk
     if not is_stream:
         raise UpstreamBadResponse(f"{who} answered a request for a stream without one")
+    if not is_finished:
+        raise UpstreamCut(f"{who} ended its stream before the answer was complete")
