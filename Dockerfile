@@ -15,7 +15,7 @@ RUN python -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
     && python -m venv /venv \
     && wheel="$(echo /wheels/modelmuxer-*.whl)" \
     && /venv/bin/pip install --no-cache-dir -c constraints.txt "${wheel}${EXTRAS:+[${EXTRAS}]}" \
-    && /venv/bin/pip uninstall --yes pip \
+    && /venv/bin/pip uninstall --yes pip setuptools \
     && mkdir /data
 
 FROM ${BASE}

@@ -88,7 +88,7 @@ from muxer.types import (
     ToolChoice,
     Usage,
 )
-from muxer.upstream import AiohttpClient, open_client, raise_for_status
+from muxer.upstream import AiohttpClient, open_client, raise_for_status, refuse_dropped
 from muxer.wire.openai_provider import Dialect, OpenAIProvider
 
 __all__ = [
@@ -180,6 +180,7 @@ __all__ = [
     "open_client",
     "raise_for_status",
     "read_events",
+    "refuse_dropped",
     "usd",
     "write_event",
 ]

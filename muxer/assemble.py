@@ -128,6 +128,7 @@ def _rules(configuration: Configuration, table: PriceTable) -> Rules:
         calendar=Calendar(settings.timezone),
         defaults=settings.defaults,
         config=configuration.digest,
+        strict=settings.strict_params,
     )
 
 

@@ -33,7 +33,9 @@ class Calendar:
         return known
 
     def _find(self, name: str, now: float) -> tuple[Window, Window]:
-        day = datetime.fromtimestamp(now, self._zone).replace(tzinfo=None, hour=0, minute=0, second=0, microsecond=0)
+        today = datetime.fromtimestamp(now, self._zone)
+        # Where midnight comes twice (Havana in autumn) the day begins at the first, also for who asks after the second.
+        day = today.replace(tzinfo=None, hour=0, minute=0, second=0, microsecond=0, fold=0)
         local = day if name == "day" else day.replace(day=1)
         edges = [self._instant(local)]
         while len(edges) < 3:

@@ -99,7 +99,6 @@ class Dispatch:
         self._streams = AsyncExitStack()
         self.ended: list[Attempt] = []
         self.running: Running | None = None
-        self.last_call: Call | None = None
         self.dropped: tuple[str, ...] = ()
 
     async def __aenter__(self) -> "Dispatch":
@@ -139,7 +138,7 @@ class Dispatch:
         self, candidate: Candidate, granted_nanos: int, make_call: MakeCall
     ) -> Answer | AsyncIterator[Chunk]:
         provider = self._providers[candidate.model.provider]
-        call = self.last_call = make_call(candidate, granted_nanos)
+        call = make_call(candidate, granted_nanos)
         self.running = Running(
             candidate=candidate,
             granted_nanos=granted_nanos,

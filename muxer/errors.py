@@ -3,7 +3,8 @@
 MuxerError
 ├── ConfigInvalid            the file or the environment, all faults at once
 ├── InvalidRequest           400: the caller must change the request
-│   ├── InvalidJSON, InvalidUTF8, InvalidModel, InvalidMessages, InvalidTools, InvalidURL, Unsupported, MissingInput
+│   ├── InvalidJSON, InvalidUTF8, InvalidModel, InvalidMessages, InvalidTools, URLNotAllowed
+│   ├── Unsupported, ParametersUnsupported
 │   ├── ContextTooLong, ModelPriceUnknown, CostUnbounded
 │   └── NotFound, ModelNotFound, MethodNotAllowed, BodyTooLarge, UnsupportedMediaType, ...
 ├── InvalidAPIKey            401
@@ -125,6 +126,12 @@ class Unsupported(InvalidRequest):
     """Something that no provider behind this proxy is asked for, such as audio."""
 
     code = "unsupported"
+
+
+class ParametersUnsupported(InvalidRequest):
+    """`strict_params` is set and the provider cannot take some fields of the request."""
+
+    code = "unsupported_parameter"
 
 
 class ContextTooLong(InvalidRequest):

@@ -191,6 +191,7 @@ class Exchange:
             model=candidate.model.upstream,
             output_cap=needs.cap_tokens if candidate.inserted_cap is None else cap,
             takes_sampling=candidate.model.takes_sampling,
+            strict=self._parts.rules.strict,
             changes=changes,
         )
 

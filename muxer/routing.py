@@ -43,6 +43,7 @@ class Rules(Struct, frozen=True, kw_only=True):
     calendar: Calendar
     defaults: DefaultsSettings
     config: str
+    strict: bool = False
 
 
 class Candidate(Struct, frozen=True, kw_only=True):

@@ -21,7 +21,7 @@ class EventParser:
     """Turns pieces of a stream, cut anywhere, into events."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest = bytearray()  # a long line may come in many pieces
         self._data: list[bytes] = []
         self._name = ""
         self._size = 0
@@ -43,15 +43,16 @@ class EventParser:
         if not piece:
             return []
         self._after_cr = piece.endswith(b"\r")
-        text = self._rest + piece
+        self._rest += piece
         if self._at_start:
-            if len(text) < len(_BOM) and _BOM.startswith(text):
-                self._rest = text
+            if len(self._rest) < len(_BOM) and _BOM.startswith(self._rest):
                 return []
             self._at_start = False
-            text = text.removeprefix(_BOM)
-        lines = text.splitlines()
-        self._rest = b"" if text.endswith((b"\n", b"\r")) or not lines else lines.pop()
+            self._rest = self._rest.removeprefix(_BOM)
+        if b"\n" not in piece and b"\r" not in piece:
+            return []
+        lines = bytes(self._rest).splitlines()
+        self._rest = bytearray() if piece.endswith((b"\n", b"\r")) else bytearray(lines.pop())
         return lines
 
     def _line(self, line: bytes) -> Event | None:

@@ -197,7 +197,8 @@ class Call(Struct, frozen=True, kw_only=True):
     """What a provider is asked to do.
 
     A provider whose format is `api` may send `raw` with `model`, `changes` and `output_cap` applied; any other
-    builds its own body from `request`, which already has the changes in it.
+    builds its own body from `request`, which already has the changes in it. With `strict` it refuses what it would
+    drop, by `refuse_dropped`.
     """
 
     id: str
@@ -207,6 +208,7 @@ class Call(Struct, frozen=True, kw_only=True):
     model: str
     output_cap: int | None = None
     takes_sampling: bool = True
+    strict: bool = False
     changes: Mapping[str, object] = field(default_factory=dict)
 
 

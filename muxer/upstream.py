@@ -3,13 +3,14 @@
 import asyncio
 import email.utils
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import aiohttp
 import msgspec
 
 from muxer.errors import (
+    ParametersUnsupported,
     ProviderFailed,
     UpstreamAuth,
     UpstreamBadResponse,
@@ -21,6 +22,7 @@ from muxer.errors import (
     UpstreamUnreachable,
 )
 from muxer.interfaces import Reply, Timeouts
+from muxer.types import Call
 
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
 KEEPALIVE_S = 30.0  # under the 60-75 s after which common front ends close idle connections
@@ -175,6 +177,13 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
         except ValueError:
             return None
     return seconds if 0 <= seconds < 86_400 else None
+
+
+def refuse_dropped(call: Call, who: str, dropped: Sequence[str]) -> None:
+    """Raises ParametersUnsupported when the call is strict and something of it would be dropped."""
+    if call.strict and dropped:
+        names = ", ".join(dropped)
+        raise ParametersUnsupported(f"{who} cannot take {names}, and strict_params is set", param=dropped[0])
 
 
 async def raise_for_status(reply: Reply, who: str) -> None:

@@ -19,6 +19,7 @@ from muxer import (
     ProviderSettings,
     hookimpl,
     raise_for_status,
+    refuse_dropped,
 )
 from muxer.wire import anthropic_messages
 
@@ -91,13 +92,15 @@ class Anthropic:
                     dropped = ()
 
     def _body(self, call: Call, *, stream: bool) -> tuple[bytes, tuple[str, ...]]:
-        return anthropic_messages.encode_request(
+        body, dropped = anthropic_messages.encode_request(
             call,
             stream=stream,
             max_tokens_default=self._settings.max_tokens_default,
             takes_effort=not _matches(call.model, self._settings.without_effort),
             takes_forced_tools=not _matches(call.model, self._settings.without_forced_tools),
         )
+        refuse_dropped(call, WHO, dropped)
+        return body, dropped
 
 
 def _is_own_format(call: Call) -> bool:

@@ -6,10 +6,15 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from muxer.prices import PriceTable, load_prices
 from muxer.testing import Behaviour
 from tests.proxy import SECTIONS, OpenProxy, Proxy, open_proxy
+
+# A machine that is busy with other things makes no test fail.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
 
 
 @pytest.fixture(scope="session")

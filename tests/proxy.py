@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from muxer.assemble import Assembly, assemble
 from muxer.config.load import load
+from muxer.measurements import Metric
 from muxer.plugins import find_kinds
 from muxer.prices import PriceTable
 from muxer.server import Server
@@ -60,6 +61,19 @@ class Events(Struct, frozen=True):
     def text(self) -> str:
         """What was said."""
         return "".join(choice["delta"].get("content") or "" for one in self.data for choice in one.get("choices", ()))
+
+
+class Silent:
+    """A meter that keeps nothing."""
+
+    def add(self, metric: Metric, amount: float, *labels: str) -> None:
+        """See Meter."""
+
+    def set(self, metric: Metric, value: float, *labels: str) -> None:
+        """See Meter."""
+
+    def observe(self, metric: Metric, value: float, *labels: str) -> None:
+        """See Meter."""
 
 
 class Lines:

@@ -271,11 +271,11 @@ async def test_a_client_that_leaves_a_stream_pays_exactly_what_was_billed(proxy:
 
 async def test_a_client_that_leaves_before_the_first_byte_pays_exactly_too(proxy: OpenProxy) -> None:
     opened = await proxy(Stall(), Stall(), providers=IMPATIENT.replace("0.1", "9"))
-    for stream in (False, True):
-        asking = asyncio.create_task(opened.chat(model="small", stream=stream))
-        await opened.upstream.arrived(1 + stream)
-        asking.cancel()
-    await asyncio.wait([asking])
+    asking = [asyncio.create_task(opened.chat(model="small", stream=stream)) for stream in (False, True)]
+    await opened.upstream.arrived(2)
+    for one in asking:
+        one.cancel()
+    await asyncio.wait(asking)
     opened.upstream.gate.set()
     await opened.log.wait_for("request", 2)
     accounts = await opened.accounts()

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from muxer.interfaces import HTTPClient, ProviderSettings
 from muxer.types import Answer, Call, Chunk
-from muxer.upstream import raise_for_status
+from muxer.upstream import raise_for_status, refuse_dropped
 from muxer.wire import openai_chat
 
 Adapt = Callable[[dict[str, Raw]], list[str]]
@@ -61,4 +61,5 @@ class OpenAIProvider:
         fields, dropped = openai_chat.request_fields(call, cap_field=self._dialect.cap_field)
         if self._dialect.adapt is not None:
             dropped += self._dialect.adapt(fields)
+        refuse_dropped(call, self._who, dropped)
         return openai_chat.encode(fields), tuple(dropped)

@@ -1,0 +1,226 @@
+"""Attempt after attempt: who is asked next, who is passed over, and what each attempt costs."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from muxer.catalog import Model
+from muxer.dispatch import Cooldowns, collect
+from muxer.errors import ProviderFailed, UpstreamAuth, UpstreamError, UpstreamRateLimited, UpstreamRefused
+from muxer.testing import Behaviour, Cut, Fail, ManualClock, Raw, Say, Stall
+from muxer.types import Chunk, ToolCallDelta, Usage
+from tests.proxy import OpenProxy, Silent, events
+
+IMPATIENT = '{main: {kind: openai, api_key: k, base_url: "UPSTREAM/v1", first_byte_timeout_s: 0.1}}'
+THREE_AND_ONE_MORE = """
+  a: {provider: main, price_usd_per_million: {input: 1, output: 2}}
+  b: {provider: main, price_usd_per_million: {input: 1, output: 2}}
+  c: {provider: main, price_usd_per_million: {input: 1, output: 2}}
+  d: {provider: main, price_usd_per_million: {input: 1, output: 2}}"""
+
+
+# ---- fallback
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize(
+    ("behaviour", "outcome"),
+    [
+        (Fail(401), "none"),
+        (Fail(429), "none"),
+        (Fail(500), "none"),
+        (Fail(529), "none"),
+        (Cut(), "presumed"),
+        (Cut(after_bytes=0), "presumed"),
+        (Stall(), "presumed"),
+        (Raw(), "presumed"),
+    ],
+    ids=["401", "429", "500", "529", "cut", "cut after headers", "too late", "empty"],
+)
+async def test_the_next_candidate_answers_when_the_first_fails_before_a_byte(
+    proxy: OpenProxy, behaviour: Behaviour, outcome: str, stream: bool
+) -> None:
+    opened = await proxy(behaviour, Say(text="Paris"), providers=IMPATIENT)
+    response = await opened.chat(stream=stream)
+    body = await response.read()
+    record, accounts = await opened.record(response), await opened.accounts()
+    assert (response.status, response.headers["x-muxer-model"], b"Paris" in body) == (200, "large", True)
+    assert [(one.model, one.outcome) for one in record.attempts] == [("small", outcome), ("large", "exact")]
+    assert (record.state, record.model, accounts.spent, accounts.held) == ("done", "large", record.cost_nanos, 0)
+    assert accounts.bill <= accounts.spent + accounts.presumed
+
+
+async def test_the_next_candidate_answers_when_the_first_cannot_be_reached(proxy: OpenProxy) -> None:
+    opened = await proxy(
+        providers='{main: {kind: openai, api_key: k, base_url: "UPSTREAM/v1"}, '
+        'gone: {kind: openai, api_key: k, base_url: "http://127.0.0.1:9/v1"}}',
+        models="{small: {provider: gone, price: free}, large: {provider: main, price: free}}",
+    )
+    response = await opened.chat()
+    assert (response.status, response.headers["x-muxer-model"]) == (200, "large")
+    assert [one.outcome for one in (await opened.record(response)).attempts] == ["none", "exact"]
+
+
+async def test_metadata_counts_every_attempt(proxy: OpenProxy) -> None:
+    opened = await proxy(Fail(500), Say(text="Paris"))
+    metadata = (await (await opened.chat()).json())["router_metadata"]
+    assert [(one["model"], one["outcome"], one["cost_usd"]) for one in metadata["attempts"]] == [
+        ("small", "none", "0"),
+        ("large", "exact", "0.00012"),
+    ]
+    assert (metadata["selected_model"], metadata["estimated_cost"]) == ("large", 0.00012)
+
+
+async def test_nobody_else_is_asked_when_the_request_itself_is_wrong(proxy: OpenProxy) -> None:
+    opened = await proxy(Fail(400))
+    response = await opened.chat()
+    error = (await response.json())["error"]
+    assert (response.status, error["code"], "scripted to fail" in error["message"]) == (400, "upstream_refused", True)
+    assert len(opened.upstream.calls) == 1
+
+
+async def test_nobody_else_is_asked_once_a_stream_has_begun(proxy: OpenProxy) -> None:
+    opened = await proxy(Cut(after_bytes=1_000, then=Say(text="word " * 100)))
+    stream = await events(await opened.chat(stream=True))
+    assert (stream.is_done, len(opened.upstream.calls)) == (False, 1)
+
+
+async def test_three_candidates_are_asked_and_no_more(proxy: OpenProxy) -> None:
+    opened = await proxy(
+        Fail(500), Fail(429), Fail(503), models=THREE_AND_ONE_MORE, routes="[{name: r, use: [a, b, c, d]}]"
+    )
+    response = await opened.chat()
+    assert (response.status, (await response.json())["error"]["code"]) == (502, "upstream_error")
+    assert [call.model for call in opened.upstream.calls] == ["a", "b", "c"]
+    assert (await opened.accounts()).held == 0
+
+
+async def test_a_named_model_falls_back_only_to_its_own_fallbacks(proxy: OpenProxy) -> None:
+    models = THREE_AND_ONE_MORE.replace("a: {provider: main,", "a: {provider: main, fallbacks: [c],")
+    opened = await proxy(Fail(500), Say(), Fail(500), models=models, routes="[{name: r, use: [a, b]}]")
+    assert (await opened.chat(model="a")).headers["x-muxer-model"] == "c"
+    assert (await opened.chat(model="b")).status == 502
+
+
+async def test_a_second_attempt_that_does_not_fit_the_budget_is_not_made(proxy: OpenProxy) -> None:
+    opened = await proxy(Cut(), limits="[{per: user, daily_usd: 0.0005}]")
+    response = await opened.chat(max_tokens=100)
+    assert (response.status, (await response.json())["error"]["code"]) == (502, "upstream_unreachable")
+    record, accounts = await opened.record(response), await opened.accounts()
+    assert [one.model for one in record.attempts] == ["small"]
+    assert (accounts.held, accounts.presumed) == (0, record.presumed_nanos)
+    assert accounts.bill <= accounts.presumed
+
+
+async def test_a_second_attempt_gets_a_smaller_output_cap_where_the_budget_is_short(proxy: OpenProxy) -> None:
+    opened = await proxy(Fail(500), Say(), limits="[{per: user, daily_usd: 0.02}]")
+    response = await opened.chat()
+    caps = [call.body["max_tokens"] for call in opened.upstream.calls]
+    assert caps[0] == 4_096 and 256 <= int(str(caps[1])) < 1_000
+    assert response.headers["x-muxer-output-cap"] == str(caps[1])
+
+
+async def test_the_cap_in_the_header_is_that_of_the_model_that_answered(proxy: OpenProxy) -> None:
+    opened = await proxy(Fail(500), Say(), limits="[{per: model, where: {model: small}, daily_usd: 0.002}]")
+    response = await opened.chat()
+    caps = [call.body.get("max_tokens") for call in opened.upstream.calls]
+    assert int(str(caps[0])) < 4_096 and caps[1] is None
+    assert "x-muxer-output-cap" not in response.headers
+
+
+# ---- pauses
+
+
+async def test_a_model_that_asked_for_a_pause_is_passed_over(proxy: OpenProxy) -> None:
+    opened = await proxy(Fail(429, {"Retry-After": "60"}))
+    await opened.chat()
+    response = await opened.chat()
+    record = await opened.record(response)
+    assert [call.model for call in opened.upstream.calls] == ["small-1", "large-1", "large-1"]
+    assert [(one.model, one.gate) for one in record.excluded] == [("small", "cooling")]
+    states = {m["name"]: m["state"] for m in (await opened.get("/providers"))["providers"][0]["models"]}
+    assert states == {"small": "cooling", "large": "available"}
+
+
+async def test_nobody_available_is_503_and_says_why(proxy: OpenProxy) -> None:
+    opened = await proxy(Fail(401))
+    await opened.chat(model="small")
+    response = await opened.chat(model="small")
+    error = (await response.json())["error"]
+    assert (response.status, error["code"], "upstream_auth" in error["message"]) == (503, "no_candidate", True)
+    assert len(opened.upstream.calls) == 1
+
+
+async def test_a_provider_without_a_key_is_passed_over(proxy: OpenProxy) -> None:
+    opened = await proxy(
+        providers='{main: {kind: openai, api_key: k, base_url: "UPSTREAM/v1"}, '
+        'keyless: {kind: openai, api_key: "${ABSENT}"}}',
+        models="{small: {provider: keyless, price: free}, large: {provider: main, price: free}}",
+    )
+    record = await opened.record(await opened.chat())
+    assert (record.model, [(one.model, one.gate) for one in record.excluded]) == ("large", [("small", "unavailable")])
+
+
+MODEL = Model(name="m", provider="p", upstream="m-1")
+
+
+@pytest.mark.parametrize(
+    ("error", "pause_s"),
+    [
+        (UpstreamRateLimited("busy", retry_after_s=7), 7),
+        (UpstreamRateLimited("busy"), 1),
+        (UpstreamRateLimited("busy", retry_after_s=600), 120),
+        (UpstreamAuth("no"), 30),
+        (UpstreamError("oops"), 0),
+        (UpstreamRefused("no"), 0),
+    ],
+)
+def test_each_failure_has_its_own_pause(error: ProviderFailed, pause_s: float) -> None:
+    clock = ManualClock()
+    cooldowns = Cooldowns(clock, Silent())
+    cooldowns.failed(MODEL, error)
+    assert bool(cooldowns.reason(MODEL)) == (pause_s > 0)
+    clock.now_s += pause_s
+    assert cooldowns.reason(MODEL) == ""
+
+
+def test_five_failures_in_a_row_set_a_model_aside_until_one_call_succeeds() -> None:
+    cooldowns = Cooldowns(ManualClock(), Silent())
+    for _ in range(4):
+        cooldowns.failed(MODEL, UpstreamError("oops"))
+    assert cooldowns.reason(MODEL) == ""
+    cooldowns.failed(MODEL, UpstreamError("oops"))
+    assert cooldowns.reason(MODEL).endswith("after upstream_error")
+    cooldowns.succeeded(MODEL)
+    assert cooldowns.reason(MODEL) == ""
+
+
+def test_a_success_between_failures_starts_the_count_again() -> None:
+    cooldowns = Cooldowns(ManualClock(), Silent())
+    for _ in range(3):
+        for _ in range(4):
+            cooldowns.failed(MODEL, UpstreamError("oops"))
+        cooldowns.succeeded(MODEL)
+    assert cooldowns.reason(MODEL) == ""
+
+
+# ---- a whole answer out of a stream
+
+
+async def test_collects_interleaved_choices_and_tool_calls() -> None:
+    async def chunks() -> AsyncIterator[Chunk]:
+        yield Chunk(index=1, text="B")
+        yield Chunk(index=0, tool_calls=(ToolCallDelta(1, "t2", "g", "{"), ToolCallDelta(0, "t1", "f", "")))
+        yield Chunk(index=0, tool_calls=(ToolCallDelta(0, None, None, "{}"), ToolCallDelta(1, None, None, "}")))
+        yield Chunk(index=1, text="b", reasoning="hm", finish_reason="length", dropped=("seed",))
+        yield Chunk(index=0, finish_reason="tool_calls", usage=Usage(1, 2))
+
+    answer = await collect(chunks())
+    first, second = answer.choices
+    assert [(call.id, call.function.name, call.function.arguments) for call in first.tool_calls] == [
+        ("t1", "f", "{}"),
+        ("t2", "g", "{}"),
+    ]
+    assert (first.text, first.finish_reason) == (None, "tool_calls")
+    assert (second.text, second.reasoning, second.finish_reason) == ("Bb", "hm", "length")
+    assert (answer.usage, answer.dropped) == (Usage(1, 2), ("seed",))
