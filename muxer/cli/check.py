@@ -2,34 +2,32 @@
 
 import argparse
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
-from muxer.config.load import load
+from muxer.cli.configuration import read
 from muxer.config.settings import Configuration
 from muxer.errors import ConfigInvalid, Fault
-from muxer.plugins import find_kinds
-from muxer.prices import load_prices
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declares the words of the command."""
-    parser.add_argument("file", nargs="?", type=Path, default=Path("routing.yaml"), metavar="FILE")
+    parser.add_argument(
+        "file", nargs="?", type=Path, metavar="FILE", help="default: routing.yaml here, else the built-in one"
+    )
     parser.add_argument("--json", action="store_true", help="print {ok, errors, warnings} as JSON")
     parser.add_argument("--strict", action="store_true", help="treat warnings as errors")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints what is wrong; 0 if nothing is, else 1."""
-    file: Path = arguments.file
     errors: Sequence[Fault] = ()
     warnings: Sequence[Fault] = ()
     configuration: Configuration | None = None
     try:
-        configuration = load(file, os.environ, find_kinds, table=load_prices())
+        configuration = read(arguments.file).configuration
         warnings = configuration.warnings
     except ConfigInvalid as error:
         errors = error.faults

@@ -53,7 +53,8 @@ def _keys(secrets: str) -> Items:
     keys: dict[str, Node] = {}
     for secret in filter(None, map(str.strip, secrets.split(","))):
         name = f"key-{sha256_of(secret)[:8]}"
-        texts = {"name": name, "secret": secret, "user": name}
+        # These keys may read /metrics too, as SEED's own did.
+        texts = {"name": name, "secret": secret, "user": name, "role": "metrics"}
         keys[name] = Table(None, {key: _scalar(text, "ALLOWED_API_KEYS") for key, text in texts.items()}, {})
     return Items(None, tuple(keys.values()))
 

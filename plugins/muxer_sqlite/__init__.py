@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, closing
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -149,29 +149,37 @@ def _connect(path: Path, settings: SqliteSettings) -> sqlite3.Connection:
 async def open_sqlite(settings: SqliteSettings, context: Context) -> AsyncIterator[Store]:
     """Opens the file, makes its tables, and buries what dead processes held before the first request."""
     path = context.folder / settings.path
-    try:
-        connection = _connect(path, settings)
-        schema.create(connection)
-        owner = Owner(path.with_name(path.name + ".owners"))
-    except (sqlite3.Error, OSError) as error:
-        raise ConfigInvalid(
-            [Fault(f"the store {settings.path!r} cannot be opened: {error}", path="store.path")]
-        ) from error
-    with ThreadPoolExecutor(1, "sqlite-reader") as thread:
+    with ExitStack() as opened:
+        try:
+            connection = opened.enter_context(closing(_connect(path, settings)))
+            schema.create(connection)
+            reader = opened.enter_context(closing(_connect(path, settings)))
+            owner = Owner(path.with_name(path.name + ".owners"))
+        except (sqlite3.Error, OSError) as error:
+            fault = Fault(f"the store {settings.path!r} cannot be opened: {error}", path="store.path")
+            raise ConfigInvalid([fault]) from error
+        opened.callback(owner.close)
+        opened.callback(_leave, connection, owner, context)
+        thread = opened.enter_context(ThreadPoolExecutor(1, "sqlite-reader"))
         async with Writer(connection) as writer:
-            reader = _Reader(_connect(path, settings), thread)
             await _sweep(writer, owner, context)
             sweeper = asyncio.create_task(_sweep_for_ever(writer, owner, context))
             try:
-                yield SqliteStore(writer, reader, owner.name, context.clock)
+                yield SqliteStore(writer, _Reader(reader, thread), owner.name, context.clock)
             finally:
                 sweeper.cancel()
                 await asyncio.gather(sweeper, return_exceptions=True)
-        # What is still open now was given up by its owner: it counts, and says so.
+
+
+def _leave(connection: sqlite3.Connection, owner: Owner, context: Context) -> None:
+    """What is still open was given up: it counts and says so. Where that cannot be written, the next process does it,
+    since this one's file then stays behind without its lock."""
+    try:
         ledger.interrupt(connection, context.clock(), owner.name)
-        owner.close()
-        await reader.run(lambda db: db.close())
-    connection.close()
+    except sqlite3.Error as error:
+        context.log("warning", "store_unavailable", reason=str(error))
+    else:
+        owner.forget()
 
 
 async def _sweep(writer: Writer, owner: Owner, context: Context) -> None:

@@ -24,9 +24,12 @@ class Owner:
         fcntl.flock(self._file, fcntl.LOCK_EX)
         unnamed.rename(self._path)
 
-    def close(self) -> None:
-        """Leaves without a trace; nothing may be held any more."""
+    def forget(self) -> None:
+        """Removes this process's name; nothing may be held under it any more."""
         self._path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Gives up the lock: from here on this process counts as dead."""
         os.close(self._file)
 
     def sweep(self, bury: Callable[[str], object]) -> None:

@@ -149,7 +149,8 @@ def test_the_seeds_variables_fill_what_the_file_leaves_out(tmp_path: Path) -> No
     assert settings.limits == (LimitSettings(per="user", daily_usd=Decimal("2.50"), monthly_usd=Decimal(100)),)
     names = [f"key-{_digest(key)[7:15]}" for key in ("sk-test-key-1", "sk-test-key-2")]
     assert [key.user for key in settings.keys] == names
-    assert settings.keys[0] == KeySettings(name=names[0], user=names[0], digest=_digest("sk-test-key-1"))
+    digest = _digest("sk-test-key-1")
+    assert settings.keys[0] == KeySettings(name=names[0], user=names[0], digest=digest, role="metrics")
     assert configuration.debug
 
 
