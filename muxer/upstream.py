@@ -2,6 +2,7 @@
 
 import asyncio
 import email.utils
+import os
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -119,7 +120,7 @@ def _reason(error: aiohttp.ClientConnectorError) -> str:
         return "its name does not resolve"
     if isinstance(error, (aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError)):
         return "its certificate is not trusted"
-    return error.os_error.strerror or type(error.os_error).__name__
+    return os.strerror(error.os_error.errno) if error.os_error.errno else type(error.os_error).__name__
 
 
 @asynccontextmanager
@@ -174,7 +175,7 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     except ValueError:
         try:
             seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
     return seconds if 0 <= seconds < 86_400 else None
 

@@ -1,14 +1,13 @@
-"""The documentation against the code: examples load and run, commands parse, links lead somewhere, lists are complete."""
+"""The documentation against the code: examples load and run, commands parse, links lead on, lists are complete."""
 
 import argparse
-import ast
 import contextlib
 import inspect
 import io
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from textwrap import dedent
@@ -24,7 +23,6 @@ from muxer import hookspecs
 from muxer.__main__ import COMMANDS
 from muxer.config import settings
 from muxer.config.load import load
-from muxer.embedded import Muxer
 from muxer.errors import ConfigInvalid, MuxerError
 from muxer.interfaces import ProviderSettings
 from muxer.plugins import find_kinds, installed
@@ -39,34 +37,32 @@ PAGES = {
     for path in (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md")))
 }
 SHIPPED = (ROOT / "routing.yaml").read_text()
+VARIABLES = {*re.findall(r"^([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE), "DEBUG"}
 MOST_README_LINES, MOST_DECISION_LINES = 200, 45
 
 # Python packages of our readers that are in no environment of ours: such blocks are compiled only. The calls they make
 # are those of tests/clients.
 FOREIGN = {"httpx", "openai"}
 # What a shell block may begin with besides what is checked word by word.
-SHELL = {"cd", "docker", "export", "git", "kill", "pip", "pytest", "sqlite3"}
+SHELL = {"cd", "curl", "docker", "export", "git", "kill", "muxer", "pip", "pytest", "python", "python3", "sqlite3"}
 # Pages that show models on purpose that their vendors have retired.
 OLD = {"docs/from-seed.md"}
+# Modules that readers are told to write.
+EXAMPLES = {"muxer_echo"}
 
 
 class Block(NamedTuple):
     """A fenced block of a page."""
 
     page: str
-    line: int
-    language: str
+    place: str
     text: str
-
-    @property
-    def place(self) -> str:
-        return f"{self.page}:{self.line}"
 
 
 def blocks(*languages: str) -> list[Block]:
     fence = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
     return [
-        Block(page, text[: found.start()].count("\n") + 1, found[2], dedent(found[3]))
+        Block(page, f"{page}:{text[: found.start()].count(chr(10)) + 1}", dedent(found[3]))
         for page, text in PAGES.items()
         for found in fence.finditer(text)
         if found[2] in languages
@@ -111,11 +107,10 @@ def completed(yaml: str) -> str:
 @pytest.mark.parametrize("block", blocks("yaml"), ids=lambda block: block.place)
 def test_yaml_loads(block: Block, tmp_path: Path, table: PriceTable) -> None:
     text = block.text if block.text.startswith("version:") else completed(block.text)
-    file = tmp_path / "routing.yaml"
-    file.write_text(text)
+    (tmp_path / "routing.yaml").write_text(text)
     variables = {name: f"value-of-{name}" for name in re.findall(r"\$\{(\w+)", text)}
     try:
-        loaded = load(file, variables, find_kinds, table=table)
+        loaded = load(tmp_path / "routing.yaml", variables, find_kinds, table=table)
     except ConfigInvalid as error:
         pytest.fail(f"{block.place} does not load:\n{error}\n\n{text}")
     assert block.page in OLD or loaded.warnings == ()
@@ -127,7 +122,7 @@ def test_yaml_loads(block: Block, tmp_path: Path, table: PriceTable) -> None:
 @pytest.fixture
 def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file that ships, in a folder of its own that is the current one, with no variable set."""
-    for name in re.findall(r"^([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE):
+    for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "routing.yaml"
@@ -135,28 +130,18 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
-def imported(code: str) -> set[str]:
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(code)):
-        if isinstance(node, ast.Import):
-            names |= {alias.name.partition(".")[0] for alias in node.names}
-        if isinstance(node, ast.ImportFrom):
-            names.add((node.module or "").partition(".")[0])
-    return names
-
-
 @pytest.mark.parametrize("block", blocks("python"), ids=lambda block: block.place)
 @pytest.mark.usefixtures("shipped")
 def test_python_runs(block: Block) -> None:
     code = compile(block.text, block.place, "exec")
-    if not imported(block.text) & FOREIGN:
+    if FOREIGN.isdisjoint(re.findall(r"^(?:from|import) (\w+)", block.text, re.MULTILINE)):
         with contextlib.redirect_stdout(io.StringIO()):
             exec(code, {"__name__": "__main__"})
 
 
-def commands(*languages: str) -> Iterator[tuple[str, list[str]]]:
+def commands() -> Iterator[tuple[str, list[str]]]:
     """Each command of the shell blocks as its words, without the variables set before it."""
-    for block in blocks(*languages):
+    for block in blocks("bash", "sh"):
         text = re.sub(r"(^|\s)#.*$", r"\1", block.text, flags=re.MULTILINE).replace("\\\n", " ")
         lexer = shlex.shlex(text, posix=True, punctuation_chars=";|&\n")
         lexer.whitespace, lexer.whitespace_split, lexer.commenters = " \t", True, ""
@@ -167,10 +152,10 @@ def commands(*languages: str) -> Iterator[tuple[str, list[str]]]:
                     yield block.place, words
                 words = []
             elif words or not re.match(r"\w+=", word):
-                words.append(word)
+                words.append(word.removeprefix(".venv/bin/"))
 
 
-COMMAND_LINES = list(commands("bash", "sh"))
+COMMAND_LINES = list(commands())
 
 
 def complaint(words: list[str]) -> str:
@@ -186,16 +171,16 @@ def complaint(words: list[str]) -> str:
                 parser.parse_args(rest)
             return said.getvalue()
         case ["make", *targets]:
-            known = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-            return f"no target {targets}" if {one for one in targets if "=" not in one} - known else ""
+            known = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+            return "" if {one for one in targets if "=" not in one} <= set(known) else f"no target {targets}"
         case ["cp" | "python" | "python3", file, *_] if not file.startswith("-"):
             return "" if (ROOT / file).exists() else f"no file {file}"
-        case ["muxer" | "curl" | "python" | "python3", *_]:
-            return ""
     return "" if words[0] in SHELL else f"an unknown command: {words[0]}"
 
 
-@pytest.mark.parametrize(("place", "words"), COMMAND_LINES, ids=[f"{place}-{words[0]}" for place, words in COMMAND_LINES])
+@pytest.mark.parametrize(
+    ("place", "words"), COMMAND_LINES, ids=[f"{place}-{words[0]}" for place, words in COMMAND_LINES]
+)
 def test_a_command_is_understood(place: str, words: list[str]) -> None:
     assert complaint(words) == "", f"{place}: {shlex.join(words)}"
 
@@ -230,30 +215,28 @@ def test_the_readme_shows_the_table_of_a_real_demo(capsys: pytest.CaptureFixture
     assert import_module("muxer.__main__").main() == 0
     said = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     (shown,) = (block.text for block in blocks("text") if block.page == "README.md" and "budget left" in block.text)
-    missing = [line for line in shown.splitlines() if line.rstrip() not in said]
-    assert missing == [], "paste the table of `make demo` into the README"
+    assert set(shown.splitlines()) <= set(said), "paste the table of `make demo` into the README"
 
 
 async def test_the_readme_shows_a_real_answer(shipped: Path) -> None:
     (shown,) = (msgspec.json.decode(block.text) for block in blocks("json") if block.page == "README.md")
-    async with Muxer.from_yaml(shipped, demo=True) as mux:
+    async with muxer.Muxer.from_yaml(shipped, demo=True) as mux:
         answer = await mux.acompletion(messages=[{"role": "user", "content": "What is the capital of France?"}])
     assert _steady(shown) == _steady(answer)
 
 
-def _steady(value: object) -> object:
-    """A JSON value without what differs each time."""
-    changing = ("id", "created", "request_id", "response_time_ms", "ms")
-    if isinstance(value, Mapping):
-        return {name: _steady(member) for name, member in value.items() if name not in changing}
-    return [_steady(member) for member in value] if isinstance(value, list) else value
+def _steady(answer: object) -> str:
+    """An answer's JSON without the values that differ each time."""
+    changing = r'"(id|created|request_id|response_time_ms|ms)":[^,}]+'
+    return re.sub(changing, "", msgspec.json.encode(answer).decode())
 
 
 # ---- lists that must be complete
 
 
 def test_each_error_code_is_a_heading_with_its_status_and_type() -> None:
-    waiting, codes = [MuxerError], dict[str, str]()
+    waiting: list[type[MuxerError]] = [MuxerError]
+    codes: dict[str, str] = {}
     while waiting:
         error = waiting.pop()
         waiting += [one for one in error.__subclasses__() if one.__module__ == "muxer.errors"]
@@ -293,9 +276,7 @@ def _default(field: types.Field) -> str:
         return "default: as below"
     if value is None or value in ((), "", {}):
         return "default: none"
-    if isinstance(value, bool):
-        return f"default: `{str(value).lower()}`"
-    return f"default: `{value:g}`" if isinstance(value, float) else f"default: `{value}`"
+    return f"default: `{f'{value:g}' if isinstance(value, float) else str(value).replace('False', 'false')}`"
 
 
 def keys_of(cls: type, prefix: str) -> dict[str, str]:
@@ -308,14 +289,11 @@ def keys_of(cls: type, prefix: str) -> dict[str, str]:
         while isinstance(wanted, types.Metadata):
             wanted = wanted.type
         found[path] = f"*{_words(wanted)}; {_default(field)}*"
-        inner = [one for one in getattr(wanted, "types", (wanted,)) if isinstance(one, types.StructType)]
-        suffix = "."
-        if isinstance(wanted, types.VarTupleType) and isinstance(wanted.item_type, types.StructType):
-            inner, suffix = [wanted.item_type], "[]."
-        if isinstance(wanted, types.DictType) and isinstance(wanted.value_type, types.StructType):
-            inner, suffix = [wanted.value_type], ".NAME."
-        for one in inner:
-            if one.cls is not settings.Component:  # what stands there is the plugin's own
+        suffix = {types.VarTupleType: "[].", types.DictType: ".NAME."}.get(type(wanted), ".")
+        inner = getattr(wanted, "item_type", getattr(wanted, "value_type", wanted))
+        for one in getattr(inner, "types", (inner,)):
+            # In a component stands what its plugin wants.
+            if isinstance(one, types.StructType) and one.cls is not settings.Component:
                 found |= keys_of(one.cls, path + suffix)
     return found
 
@@ -341,7 +319,7 @@ def test_each_setting_of_a_plugin_is_a_heading_on_its_page() -> None:
 def test_each_hook_is_a_heading_with_its_signature() -> None:
     hooks = [hook for hook in vars(hookspecs).values() if hasattr(hook, f"{hookspecs.GROUP}_spec")]
     signatures = [f"{hook.__name__}{inspect.signature(hook)}".replace("muxer.interfaces.", "") for hook in hooks]
-    assert [one for one in headings("docs/plugins.md", 3) if one.startswith("register_")] == signatures
+    assert headings("docs/plugins.md", 3) == signatures
 
 
 def test_each_command_is_a_heading() -> None:
@@ -358,9 +336,7 @@ def test_each_name_of_a_rule_and_each_gate_is_explained() -> None:
 
 
 def test_each_variable_is_explained() -> None:
-    variables = {*re.findall(r"^([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE), "DEBUG"}
-    assert variables <= rows("docs/configuration.md")
-    assert variables <= rows("docs/from-seed.md")
+    assert rows("docs/configuration.md") & rows("docs/from-seed.md") >= VARIABLES
 
 
 def test_every_metric_named_exists() -> None:
@@ -368,7 +344,7 @@ def test_every_metric_named_exists() -> None:
     modules = {path.name.removesuffix(".py") for path in (ROOT / "plugins").iterdir()}
     for page, text in PAGES.items():
         named = set(re.findall(r"\bmuxer_[a-z_]*[a-z]\b", text))
-        assert {re.sub("_(bucket|sum|count)$", "", name) for name in named} - known - modules == set(), page
+        assert {re.sub("_(bucket|sum|count)$", "", name) for name in named} - known - modules - EXAMPLES == set(), page
 
 
 # ---- pages
@@ -385,9 +361,9 @@ def test_links_lead_somewhere(page: str) -> None:
             continue
         path = (ROOT / page).parent / target if target else ROOT / page
         assert path.exists(), f"{page}: {target}"
-        if anchor:
-            slugs = {_slug(one) for level in range(1, 5) for one in headings(str(path.resolve().relative_to(ROOT)), level)}
-            assert anchor in slugs, f"{page}: {target}#{anchor}"
+        there = str(path.resolve().relative_to(ROOT))
+        slugs = {_slug(one) for level in range(1, 5) for one in headings(there, level)} if anchor else {""}
+        assert anchor in slugs, f"{page}: {target}#{anchor}"
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if "decisions" not in page and page != "CHANGELOG.md"])
@@ -401,6 +377,11 @@ def test_the_map_names_every_page() -> None:
     assert {page for page in PAGES if page.startswith("docs/")} - linked == {"docs/index.md"}
 
 
+def test_json_is_json() -> None:
+    for block in blocks("json"):
+        assert msgspec.json.decode(block.text), block.place
+
+
 def test_the_readme_is_short() -> None:
     assert len(PAGES["README.md"].splitlines()) <= MOST_README_LINES
 
@@ -408,10 +389,6 @@ def test_the_readme_is_short() -> None:
 @pytest.mark.parametrize("path", DECISIONS, ids=lambda path: path.stem)
 def test_a_decision_has_context_choice_and_price_on_half_a_page(path: Path) -> None:
     page = str(path.relative_to(ROOT))
-    assert re.fullmatch(r"\d{4}-[a-z0-9-]+", path.stem)
+    assert path.stem.startswith(f"{DECISIONS.index(path) + 1:04}-")
     assert headings(page, 2) == ["Context", "Choice", "Price"]
     assert len(PAGES[page].splitlines()) <= MOST_DECISION_LINES
-
-
-def test_decisions_are_numbered_without_a_gap() -> None:
-    assert [int(path.stem[:4]) for path in DECISIONS] == list(range(1, len(DECISIONS) + 1))
