@@ -20,7 +20,6 @@ class Model(Struct, frozen=True, kw_only=True):
     max_output_tokens: int | None = None
     can: frozenset[str] | None = None
     takes_sampling: bool = True
-    tier: int | None = None
     fallbacks: tuple[str, ...] = ()
     unavailable: str = ""
     deprecated_on: str = ""
@@ -72,7 +71,6 @@ def _model(name: str, entry: ModelSettings, provider: Component, table: PriceTab
         max_output_tokens=entry.max_output_tokens or facts.max_output_tokens,
         can=facts.can if entry.can is None else frozenset(entry.can),
         takes_sampling=facts.takes_sampling,
-        tier=entry.tier,
         fallbacks=entry.fallbacks,
         unavailable=provider.unavailable,
         deprecated_on=facts.deprecated_on,

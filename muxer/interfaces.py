@@ -3,11 +3,11 @@
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 from aiohttp import web
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from muxer.measurements import Metric
 from muxer.types import Answer, Attempt, Call, ChatRequest, Chunk, Record, SignalValue
@@ -146,12 +146,14 @@ class ProviderSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     api_key: str | None = None
     base_url: str | None = None
-    timeout_s: float = 600.0
-    connect_timeout_s: float = 5.0
-    first_byte_timeout_s: float = 120.0
-    idle_timeout_s: float = 60.0
-    max_connections: int = 100
-    headers: dict[str, str] = msgspec.field(default_factory=dict)
+    timeout_s: Annotated[float, Meta(gt=0, description="a whole answer, in seconds")] = 600.0
+    connect_timeout_s: Annotated[float, Meta(gt=0, description="a connection, in seconds")] = 5.0
+    first_byte_timeout_s: Annotated[float, Meta(gt=0, description="the first byte of an answer, in seconds")] = 120.0
+    idle_timeout_s: Annotated[float, Meta(gt=0, description="between two reads of an answer, in seconds")] = 60.0
+    max_connections: Annotated[int, Meta(ge=1, description="connections at the same time")] = 100
+    headers: Annotated[dict[str, str], Meta(description="further headers of each request")] = msgspec.field(
+        default_factory=dict
+    )
 
     @property
     def timeouts(self) -> Timeouts:

@@ -1,5 +1,6 @@
 """The log: one JSON object a line on a stream, control characters escaped, no prompt and no secret (B72)."""
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import IO
@@ -23,9 +24,19 @@ class JSONLog:
         if _LEVELS[level] < self._least:
             return
         at = datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="milliseconds")
-        line = self._encode({"at": at.replace("+00:00", "Z"), "level": level, "event": event, **fields})
+        line = self._line({"at": at.replace("+00:00", "Z"), "level": level, "event": event, **fields})
         try:
             self._stream.write(line + b"\n")
             self._stream.flush()
         except (OSError, ValueError):
             pass  # nobody reads the log any more; requests go on
+
+    def _line(self, entry: dict[str, object]) -> bytes:
+        try:
+            line = self._encode(entry)
+            if line.isascii():
+                return line
+        except UnicodeEncodeError:
+            pass  # half of a surrogate pair
+        # In ASCII nothing is left that a terminal or a reader takes for an order or a line's end (U+009B, U+2028).
+        return json.dumps(entry, default=str).encode()

@@ -9,7 +9,7 @@ settle      the hold becomes the real cost and the record is completed, however 
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from msgspec import Struct
@@ -25,7 +25,7 @@ from muxer.money import NANOS_PER_USD, usd
 from muxer.records import Ending, attempt_fields, complete, new_id, opening
 from muxer.routing import Candidate, Plan, Question, Rules, output_cap, plan
 from muxer.signals import measure
-from muxer.types import Answer, Call, Caller, Chunk, Inbound, Usage
+from muxer.types import Answer, Call, Caller, Chunk, Excluded, Inbound, Usage
 
 
 class InFlight:
@@ -133,6 +133,7 @@ class Exchange:
         self._finished_choices = 0
         self._chunks: AsyncIterator[Chunk] | None = None
         self.record = opening(decision.inbound, decision.question, decision.plan, parts.rules)
+        parts.log("debug", "decision", id=self.record.id, reason=self.record.reason, signals=self.record.signals)
         self.answer: Answer | None = None
         self.dropped: tuple[str, ...] = ()
         self.output_cap: int | None = None
@@ -151,6 +152,7 @@ class Exchange:
         except (BudgetExceeded, RateLimited):
             self._may_be_held = False
             raise
+        self._pass_over(offered[: granted.choice])
         self.limit_headers = limit_headers(granted)
         self._sent_at = time.perf_counter()
         began = await self._first_answer(plan, granted)
@@ -161,6 +163,12 @@ class Exchange:
             self._usage = began.usage
             return
         self._chunks, self.dropped = began, self._dispatch.dropped
+
+    def _pass_over(self, too_dear: Sequence[Candidate]) -> None:
+        """Records the candidates that did not fit the budget, where the route lets the next one serve."""
+        if too_dear:
+            passed = tuple(Excluded(one.model.name, "budget", "does not fit the budget") for one in too_dear)
+            self.record = replace(self.record, excluded=self.record.excluded + passed)
 
     async def _first_answer(self, plan: Plan, granted: Granted) -> Answer | AsyncIterator[Chunk]:
         candidates = plan.candidates[granted.choice :]

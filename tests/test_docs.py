@@ -164,7 +164,7 @@ def complaint(words: list[str]) -> str:
         case ["muxer", command, *rest] if not command.startswith("-"):
             if command not in COMMANDS:
                 return f"no command {command!r}"
-            parser = argparse.ArgumentParser()
+            parser = argparse.ArgumentParser(allow_abbrev=False)
             import_module(f"muxer.cli.{command}").add(parser)
             said = io.StringIO()
             with contextlib.redirect_stderr(said), contextlib.suppress(SystemExit):

@@ -23,18 +23,15 @@ def test_an_event_is_one_line_with_its_time_in_utc() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("level", "least", "lines"), [("debug", "info", 0), ("error", "info", 1), ("info", "error", 0)]
-)
-def test_what_is_below_the_level_is_not_written(level: str, least: str, lines: int) -> None:
-    assert len(logged(level, least)) == lines
+def test_what_is_below_the_level_is_not_written() -> None:
+    assert [len(logged(level, "warning")) for level in ("debug", "info", "warning", "error")] == [0, 0, 1, 1]
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_nothing_in_a_field_makes_a_second_line_or_a_bare_control_character(text: str) -> None:
     (line,) = logged(path=text)
     assert json.loads(line)["path"] == text
-    assert not [c for c in line.rstrip("\n") if ord(c) < 32]
+    assert line.rstrip("\n").isprintable() and line.isascii()
 
 
 @pytest.mark.parametrize("text", ["\ud800", "a\udcffb"])

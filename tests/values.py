@@ -3,10 +3,15 @@
 from decimal import Decimal
 
 import msgspec
+from msgspec import Struct
 
 from muxer.config.settings import LimitSettings
 from muxer.signals import Measured, measure
 from muxer.types import ChatRequest
+
+
+class Nothing(Struct, frozen=True):
+    """Settings of a component that has none."""
 
 
 def measured(request: ChatRequest) -> Measured:

@@ -94,7 +94,6 @@ class ModelSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     can: Annotated[
         tuple[Capability, ...] | None, Meta(description="what it can do; default: the price table's answer")
     ] = None
-    tier: Annotated[int | None, Meta(description="strength; higher is stronger")] = None
     fallbacks: Annotated[tuple[str, ...], Meta(description="models tried when this one fails, in order")] = ()
     use: Annotated[tuple[str, ...], Meta(description="makes this a group of these models")] = ()
     order: Annotated[Order, _ORDER] = "listed"

@@ -132,6 +132,7 @@ class _Delta(Struct):
     # Mistral's reasoning models answer with a list of parts.
     content: str | list[_TextPiece] | None = None
     reasoning_content: str | None = None
+    reasoning: object = None  # its name at Groq, OpenRouter and newer vLLM; not text everywhere
     tool_calls: list[_ToolCall] | None = None
 
     @property
@@ -139,6 +140,10 @@ class _Delta(Struct):
         if isinstance(self.content, list):
             return "".join(piece.text for piece in self.content)
         return self.content
+
+    @property
+    def thoughts(self) -> str:
+        return self.reasoning_content or (self.reasoning if isinstance(self.reasoning, str) else "")
 
 
 class _Choice(Struct):
@@ -189,7 +194,7 @@ def _read_choice(choice: _Choice) -> Choice:
     calls = tuple(ToolCall(id=call.id or "", function=_called(call.function)) for call in message.tool_calls or ())
     return Choice(
         text=message.text,
-        reasoning=message.reasoning_content or "",
+        reasoning=message.thoughts,
         tool_calls=calls,
         finish_reason=choice.finish_reason or "stop",
     )
@@ -210,7 +215,7 @@ def read_chunk(data: bytes, who: str) -> Chunk:
     return Chunk(
         index=choice.index,
         text=choice.delta.text or "",
-        reasoning=choice.delta.reasoning_content or "",
+        reasoning=choice.delta.thoughts,
         tool_calls=tuple(_read_delta(call) for call in choice.delta.tool_calls or ()),
         finish_reason=choice.finish_reason,
         usage=usage,

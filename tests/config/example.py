@@ -24,7 +24,7 @@ providers:
   openai: {kind: openai, api_key: "${OPENAI_API_KEY}", timeout_s: 30, headers: {x-team: "${TEAM:-none}"}}
   claude: {kind: anthropic, api_key: "${ANTHROPIC_API_KEY}"}
 models:
-  gpt-4o: {provider: openai, tier: 3, can: [tools, json], fallbacks: [haiku]}
+  gpt-4o: {provider: openai, can: [tools, json], fallbacks: [haiku]}
   haiku:
     provider: claude
     name: claude-haiku

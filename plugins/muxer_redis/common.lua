@@ -1,0 +1,180 @@
+-- Goes before each script: keys, clock, counters, quotas. Runs on Lua 5.1 (Redis 6.2 and later, Valkey).
+-- KEYS[1] is the prefix of all keys, with the hash tag that keeps them in one slot; ARGV[1] the time in Unix seconds,
+-- or '0' for the server's own. Lists come and are kept as MessagePack, since cjson writes 14 digits only.
+local prefix = KEYS[1]
+local KEEP_S = 35 * 86400 -- a counter outlives its window by this, for late settlements and reconciliation
+local MINUTE_US = 60000000
+
+local function key(name) return prefix .. name end
+
+local function clock()
+  if ARGV[1] ~= '0' then return tonumber(ARGV[1]) end
+  local time = redis.call('TIME')
+  return tonumber(time[1]) + tonumber(time[2]) / 1000000
+end
+local now = clock()
+
+local function whole(number) return string.format('%.0f', number) end
+
+-- ---- money. A claim is {account, limit or -1, soft, {{window, start, end}, ...}}; what is taken is {counter, nanos, end}.
+
+local function window_of(claim)
+  for index, window in ipairs(claim[4]) do
+    if now < window[3] or window[3] == 0 then return index, window end
+  end
+  return #claim[4], claim[4][#claim[4]]
+end
+
+local function counter_of(claim)
+  local index, window = window_of(claim)
+  local name = 'c:' .. claim[1] .. ':' .. window[1] .. ':' .. whole(window[2])
+  local found = redis.call('HMGET', key(name), 'spent', 'held', 'presumed')
+  return {
+    name = name, index = index, ends = window[3],
+    spent = tonumber(found[1] or 0), held = tonumber(found[2] or 0), presumed = tonumber(found[3] or 0),
+  }
+end
+
+local function standing(claim)
+  local counter = counter_of(claim)
+  return {counter.index - 1, counter.spent, counter.held, counter.presumed}
+end
+
+local function raise(hash, field, nanos)
+  if nanos ~= 0 then redis.call('HINCRBY', key(hash), field, whole(nanos)) end
+end
+
+local function add(taken, spent, held, presumed)
+  local name, ends = taken[1], taken[3]
+  if ends > 0 and now > ends + KEEP_S then return end -- its counter is gone, and no limit asks for it any more
+  raise(name, 'spent', spent)
+  raise(name, 'held', held)
+  raise(name, 'presumed', presumed)
+end
+
+-- Checks all claims of a choice {bound, floor, expected, claims}, then takes from all, or changes nothing.
+-- Returns granted and taken, or nil and the refusal.
+local function take(choice)
+  local bound, floor, expected, claims = choice[1], choice[2], choice[3], choice[4]
+  local granted, counters = bound, {}
+  for number, claim in ipairs(claims) do
+    local counter = counter_of(claim)
+    counters[number] = counter
+    if claim[2] >= 0 then
+      local room = claim[2] - counter.spent - counter.held - counter.presumed
+      local least = claim[3] and expected or floor
+      if least > 0 and least > room then
+        return nil, {0, number - 1, least, counter.index - 1, counter.spent, counter.held, counter.presumed}
+      end
+      if not claim[3] and bound > 0 then granted = math.min(granted, math.max(room, floor)) end
+    end
+  end
+  local taken, of = {}, {}
+  for number, claim in ipairs(claims) do
+    -- Several limits may count the same money: it is taken once, as the hardest of them wants it.
+    local counter, nanos = counters[number], claim[3] and expected or granted
+    local known = of[counter.name]
+    if known then
+      known[2] = math.max(known[2], nanos)
+    else
+      of[counter.name] = {counter.name, nanos, counter.ends}
+      taken[#taken + 1] = of[counter.name]
+    end
+  end
+  for _, one in ipairs(taken) do
+    redis.call('HINCRBY', key(one[1]), 'held', whole(one[2]))
+    if one[3] > 0 then redis.call('EXPIRE', key(one[1]), whole(math.max(1, one[3] + KEEP_S - now))) end
+  end
+  return granted, taken
+end
+
+-- ---- quotas. A quota is {account, is_slots, capacity, per_minute, amount}.
+
+local function quota_standing(quota)
+  local value = tonumber(redis.call('GET', key('q:' .. quota[1])) or 0)
+  if quota[2] then return {math.max(0, quota[3] - value), MINUTE_US / 60, 0} end
+  local interval = MINUTE_US / quota[4]
+  local owed = math.min(math.max(0, value - now * 1000000), math.floor(quota[3] * interval))
+  local remaining = math.floor((quota[3] * interval - owed) / interval + 0.000001)
+  local lacking = owed + (quota[5] - quota[3]) * interval
+  return {math.max(0, remaining), math.max(0, math.ceil(lacking)), math.ceil(owed)}
+end
+
+local function change_quota(quota, amount)
+  local name = key('q:' .. quota[1])
+  local value = tonumber(redis.call('GET', name) or 0)
+  if quota[2] then
+    value = value + amount
+    if value > 0 then redis.call('SET', name, whole(value)) else redis.call('DEL', name) end
+    return
+  end
+  local interval, now_us = MINUTE_US / quota[4], math.floor(now * 1000000)
+  local owed = math.min(math.max(0, value - now_us), math.floor(quota[3] * interval))
+  owed = owed + math.floor(amount * interval + 0.5)
+  if owed > 0 then
+    redis.call('SET', name, whole(now_us + owed), 'PX', whole(owed / 1000 + 60000))
+  else
+    redis.call('DEL', name)
+  end
+end
+
+-- The request is over: slots come back, tokens are corrected to what was used (-1: unknown, it stays).
+local function end_quotas(packed, used)
+  for _, drawn in ipairs(packed and cmsgpack.unpack(packed) or {}) do
+    if drawn[2] then
+      change_quota(drawn, -drawn[5])
+    elseif drawn[6] and used >= 0 then
+      change_quota(drawn, used - drawn[5])
+    end
+  end
+end
+
+-- ---- requests. A hash each; its legs are {choice, granted, taken, is_ended, presumed}.
+
+local function still_held(legs)
+  local sum = 0
+  for _, leg in ipairs(legs) do
+    if not leg[4] then sum = sum + leg[2] end
+  end
+  return sum
+end
+
+-- Makes an open request interrupted, its holds presumed (sign 1); or open again (-1), when its owner was only thought dead.
+local function move(id, legs, sign)
+  for _, leg in ipairs(legs) do
+    for _, taken in ipairs(leg[4] and {} or leg[3]) do add(taken, 0, -sign * taken[2], sign * taken[2]) end
+  end
+  local name, moved = 'r:' .. id, still_held(legs)
+  redis.call('HSET', key(name), 'state', sign == 1 and 'interrupted' or 'open', 'held', whole(sign == 1 and 0 or moved))
+  raise(name, 'presumed', sign * moved)
+  raise('sums', 'held', -sign * moved)
+  raise('sums', 'presumed', sign * moved)
+end
+
+-- The legs of a request that is not settled, whose holds count as held from here on; nil when it is settled.
+local function open_legs(id)
+  local found = redis.call('HMGET', key('r:' .. id), 'state', 'legs')
+  if not found[2] or (found[1] ~= 'open' and found[1] ~= 'interrupted') then return nil end
+  local legs = cmsgpack.unpack(found[2])
+  if found[1] == 'interrupted' then
+    move(id, legs, -1)
+    redis.call('ZREM', key('presumed'), id)
+    redis.call('PERSIST', key('r:' .. id))
+  end
+  return legs
+end
+
+local function end_leg(leg, cost, presumed)
+  for _, taken in ipairs(leg[3]) do add(taken, cost, -taken[2], presumed) end
+  leg[4], leg[5] = true, presumed
+end
+
+-- What is presumed stays until it is resolved; the rest goes after `keep_s`.
+local function retire(id, presumed, keep_s)
+  if presumed > 0 then
+    redis.call('ZADD', key('presumed'), redis.call('HGET', key('r:' .. id), 'at'), id)
+  else
+    redis.call('ZREM', key('presumed'), id)
+    redis.call('EXPIRE', key('r:' .. id), keep_s)
+  end
+end

@@ -1,0 +1,24 @@
+-- ARGV: now, owner, id, leg, cost and presumed of the attempt before it, choice.
+local owner, id, number, cost, presumed = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local name = 'r:' .. id
+local legs = open_legs(id)
+if not legs or number > #legs then return {0, {}} end -- settled, or never held: nothing more may be sent for it (I7)
+if number < #legs then return {1, 0, legs[number + 1][2], {}, {}} end
+local last = legs[number]
+local before = still_held(legs)
+if not last[4] then
+  end_leg(last, cost, presumed)
+  raise(name, 'presumed', presumed)
+  raise('sums', 'presumed', presumed)
+end
+local nanos, taken = take(cmsgpack.unpack(ARGV[7]))
+if nanos then legs[#legs + 1] = {0, nanos, taken, false, 0} end
+local held = still_held(legs)
+raise('sums', 'held', held - before)
+-- Whoever extends it is alive: the request is now of that owner.
+local was = redis.call('HGET', key(name), 'owner')
+if was ~= owner then redis.call('SREM', key('o:' .. was), id) end
+redis.call('SADD', key('o:' .. owner), id)
+redis.call('HSET', key(name), 'owner', owner, 'held', whole(held), 'legs', cmsgpack.pack(legs))
+if nanos then return {1, 0, nanos, {}, {}} end
+return {0, {taken}}

@@ -1,0 +1,55 @@
+-- ARGV: now, owner, id, at, user, record as JSON, choices, days records are kept in seconds.
+local owner, id, at, user, record, keep_s = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[8])
+local choices = cmsgpack.unpack(ARGV[7])
+local name = 'r:' .. id
+
+local function granted(index, nanos)
+  local choice, budgets, quotas = choices[index + 1] or choices[1], {}, {}
+  for number, claim in ipairs(choice[4]) do budgets[number] = standing(claim) end
+  for number, quota in ipairs(choice[5]) do quotas[number] = quota_standing(quota) end
+  return {1, index, nanos, budgets, quotas}
+end
+
+if redis.call('EXISTS', key(name)) == 1 then
+  local legs = redis.call('HGET', key(name), 'legs')
+  local first = legs and cmsgpack.unpack(legs)[1] or {0, 0}
+  return granted(first[1], first[2])
+end
+
+local function lacking(choice)
+  for number, quota in ipairs(choice[5]) do
+    local found = quota_standing(quota)
+    if quota[5] > found[1] then return {1, number - 1, 0, found[1], found[2], found[3], 0} end
+  end
+end
+
+local refusals = {}
+for number, choice in ipairs(choices) do
+  local refusal, nanos, taken = lacking(choice), nil, nil
+  if not refusal then
+    nanos, taken = take(choice)
+    refusal = taken
+  end
+  if nanos then
+    local drawn, of = {}, {}
+    for _, quota in ipairs(choice[5]) do
+      if not of[quota[1]] then
+        of[quota[1]] = true
+        drawn[#drawn + 1] = quota
+        change_quota(quota, quota[5])
+      end
+    end
+    redis.call('HSET', key(name), 'json', record, 'state', 'open', 'at', at, 'owner', owner, 'cost', '0',
+      'presumed', '0', 'held', whole(nanos), 'legs', cmsgpack.pack({{number - 1, nanos, taken, false, 0}}),
+      'drawn', cmsgpack.pack(drawn))
+    redis.call('ZADD', key('at'), at, id)
+    redis.call('ZADD', key('at:' .. user), at, id)
+    redis.call('ZREMRANGEBYSCORE', key('at:' .. user), '-inf', whole(now - keep_s))
+    redis.call('EXPIRE', key('at:' .. user), keep_s + 86400)
+    redis.call('SADD', key('o:' .. owner), id)
+    raise('sums', 'held', nanos)
+    return granted(number - 1, nanos)
+  end
+  refusals[#refusals + 1] = refusal
+end
+return {0, refusals}

@@ -1,0 +1,155 @@
+"""How holds are asked for and answered: choices as MessagePack for the scripts, and their lists as replies."""
+
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import Struct
+
+from muxer import (
+    BudgetClaim,
+    Granted,
+    HoldChoice,
+    Quota,
+    QuotaStanding,
+    Refusal,
+    Refused,
+    Standing,
+    StoreUnavailable,
+)
+
+pack = msgspec.msgpack.Encoder().encode
+LARGEST = 2**53 - 1  # Lua counts in doubles (S1)
+
+
+class _Money(Struct, frozen=True, array_like=True):
+    window: int
+    spent: int
+    held: int
+    presumed: int
+
+
+class _Rate(Struct, frozen=True, array_like=True):
+    remaining: int
+    retry_after_us: int
+    resets_us: int
+
+
+class _Stands(Struct, frozen=True, array_like=True):
+    budgets: tuple[_Money, ...]
+    quotas: tuple[_Rate, ...]
+
+
+class _Granted(Struct, frozen=True, array_like=True, tag_field="is_granted", tag=1):
+    choice: int
+    granted: int
+    budgets: tuple[_Money, ...]
+    quotas: tuple[_Rate, ...]
+
+
+class _Refusal(Struct, frozen=True, array_like=True):
+    """Of a claim: asked, window, spent, held, presumed. Of a quota: 0, remaining, retry, resets, 0."""
+
+    is_quota: int
+    index: int
+    asked: int
+    first: int
+    second: int
+    third: int
+    fourth: int
+
+
+class _Refused(Struct, frozen=True, array_like=True, tag_field="is_granted", tag=0):
+    refusals: tuple[_Refusal, ...]
+
+
+def packed(choices: Sequence[HoldChoice]) -> list[object]:
+    """Choices as the scripts take them. Raises StoreUnavailable for amounts that Lua cannot count."""
+    return [
+        [
+            _counted(choice.bound_nanos),
+            choice.floor_nanos,
+            choice.expected_nanos,
+            [packed_claim(claim) for claim in choice.claims],
+            [packed_quota(quota) for quota in choice.quotas],
+        ]
+        for choice in choices
+    ]
+
+
+def packed_claim(claim: BudgetClaim) -> list[object]:
+    """A claim as the scripts take it."""
+    windows = [[window.name, window.start_s, window.end_s] for window in claim.windows]
+    return [claim.account, -1 if claim.limit_nanos is None else _counted(claim.limit_nanos), claim.soft, windows]
+
+
+def packed_quota(quota: Quota) -> list[object]:
+    """A quota as the scripts take it. Slots are one count whatever the limit says; a rate with other numbers starts
+    anew."""
+    is_slots = quota.unit == "slots"
+    account = f"{quota.account}:{quota.unit}" + ("" if is_slots else f":{quota.per_minute}/{quota.capacity}")
+    return [account, is_slots, quota.capacity, quota.per_minute, quota.amount, quota.unit == "tokens"]
+
+
+def _counted(nanos: int) -> int:
+    if nanos > LARGEST:
+        raise StoreUnavailable("Redis counts to $9,007,199 only; set a lower limit, or use the sqlite store")
+    return nanos
+
+
+def held(reply: object, choices: Sequence[HoldChoice]) -> Granted | Refused:
+    """The answer to a hold or an extension."""
+    found = msgspec.convert(reply, _Granted | _Refused)
+    if isinstance(found, _Refused):
+        pairs = zip(found.refusals, choices, strict=False)
+        return Refused(refusals=tuple(_refusal(refusal, choice) for refusal, choice in pairs))
+    choice = choices[min(found.choice, len(choices) - 1)]
+    budgets = [_standing(claim, money) for claim, money in zip(choice.claims, found.budgets, strict=False)]
+    quotas = [_quota(quota, rate) for quota, rate in zip(choice.quotas, found.quotas, strict=False)]
+    return Granted(choice=found.choice, granted_nanos=found.granted, budgets=tuple(budgets), quotas=tuple(quotas))
+
+
+def stands(
+    reply: object, claims: Sequence[BudgetClaim], quotas: Sequence[Quota]
+) -> tuple[list[Standing], list[QuotaStanding]]:
+    """The answer to how claims and quotas stand."""
+    found = msgspec.convert(reply, _Stands)
+    budgets = [_standing(claim, money) for claim, money in zip(claims, found.budgets, strict=True)]
+    return budgets, [_quota(quota, rate) for quota, rate in zip(quotas, found.quotas, strict=True)]
+
+
+def _refusal(refusal: _Refusal, choice: HoldChoice) -> Refusal:
+    standing: Standing | QuotaStanding
+    if refusal.is_quota:
+        standing = _quota(choice.quotas[refusal.index], _Rate(refusal.first, refusal.second, refusal.third))
+    else:
+        money = _Money(refusal.first, refusal.second, refusal.third, refusal.fourth)
+        standing = _standing(choice.claims[refusal.index], money)
+    return Refusal(model=choice.model, standing=standing, asked_nanos=refusal.asked)
+
+
+def _standing(claim: BudgetClaim, money: _Money) -> Standing:
+    window = claim.windows[money.window]
+    return Standing(
+        limit=claim.limit,
+        per=claim.per,
+        subject=claim.subject,
+        window=window.name,
+        limit_nanos=claim.limit_nanos,
+        spent_nanos=money.spent,
+        held_nanos=money.held,
+        presumed_nanos=money.presumed,
+        resets_at_s=window.end_s,
+    )
+
+
+def _quota(quota: Quota, rate: _Rate) -> QuotaStanding:
+    return QuotaStanding(
+        limit=quota.limit,
+        per=quota.per,
+        subject=quota.subject,
+        unit=quota.unit,
+        capacity=quota.capacity,
+        remaining=rate.remaining,
+        retry_after_s=rate.retry_after_us / 1e6,
+        resets_s=rate.resets_us / 1e6,
+    )

@@ -1,0 +1,128 @@
+"""The store over the scripts: every method is one call."""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+import msgspec
+
+from muxer import (
+    Attempt,
+    BudgetClaim,
+    Granted,
+    HoldChoice,
+    Quota,
+    QuotaStanding,
+    Record,
+    Refused,
+    Standing,
+    StoreUnavailable,
+    Summary,
+)
+from muxer_redis import records, replies
+from muxer_redis.calls import Calls
+from muxer_redis.owners import Owner
+
+
+class RedisStore:
+    """A store that any number of replicas share."""
+
+    def __init__(self, calls: Calls, owner: Owner, keep_s: int, clock: Callable[[], str]) -> None:
+        self._calls = calls
+        self._owner = owner
+        self._keep_s = str(keep_s)
+        self._clock = clock
+
+    async def hold(self, opening: Record, choices: Sequence[HoldChoice]) -> Granted | Refused:
+        """See Store."""
+        self._refuse_in_trouble()
+        reply = await self._calls.run(
+            "hold",
+            self._clock(),
+            self._owner.name,
+            opening.id,
+            repr(opening.at),
+            opening.user,
+            records.encode(opening),
+            replies.pack(replies.packed(choices)),
+            self._keep_s,
+        )
+        return replies.held(reply, choices)
+
+    async def extend(self, id: str, leg: int, choice: HoldChoice, ended: Attempt) -> Granted | Refused:
+        """See Store."""
+        self._refuse_in_trouble()
+        reply = await self._calls.run(
+            "extend",
+            self._clock(),
+            self._owner.name,
+            id,
+            str(leg),
+            str(ended.cost_nanos),
+            str(ended.presumed_nanos),
+            replies.pack(replies.packed([choice])[0]),
+        )
+        return replies.held(reply, [choice])
+
+    async def settle(self, record: Record) -> None:
+        """See Store."""
+        used = -1 if record.presumed_nanos else record.usage.input_tokens + record.usage.output_tokens
+        await self._calls.run(
+            "settle",
+            self._clock(),
+            record.id,
+            records.encode(record),
+            record.state,
+            str(record.cost_nanos),
+            str(record.presumed_nanos),
+            str(used),
+            replies.pack([(attempt.cost_nanos, attempt.presumed_nanos) for attempt in record.attempts]),
+            self._keep_s,
+        )
+
+    async def standings(self, claims: Sequence[BudgetClaim]) -> Sequence[Standing]:
+        """See Store."""
+        asked = replies.pack([[replies.packed_claim(claim) for claim in claims], []])
+        return replies.stands(await self._calls.run("stand", self._clock(), asked), claims, ())[0]
+
+    async def quotas(self, quotas: Sequence[Quota]) -> Sequence[QuotaStanding]:
+        """See Store."""
+        asked = replies.pack([[], [replies.packed_quota(quota) for quota in quotas]])
+        return replies.stands(await self._calls.run("stand", self._clock(), asked), (), quotas)[1]
+
+    async def summary(self, by: Sequence[str], since_s: float, where: Mapping[str, str]) -> list[Summary]:
+        """See Store. Reads every record since then, in pages."""
+        records.check(where, by)
+        return await records.summary(records.read(self._calls, self._clock(), since_s, where, float("inf")), by)
+
+    async def record(self, id: str) -> Record | None:
+        """See Store."""
+        rows = msgspec.convert(await self._calls.run("row", self._clock(), id), list[records.Row])
+        return rows[0].record() if rows else None
+
+    async def records(self, since_s: float, where: Mapping[str, str], limit: int) -> AsyncIterator[Record]:
+        """See Store."""
+        records.check(where)
+        left = limit
+        if left <= 0:
+            return
+        async for row in records.read(self._calls, self._clock(), since_s, where, limit):
+            yield row.record()
+            left -= 1
+            if left == 0:
+                return
+
+    async def presumed(self, limit: int) -> list[Record]:
+        """See Resolves."""
+        reply = await self._calls.run("page", self._clock(), "presumed", "", "-inf", str(limit))
+        return [row.record() for row in msgspec.convert(reply, list[records.Row]) if row.json]
+
+    async def resolve(self, id: str, cost_nanos: int) -> bool:
+        """See Resolves."""
+        return bool(await self._calls.run("resolve", self._clock(), id, str(cost_nanos), self._keep_s))
+
+    async def held(self) -> tuple[int, int]:
+        """See Store."""
+        return msgspec.convert(await self._calls.run("sums", self._clock()), tuple[int, int])
+
+    def _refuse_in_trouble(self) -> None:
+        if self._owner.trouble:
+            raise StoreUnavailable(self._owner.trouble)
