@@ -2,8 +2,8 @@
 
 import os
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -12,7 +12,7 @@ import msgspec
 from muxer.access import ANONYMOUS
 from muxer.assemble import Assembly, assemble
 from muxer.config.load import load
-from muxer.errors import MuxerError
+from muxer.errors import InvalidJSON, MuxerError
 from muxer.pipeline import serve
 from muxer.plugins import find_kinds
 from muxer.prices import load_prices
@@ -21,13 +21,13 @@ from muxer.wire import openai_chat, openai_inbound
 
 
 class Reply(dict[str, Any]):
-    """A JSON object whose members are also attributes: `reply.choices[0].message.content`."""
+    """A JSON object whose members are also attributes, None where the answer leaves one out:
+    `chunk.choices[0].delta.content`."""
 
     def __getattr__(self, name: str) -> Any:
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(name) from None
+        if name.startswith("__"):
+            raise AttributeError(name)  # what Python itself looks for is not in JSON
+        return self.get(name)
 
 
 def _reply(value: Any) -> Any:
@@ -71,18 +71,22 @@ class Muxer:
     @overload
     async def acompletion(
         self, *, messages: list[Any], stream: Literal[True], **fields: Any
-    ) -> AsyncIterator[Reply]: ...
+    ) -> AsyncGenerator[Reply, None]: ...
 
     async def acompletion(
         self, *, messages: list[Any], stream: bool = False, **fields: Any
-    ) -> Reply | AsyncIterator[Reply]:
+    ) -> Reply | AsyncGenerator[Reply, None]:
         """Answers like `POST /v1/chat/completions` with the same fields; `model` may be left out. Raises MuxerError.
+        Whoever may leave a stream early closes it (`aclosing`): that ends the upstream call.
 
         The record's user is `anonymous`, or the field `user` when it is given.
         """
         if self._assembly is None:
             raise MuxerError("enter the Muxer first: `async with Muxer.from_yaml(...) as mux:`")
-        body = msgspec.json.encode({"messages": messages, "stream": stream, **fields})
+        try:
+            body = msgspec.json.encode({"messages": messages, "stream": stream, **fields})
+        except (TypeError, UnicodeEncodeError) as error:
+            raise InvalidJSON(f"the request is not JSON: {error}") from error
         inbound = Inbound(api=openai_chat.API, raw=body, request=openai_inbound.decode_request(body))
         user = inbound.request.user
         caller = Caller(key=ANONYMOUS.key, user=user) if user else ANONYMOUS
@@ -96,12 +100,17 @@ class Muxer:
         return reply
 
 
-async def _stream(assembly: Assembly, caller: Caller, inbound: Inbound) -> AsyncIterator[Reply]:
+async def _stream(assembly: Assembly, caller: Caller, inbound: Inbound) -> AsyncGenerator[Reply, None]:
     """The events of a streamed answer, decoded."""
     async with serve(assembly.parts, caller, inbound) as exchange:
         writer = openai_inbound.StreamWriter(
             exchange.record.id, int(time.time()), exchange.served.name, wants_usage=inbound.request.wants_usage
         )
-        async for chunk in exchange.chunks():
-            for event in writer.events(chunk, exchange.metadata() if chunk.usage else {}):
-                yield _reply(msgspec.json.decode(event))
+        try:
+            async with aclosing(exchange.chunks()) as chunks:
+                async for chunk in chunks:
+                    for event in writer.events(chunk, exchange.metadata() if chunk.usage else {}):
+                        yield _reply(msgspec.json.decode(event))
+        except GeneratorExit:
+            exchange.client_gone = True
+            raise

@@ -33,6 +33,8 @@ class InFlight:
 
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
+        self._is_idle = asyncio.Event()
+        self._is_idle.set()
         self.count = 0
 
     def __enter__(self) -> None:
@@ -41,8 +43,16 @@ class InFlight:
     def __exit__(self, *_: object) -> None:
         self._count(-1)
 
+    async def idle(self) -> None:
+        """Waits until nothing is being served."""
+        await self._is_idle.wait()
+
     def _count(self, change: int) -> None:
         self.count += change
+        if self.count:
+            self._is_idle.clear()
+        else:
+            self._is_idle.set()
         self._meter.set(measurements.IN_FLIGHT, self.count)
 
 

@@ -1,4 +1,4 @@
-"""What a kill -9 leaves behind: real processes, a real socket, and the upstream's own bill (T4, I1, I4, S10)."""
+"""What a kill -9 and a SIGTERM leave behind: real processes and the upstream's own bill (T4, I1, I4, S10, F17)."""
 
 import asyncio
 import os
@@ -44,7 +44,7 @@ async def serving(folder: Path, upstream: ScriptedUpstream) -> AsyncIterator[Run
         port = str(free.getsockname()[1])
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "muxer", "serve", "--port", port,
-        cwd=folder, env=dict(os.environ), stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+        cwd=folder, env=dict(os.environ), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert process.stderr is not None
     await asyncio.wait_for(process.stderr.readuntil(b"Try it"), 15)
@@ -110,6 +110,41 @@ async def test_the_operator_resolves_what_a_kill_left_presumed(tmp_path: Path) -
     assert (await ledger(tmp_path, "resolve", id, "--cost", f"{lost / 1e9:.9f}"))[0] == 0
     assert counters(tmp_path) == (bill, 0, 0)
     assert (await ledger(tmp_path, "resolve", id, "--cost", "0"))[0] == 1
+
+
+async def test_a_sigterm_lets_a_running_request_finish(tmp_path: Path) -> None:
+    async with ScriptedUpstream() as upstream:
+        upstream.script(None, Stall())
+        async with serving(tmp_path, upstream) as proxy, aiohttp.ClientSession() as session:
+            asked = asyncio.create_task(session.post(f"{proxy.url}/v1/chat/completions", json=BODY).__aenter__())
+            await upstream.arrived(1)
+            await stopping(proxy)
+            upstream.gate.set()
+            assert (await asked).status == 200
+            assert await proxy.process.wait() == 0
+        assert counters(tmp_path) == (upstream.bill_nanos(PRICES), 0, 0)
+
+
+async def test_a_second_sigterm_hastens_and_what_was_running_stays_counted(tmp_path: Path) -> None:
+    async with ScriptedUpstream() as upstream:
+        upstream.script(None, Stall())
+        async with serving(tmp_path, upstream) as proxy, aiohttp.ClientSession() as session:
+            asked = asyncio.create_task(session.post(f"{proxy.url}/v1/chat/completions", json=BODY).__aenter__())
+            await upstream.arrived(1)
+            await stopping(proxy)
+            proxy.process.terminate()
+            assert await asyncio.wait_for(proxy.process.wait(), 10) == 0
+            with pytest.raises(aiohttp.ClientError):
+                await asked
+        spent, held, presumed = counters(tmp_path)
+        assert (spent, held, presumed >= upstream.bill_nanos(PRICES)) == (0, 0, True)
+
+
+async def stopping(proxy: Running) -> None:
+    """Asks the proxy to stop, and waits until it says that it does."""
+    proxy.process.terminate()
+    assert proxy.process.stdout is not None
+    await asyncio.wait_for(proxy.process.stdout.readuntil(b"stopping"), 10)
 
 
 async def ledger(folder: Path, *words: str) -> tuple[int | None, str]:

@@ -19,8 +19,10 @@ from muxer.cli.configuration import Loaded, read
 from muxer.config.settings import Configuration, KeySettings
 from muxer.errors import ConfigInvalid, Fault, MuxerError
 from muxer.log import JSONLog
+from muxer.pipeline import InFlight
 from muxer.server import Server
 
+CANCEL_S = 1.0  # how long cancelled requests may take to settle
 KEEPALIVE_S = 75.0  # longer than the 60 s after which common load balancers drop idle connections
 _REACHED_AT = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # compared, not bound
 
@@ -89,9 +91,9 @@ async def _serve(loaded: Loaded, host: str, port: int, made_key: str) -> None:
     log = JSONLog(sys.stdout.buffer, time.time, "debug" if configuration.debug else "info")
     for warning in configuration.warnings:
         log("warning", "configuration", message=str(warning))
-    stop = asyncio.Event()
+    stop, hasten = asyncio.Event(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, lambda: (hasten if stop.is_set() else stop).set())
     async with assemble(configuration, loaded.table, log) as assembly:
         server = Server(assembly, is_loopback=is_loopback(host))
         grace_s = configuration.settings.server.grace_s
@@ -101,26 +103,38 @@ async def _serve(loaded: Loaded, host: str, port: int, made_key: str) -> None:
             handler_cancellation=False,
             auto_decompress=False,
             keepalive_timeout=KEEPALIVE_S,
-            shutdown_timeout=grace_s,
+            shutdown_timeout=CANCEL_S,
         )
         await runner.setup()
         try:
-            await _listen(runner, host, port)
+            site = await _listen(runner, host, port)
             print(_banner(loaded, host, runner.addresses[0][1], made_key), file=sys.stderr, flush=True)
             await stop.wait()
             server.is_ready = False
             log("info", "stopping", in_flight=assembly.parts.in_flight.count, grace_s=grace_s)
+            await site.stop()
+            await _drain(assembly.parts.in_flight, hasten, grace_s)
         finally:
             await runner.cleanup()
 
 
-async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
+async def _drain(in_flight: InFlight, hasten: asyncio.Event, grace_s: float) -> None:
+    """Lets running requests finish: until there are none, a second signal comes, or the grace period is over (F17)."""
+    waits = [asyncio.create_task(in_flight.idle()), asyncio.create_task(hasten.wait())]
+    await asyncio.wait(waits, timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
+
+
+async def _listen(runner: web.AppRunner, host: str, port: int) -> web.TCPSite:
+    site = web.TCPSite(runner, host, port, reuse_address=True)
     try:
-        await web.TCPSite(runner, host, port, reuse_address=True).start()
+        await site.start()
     except OSError as error:
         reason = error.strerror or str(error)
         fault = Fault(f"cannot listen on {host}:{port}: {reason}", hint="choose another with --host or --port")
         raise ConfigInvalid([fault]) from error
+    return site
 
 
 def _banner(loaded: Loaded, host: str, port: int, made_key: str) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 from redis.asyncio import Redis, RedisCluster
+from redis.exceptions import ConnectionError as LostConnection
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
 
 from muxer import Log, StoreUnavailable
@@ -44,13 +45,13 @@ class Breaker:
             raise StoreUnavailable(self._reason)
         self._probe_at = now + _PROBE_EVERY_S
 
-    def failed(self, reason: str, now: float) -> None:
+    def failed(self, error: Exception, reason: str, now: float) -> None:
         """Counts a call without a reply."""
         self._failures += 1
         self._reason = reason
         if self._failures == _OPENS_AFTER:
             self._probe_at = now + _PROBE_EVERY_S
-            self._log("error", "store_unavailable", reason=reason)
+            self._log("error", "store_unavailable", reason=reason, detail=str(error))
 
     def answered(self) -> None:
         """The store is there."""
@@ -100,40 +101,39 @@ class Calls:
         self._flush()
 
     async def _serve(self, batch: Sequence[_Asked]) -> None:
+        replies: Sequence[object] = [LostConnection("closed")] * len(batch)
         try:
             async with asyncio.timeout_at(batch[0].deadline):
                 replies = await self._replies(batch)
         except (RedisError, OSError) as error:  # TimeoutError is an OSError
-            reason = remedy(error, self._timeout_s)
-            self._breaker.failed(reason, self._loop.time())
+            self._breaker.failed(error, remedy(error, self._timeout_s), self._loop.time())
             replies = [error] * len(batch)
         else:
             self._breaker.answered()
-        for one, reply in zip(batch, replies, strict=True):
-            if one.reply.done():
-                continue
-            if isinstance(reply, Exception):
-                failure = StoreUnavailable(remedy(reply, self._timeout_s))
-                failure.__cause__ = reply
-                one.reply.set_exception(failure)
-            else:
-                one.reply.set_result(reply)
+        finally:
+            for one, reply in zip(batch, replies, strict=True):
+                if not one.reply.done():
+                    _deliver(one.reply, reply, self._timeout_s)
 
     async def _replies(self, batch: Sequence[_Asked]) -> list[object]:
-        """The replies; what was lost with its connection, or met a server that must be told the script or that has
-        become a replica, is sent once more."""
-        try:
-            replies = await self._send(batch, whole=False)
-        except (RedisError, OSError):
-            return await self._send(batch, whole=False)
+        """The replies; a server that does not know a script is sent it whole, and one that has become a replica is
+        looked for anew."""
+        replies = await self._sent(batch, whole=False)
         again = [place for place, reply in enumerate(replies) if isinstance(reply, NoScriptError | ReadOnlyError)]
         if not again:
             return replies
         if any(isinstance(replies[place], ReadOnlyError) for place in again) and isinstance(self._client, Redis):
-            await self._client.connection_pool.disconnect()  # the master is another one now
-        for place, reply in zip(again, await self._send([batch[place] for place in again], whole=True), strict=True):
+            await self._client.connection_pool.disconnect()
+        for place, reply in zip(again, await self._sent([batch[place] for place in again], whole=True), strict=True):
             replies[place] = reply
         return replies
+
+    async def _sent(self, batch: Sequence[_Asked], *, whole: bool) -> list[object]:
+        """The replies; when the connection is lost before they came, they are asked for once more (F9)."""
+        try:
+            return await self._send(batch, whole=whole)
+        except (LostConnection, OSError):
+            return await self._send(batch, whole=whole)
 
     async def _send(self, batch: Sequence[_Asked], *, whole: bool) -> list[object]:
         name = "EVAL" if whole else "EVALSHA"
@@ -141,8 +141,20 @@ class Calls:
         commands = [(name, script, 1, self._prefix, *one.arguments) for script, one in zip(scripts, batch, strict=True)]
         if isinstance(self._client, RedisCluster):
             work = [self._client.execute_command(*command) for command in commands]
-            return list(await asyncio.gather(*work, return_exceptions=True))
+            replies = await asyncio.gather(*work, return_exceptions=True)
+            for lost in (reply for reply in replies if isinstance(reply, LostConnection | OSError)):
+                raise lost
+            return list(replies)
         pipeline = self._client.pipeline(transaction=False)
         for command in commands:
             pipeline.execute_command(*command)
         return list(await pipeline.execute(raise_on_error=False))
+
+
+def _deliver(future: "asyncio.Future[object]", reply: object, timeout_s: float) -> None:
+    if not isinstance(reply, Exception):
+        future.set_result(reply)
+        return
+    failure = StoreUnavailable(remedy(reply, timeout_s))
+    failure.__cause__ = reply
+    future.set_exception(failure)

@@ -19,6 +19,7 @@ raise('sums', 'held', held - before)
 local was = redis.call('HGET', key(name), 'owner')
 if was ~= owner then redis.call('SREM', key('o:' .. was), id) end
 redis.call('SADD', key('o:' .. owner), id)
+redis.call('SADD', key('owners'), owner)
 redis.call('HSET', key(name), 'owner', owner, 'held', whole(held), 'legs', cmsgpack.pack(legs))
 if nanos then return {1, 0, nanos, {}, {}} end
 return {0, {taken}}

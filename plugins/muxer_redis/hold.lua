@@ -47,6 +47,7 @@ for number, choice in ipairs(choices) do
     redis.call('ZREMRANGEBYSCORE', key('at:' .. user), '-inf', whole(now - keep_s))
     redis.call('EXPIRE', key('at:' .. user), keep_s + 86400)
     redis.call('SADD', key('o:' .. owner), id)
+    redis.call('SADD', key('owners'), owner) -- so that a sweep finds it even before its next heartbeat
     raise('sums', 'held', nanos)
     return granted(number - 1, nanos)
   end

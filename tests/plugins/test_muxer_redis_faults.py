@@ -1,7 +1,9 @@
 """The shared store when the server, the connection or a replica fails (RELIABILITY F7-F12)."""
 
 import asyncio
+import contextlib
 import os
+import random
 import signal
 import socket
 import sys
@@ -27,9 +29,7 @@ class Server:
     """A server of one's own on one port, which may be killed and started again with what it had on disk."""
 
     def __init__(self, folder: Path, **config: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = _free_port()
         self._server = ValkeyServer(port=port, data_dir=folder, config={"appendonly": "yes", **config})
         self.url = f"redis://127.0.0.1:{port}"
         self.start()
@@ -42,6 +42,15 @@ class Server:
 
     def send(self, number: signal.Signals) -> None:
         os.kill(self._server._process.pid, number)
+
+
+def _free_port() -> int:
+    """A port that leaves room for a cluster's second one, which is 10,000 higher."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as free, contextlib.suppress(OSError):
+            free.bind(("127.0.0.1", port))
+            return port
 
 
 @pytest.fixture(scope="module")
@@ -250,12 +259,12 @@ async def test_a_full_memory_refuses_holds_and_takes_settlements(server: Server,
 
 async def test_a_replica_is_named_as_one(server: Server, redis: Redis) -> None:
     async with opened(server.url) as store:
-        await redis.replicaof("127.0.0.1", "1")  # type: ignore[no-untyped-call]  # redis-py's
+        await redis.replicaof("127.0.0.1", "1")
         try:
             with pytest.raises(StoreUnavailable, match="name the master"):
                 await hold(store, "a")
         finally:
-            await redis.replicaof("no", "one")  # type: ignore[no-untyped-call]
+            await redis.replicaof("no", "one")
 
 
 async def test_a_server_that_drops_keys_is_refused(server: Server, redis: Redis) -> None:
@@ -288,8 +297,9 @@ async def test_an_address_without_a_server_is_a_fault_of_the_file(url: str, word
 async def test_it_works_on_a_cluster(tmp_path: Path) -> None:
     server = Server(tmp_path, **{"cluster-enabled": "yes"})
     async with Redis.from_url(server.url) as redis:
-        await redis.execute_command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
-        while b"cluster_state:ok" not in await redis.execute_command("CLUSTER", "INFO"):
+        ask = redis.execute_command
+        await ask("CLUSTER", "ADDSLOTSRANGE", "0", "16383")  # type: ignore[no-untyped-call]  # redis-py's
+        while b"cluster_state:ok" not in await ask("CLUSTER", "INFO"):  # type: ignore[no-untyped-call]
             await asyncio.sleep(0.02)
     async with opened(server.url, cluster=True) as store:
         await asyncio.gather(*(hold(store, f"r-{number}") for number in range(20)))
@@ -297,3 +307,29 @@ async def test_it_works_on_a_cluster(tmp_path: Path) -> None:
         assert await counted(store, CLAIM) == (7, 190, 0)
         assert isinstance(store, RedisStore)
     server.kill()
+
+
+async def test_a_replica_that_was_thought_dead_settles_exactly(server: Server, redis: Redis) -> None:
+    async with opened(server.url) as asleep:
+        await hold(asleep, "a", 60, (SLOT,))
+        await hold(asleep, "b", 20, (SLOT,))
+        async for alive in redis.scan_iter("*:alive:*"):
+            await redis.delete(alive)
+        async with opened(server.url) as other:
+            assert await counted(other, CLAIM) == (0, 0, 80)
+            assert isinstance(await hold(other, "c", 1, (SLOT,)), Granted)
+            await settle(asleep, "a", 7)
+            assert isinstance(await asleep.extend("b", 1, a_choice(30, CLAIM), an_attempt(cost_nanos=3)), Granted)
+            assert (await counted(other, CLAIM), await other.held()) == ((10, 31, 0), (31, 0))
+            (slots,) = await other.quotas([SLOT])
+            assert slots.remaining == 1  # the slots of the sleeper were given back once
+    async with opened(server.url) as store:
+        assert await counted(store, CLAIM) == (10, 0, 31)
+        assert await store.held() == (0, 31)
+
+
+async def test_the_password_is_in_no_message(tmp_path: Path) -> None:
+    for url in ("redis://u:canary/x@127.0.0.1:1", "redis://u:canary@127.0.0.1:1", "redis://u:x@canary:y:1"):
+        with pytest.raises(ConfigInvalid) as raised:
+            await AsyncExitStack().enter_async_context(opened(url))
+        assert "canary" not in str(raised.value)

@@ -2,7 +2,7 @@
 # ruff: noqa: D102  # a test's name is its sentence
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 
 import pytest
@@ -29,6 +29,7 @@ from muxer import (
 )
 from muxer.testing.behaviours import Behaviour, Cut, Fail, Raw, Say, Stall
 from muxer.testing.builders import a_call, a_request
+from muxer.testing.calls import Format
 from muxer.testing.upstream import PATIENCE_S, ScriptedUpstream
 
 TEXT = "Paris is the capital of France."
@@ -75,6 +76,7 @@ class ProviderContract:
     api_key = "sk-contract-0123456789"
     first_byte_timeout_s = 10.0
     model = "m-1"
+    formats: Mapping[str, Format] = {}  # a vendor's own, by path, where the upstream's are not its
 
     def open_provider(self, upstream: ScriptedUpstream) -> AbstractAsyncContextManager[Provider]:
         """Opens the provider on `upstream.url`, with `self.api_key` and `self.first_byte_timeout_s`."""
@@ -192,7 +194,7 @@ class ProviderContract:
 
     @asynccontextmanager
     async def _opened(self, *behaviours: Behaviour) -> AsyncIterator[tuple[ScriptedUpstream, Provider]]:
-        async with ScriptedUpstream() as upstream, self.open_provider(upstream) as provider:
+        async with ScriptedUpstream(formats=self.formats) as upstream, self.open_provider(upstream) as provider:
             upstream.script(None, *behaviours)
             yield upstream, provider
 
