@@ -34,9 +34,9 @@ class JSONLog:
     def _line(self, entry: dict[str, object]) -> bytes:
         try:
             line = self._encode(entry)
-            if line.isascii():
-                return line
-        except UnicodeEncodeError:
-            pass  # half of a surrogate pair
-        # In ASCII nothing is left that a terminal or a reader takes for an order or a line's end (U+009B, U+2028).
-        return json.dumps(entry, default=str).encode()
+        except UnicodeEncodeError:  # half of a surrogate pair
+            line = b"\xff"
+        if not line.isascii():
+            # In ASCII nothing is left that a terminal or a reader takes for an order or a line's end (U+009B, U+2028).
+            line = json.dumps(entry, default=str).encode()
+        return line.replace(b"\x7f", b"\\u007f")  # JSON lets DEL stand as it is

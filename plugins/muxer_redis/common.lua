@@ -94,8 +94,8 @@ local function quota_standing(quota)
   local value = tonumber(redis.call('GET', key('q:' .. quota[1])) or 0)
   if quota[2] then return {math.max(0, quota[3] - value), MINUTE_US / 60, 0} end
   local interval = MINUTE_US / quota[4]
-  local owed = math.min(math.max(0, value - now * 1000000), math.floor(quota[3] * interval))
-  local remaining = math.floor((quota[3] * interval - owed) / interval + 0.000001)
+  local owed = math.min(math.max(0, value - math.floor(now * 1000000)), math.floor(quota[3] * interval))
+  local remaining = math.floor((quota[3] * interval - owed) / interval + 0.000000001)
   local lacking = owed + (quota[5] - quota[3]) * interval
   return {math.max(0, remaining), math.max(0, math.ceil(lacking)), math.ceil(owed)}
 end

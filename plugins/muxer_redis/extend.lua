@@ -2,7 +2,14 @@
 local owner, id, number, cost, presumed = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local name = 'r:' .. id
 local legs = open_legs(id)
-if not legs or number > #legs then return {0, {}} end -- settled, or never held: nothing more may be sent for it (I7)
+if not legs then return {0, {}} end -- settled, or never held: nothing more may be sent for it (I7)
+-- Whoever extends it is alive: the request is now of that owner.
+local was = redis.call('HGET', key(name), 'owner')
+if was ~= owner then redis.call('SREM', key('o:' .. was), id) end
+redis.call('SADD', key('o:' .. owner), id)
+redis.call('SADD', key('owners'), owner)
+redis.call('HSET', key(name), 'owner', owner)
+if number > #legs then return {0, {}} end
 if number < #legs then return {1, 0, legs[number + 1][2], {}, {}} end
 local last = legs[number]
 local before = still_held(legs)
@@ -15,11 +22,6 @@ local nanos, taken = take(cmsgpack.unpack(ARGV[7]))
 if nanos then legs[#legs + 1] = {0, nanos, taken, false, 0} end
 local held = still_held(legs)
 raise('sums', 'held', held - before)
--- Whoever extends it is alive: the request is now of that owner.
-local was = redis.call('HGET', key(name), 'owner')
-if was ~= owner then redis.call('SREM', key('o:' .. was), id) end
-redis.call('SADD', key('o:' .. owner), id)
-redis.call('SADD', key('owners'), owner)
-redis.call('HSET', key(name), 'owner', owner, 'held', whole(held), 'legs', cmsgpack.pack(legs))
+redis.call('HSET', key(name), 'held', whole(held), 'legs', cmsgpack.pack(legs))
 if nanos then return {1, 0, nanos, {}, {}} end
 return {0, {taken}}

