@@ -82,8 +82,9 @@ def decide(parts: Parts, caller: Caller, inbound: Inbound, id: str) -> Decision:
 
     Raises the error that tells why nobody can serve the request.
     """
-    if inbound.tags:
-        caller = replace(caller, tags=tuple(tag for tag in caller.tags if tag in inbound.tags))
+    picked = tuple(tag for tag in caller.tags if tag in inbound.tags)
+    if picked:
+        caller = replace(caller, tags=picked)
     question = Question(
         id=id,
         now=parts.clock(),

@@ -29,6 +29,7 @@ from muxer.types import Caller, Inbound
 from muxer.wire import openai_chat, openai_inbound
 
 DRAIN_S = 60.0  # S11: how long an answer is read on for its usage after its caller left
+WRITE_S = 60.0  # B62: how long a caller may take no byte of a stream before it counts as gone
 _RANKS: Mapping[str, int] = {"user": 0, "metrics": 1, "viewer": 2, "admin": 3}
 _CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
 
@@ -39,12 +40,13 @@ encode = msgspec.json.Encoder().encode
 class Server:
     """The application over one assembly."""
 
-    def __init__(self, assembly: Assembly, *, is_loopback: bool) -> None:
+    def __init__(self, assembly: Assembly, *, is_loopback: bool, write_s: float = WRITE_S) -> None:
         if aiohttp.http.HttpRequestParser is HttpRequestParserPy:
             # The pure-Python parser was the weak one in each of its security releases (RELIABILITY 4).
             raise RuntimeError("aiohttp was installed without its C parser; reinstall it from a wheel")
         self._assembly = assembly
         self._is_loopback = is_loopback
+        self._write_s = write_s
         self.is_ready = True
 
     def application(self) -> web.Application:
@@ -170,7 +172,7 @@ class Server:
         )
         try:
             async with asyncio.timeout(None) as drain, aclosing(exchange.chunks()) as chunks:
-                outlet = _Outlet(request, response, exchange, drain)
+                outlet = _Outlet(request, response, exchange, drain, self._write_s)
                 async for chunk in chunks:
                     await outlet.write(writer.write(chunk, exchange.metadata() if chunk.usage else {}))
                 await outlet.write(openai_inbound.DONE)
@@ -227,8 +229,14 @@ class _Outlet:
     """Where a stream is written; once the caller is gone it swallows the rest and starts the drain's deadline."""
 
     def __init__(
-        self, request: web.Request, response: web.StreamResponse, exchange: Exchange, drain: asyncio.Timeout
+        self,
+        request: web.Request,
+        response: web.StreamResponse,
+        exchange: Exchange,
+        drain: asyncio.Timeout,
+        write_s: float,
     ) -> None:
+        self._write_s = write_s
         self._request = request
         self._response = response
         self._exchange = exchange
@@ -238,11 +246,14 @@ class _Outlet:
         if self._exchange.client_gone or not data:
             return
         try:
-            if not self._response.prepared:
-                await self._response.prepare(self._request)
-            await self._response.write(data)
-        except ConnectionError:
+            async with asyncio.timeout(self._write_s):
+                if not self._response.prepared:
+                    await self._response.prepare(self._request)
+                await self._response.write(data)
+        except (ConnectionError, TimeoutError):
             self._exchange.client_gone = True
+            if self._request.transport is not None:
+                self._request.transport.abort()
             self._drain.reschedule(asyncio.get_running_loop().time() + DRAIN_S)
 
 

@@ -1,8 +1,10 @@
 """`GET /metrics`: the core's measurements for Prometheus, in its text format or in OpenMetrics."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+import os
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Literal
 
 from aiohttp import web
 from msgspec import Struct
@@ -16,6 +18,7 @@ from prometheus_client import (
     exposition,
 )
 from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from muxer import ALL_METRICS, Context, Kind, Meter, Metric, Route, hookimpl
@@ -25,6 +28,17 @@ MAX_SERIES = 2_000
 
 OTHER = "other"
 """The value of every label of what comes after MAX_SERIES."""
+
+_Mode = Literal["livesum", "livemin", "livemax", "livemostrecent"]
+_MODES: Mapping[str, _Mode] = {
+    "muxer_requests_in_flight": "livesum",
+    "muxer_provider_up": "livemin",
+    # Each worker reads these from the store that all share.
+    "muxer_held_usd": "livemostrecent",
+    "muxer_presumed_usd": "livemostrecent",
+    "muxer_limit_used_ratio": "livemostrecent",
+}
+"""What several workers' values of a gauge come to: the largest, if nothing else is said here."""
 
 _Action = Callable[[float], None]
 
@@ -49,10 +63,16 @@ class PrometheusMeter:
     """The meter over a registry of its own. What takes a value is looked up by metric and labels once."""
 
     def __init__(self) -> None:
-        registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
-        PlatformCollector(registry=registry)
-        self.exposed = _Exposed(registry)
+        registry = shown = CollectorRegistry()
+        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+            # One of several workers: all write to files there. A page is made of them, whichever worker is asked; what
+            # only one process can say of itself would jump from scrape to scrape.
+            shown = CollectorRegistry()
+            MultiProcessCollector(shown)  # type: ignore[no-untyped-call]  # the library leaves it untyped
+        else:
+            ProcessCollector(registry=shown)
+        PlatformCollector(registry=shown)
+        self.exposed = _Exposed(shown)
         self._registry = registry
         self._families: dict[str, Counter | Gauge | Histogram] = {}
         self._actions: dict[tuple[str, tuple[str, ...]], _Action] = {}
@@ -99,7 +119,8 @@ def _family(metric: Metric, registry: CollectorRegistry) -> Counter | Gauge | Hi
         # prometheus-client appends the _total that the name already has.
         return Counter(metric.name.removesuffix("_total"), metric.help, metric.labels, registry=registry)
     if metric.kind == "gauge":
-        return Gauge(metric.name, metric.help, metric.labels, registry=registry)
+        mode = _MODES.get(metric.name, "livemax")
+        return Gauge(metric.name, metric.help, metric.labels, registry=registry, multiprocess_mode=mode)
     return Histogram(metric.name, metric.help, metric.labels, registry=registry, buckets=metric.buckets)
 
 

@@ -1,6 +1,7 @@
 """The proxy as a client meets it: a real server over a real store, asking a scripted upstream over real sockets."""
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,7 +18,7 @@ from muxer.config.load import load
 from muxer.measurements import Metric
 from muxer.plugins import find_kinds
 from muxer.prices import PriceTable
-from muxer.server import Server
+from muxer.server import WRITE_S, Server
 from muxer.testing import Behaviour, ScriptedUpstream
 from muxer.types import Record
 
@@ -26,7 +27,7 @@ SECTIONS: Mapping[str, str] = {
     "version": "1",
     "plugins": "[openai, sqlite]",
     "providers": """
-  main: {kind: openai, api_key: sk-upstream, base_url: "UPSTREAM/v1", first_byte_timeout_s: 0.5}""",
+  main: {kind: openai, api_key: sk-upstream, base_url: "UPSTREAM/v1"}""",
     "models": """
   small: {provider: main, name: small-1, price_usd_per_million: {input: 1, output: 2, cached_input: 0.1}}
   large: {provider: main, name: large-1, price_usd_per_million: {input: 10, output: 20}}""",
@@ -176,7 +177,11 @@ class OpenProxy(Protocol):
     """Opens a proxy whose upstream plays these behaviours, whatever model is asked; `sections` replace those above."""
 
     async def __call__(
-        self, *behaviours: Behaviour, clock: Callable[[], float] = time.time, **sections: str
+        self,
+        *behaviours: Behaviour,
+        clock: Callable[[], float] = time.time,
+        write_s: float = WRITE_S,
+        **sections: str,
     ) -> Proxy: ...
 
 
@@ -195,7 +200,9 @@ async def _served(server: Server) -> AsyncIterator[int]:
 
 
 @asynccontextmanager
-async def open_proxy(folder: Path, table: PriceTable, clock: Callable[[], float], yaml: str) -> AsyncIterator[Proxy]:
+async def open_proxy(
+    folder: Path, table: PriceTable, clock: Callable[[], float], write_s: float, yaml: str
+) -> AsyncIterator[Proxy]:
     """All of it, as `muxer serve` opens it; nothing may be left running."""
     before = asyncio.all_tasks()
     async with AsyncExitStack() as stack:
@@ -204,7 +211,7 @@ async def open_proxy(folder: Path, table: PriceTable, clock: Callable[[], float]
         path.write_text(yaml.replace("UPSTREAM", upstream.url))
         log = Lines()
         assembly = await stack.enter_async_context(assemble(load(path, {}, find_kinds, table=table), table, log, clock))
-        server = Server(assembly, is_loopback=True)
+        server = Server(assembly, is_loopback=True, write_s=write_s)
         port = await stack.enter_async_context(_served(server))
         client = await stack.enter_async_context(ClientSession(f"http://127.0.0.1:{port}"))
         yield Proxy(server, assembly, client, port, upstream, log)
@@ -213,13 +220,29 @@ async def open_proxy(folder: Path, table: PriceTable, clock: Callable[[], float]
     assert not left, f"left running: {left}"
 
 
-async def raw_request(proxy: Proxy, start: bytes, *headers: bytes, body: bytes = b"") -> bytes:
-    """Sends a request byte by byte as it is written here, with alice's key, and reads all that comes back."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+def _written(start: bytes, *headers: bytes, body: bytes) -> bytes:
     lines = [start + b" HTTP/1.1", b"Host: x", b"Connection: close", b"Content-Length: %d" % len(body), *headers]
-    writer.write(b"\r\n".join([*lines, b"", body]))
+    return b"\r\n".join([*lines, b"", body])
+
+
+async def raw_request(proxy: Proxy, start: bytes, *headers: bytes, body: bytes = b"") -> bytes:
+    """Sends a request byte by byte as it is written here and reads all that comes back."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+    writer.write(_written(start, *headers, body=body))
     async with asyncio.timeout(PATIENCE_S):
         answer = await reader.read()
     writer.close()
     await writer.wait_closed()
     return answer
+
+
+@asynccontextmanager
+async def idle_client(proxy: Proxy, start: bytes, *, body: bytes) -> AsyncIterator[None]:
+    """Sends a request with alice's key and never reads the answer, over a socket that keeps little of it."""
+    loop = asyncio.get_running_loop()
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        client.setblocking(False)
+        await loop.sock_connect(client, ("127.0.0.1", proxy.port))
+        await loop.sock_sendall(client, _written(start, b"x-api-key: sk-alice", body=body))
+        yield

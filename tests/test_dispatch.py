@@ -9,9 +9,12 @@ from muxer.dispatch import Cooldowns, collect
 from muxer.errors import ProviderFailed, UpstreamAuth, UpstreamError, UpstreamRateLimited, UpstreamRefused
 from muxer.testing import Behaviour, Cut, Fail, ManualClock, Raw, Say, Stall
 from muxer.types import Chunk, ToolCallDelta, Usage
-from tests.proxy import OpenProxy, Silent, events
+from tests.proxy import SECTIONS, OpenProxy, Silent, events
 
-IMPATIENT = '{main: {kind: openai, api_key: k, base_url: "UPSTREAM/v1", first_byte_timeout_s: 0.1}}'
+HASTY = """
+  hasty: {kind: openai, api_key: k, base_url: "UPSTREAM/v1", first_byte_timeout_s: 0.1}
+  main: {kind: openai, api_key: k, base_url: "UPSTREAM/v1"}"""
+HASTY_FIRST = SECTIONS["models"].replace("main", "hasty", 1)
 THREE_AND_ONE_MORE = """
   a: {provider: main, price_usd_per_million: {input: 1, output: 2}}
   b: {provider: main, price_usd_per_million: {input: 1, output: 2}}
@@ -40,7 +43,8 @@ THREE_AND_ONE_MORE = """
 async def test_the_next_candidate_answers_when_the_first_fails_before_a_byte(
     proxy: OpenProxy, behaviour: Behaviour, outcome: str, stream: bool
 ) -> None:
-    opened = await proxy(behaviour, Say(text="Paris"), providers=IMPATIENT)
+    models = HASTY_FIRST if isinstance(behaviour, Stall) else SECTIONS["models"]
+    opened = await proxy(behaviour, Say(text="Paris"), providers=HASTY, models=models)
     response = await opened.chat(stream=stream)
     body = await response.read()
     record, accounts = await opened.record(response), await opened.accounts()

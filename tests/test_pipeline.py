@@ -2,15 +2,18 @@
 
 import asyncio
 import json
+import random
 
 import pytest
 
-from muxer.testing import Behaviour, Cut, Fail, Raw, Say, Stall
+from muxer.testing import Behaviour, Cut, Fail, Raw, Say, Slow, Stall
 from muxer.types import Usage
-from tests.proxy import OpenProxy, Proxy, events
+from tests.proxy import SECTIONS, OpenProxy, Proxy, events, idle_client
+from tests.values import damaged
 
 IMPATIENT = """
   main: {kind: openai, api_key: sk-upstream, base_url: "UPSTREAM/v1", first_byte_timeout_s: 0.1, idle_timeout_s: 0.1}"""
+PATIENT = SECTIONS["providers"]
 JSON = {"Content-Type": "application/json"}
 LONG = Say(text="word " * 100)
 COUNTS_AS_IT_GOES = Raw(
@@ -69,7 +72,7 @@ async def test_however_a_request_ends_nothing_is_held_and_all_accounts_agree(
     proxy: OpenProxy, ending: str, stream: bool
 ) -> None:
     behaviour, outcome = STREAM_ENDINGS[ending]
-    opened = await proxy(behaviour, providers=IMPATIENT)
+    opened = await proxy(behaviour, providers=IMPATIENT if isinstance(behaviour, Stall) else PATIENT)
     await (await opened.chat(model="small", stream=stream)).read()
     accounts, record = await opened.accounts(), await opened.last_record()
     assert (len(opened.upstream.calls), [attempt.outcome for attempt in record.attempts]) == (1, [outcome])
@@ -98,7 +101,7 @@ async def test_however_a_request_ends_nothing_is_held_and_all_accounts_agree(
 async def test_what_the_upstream_did_wrong_has_a_status_of_its_own(
     proxy: OpenProxy, behaviour: Behaviour, status: int, code: str, stream: bool
 ) -> None:
-    opened = await proxy(behaviour, providers=IMPATIENT)
+    opened = await proxy(behaviour, providers=IMPATIENT if isinstance(behaviour, Stall) else PATIENT)
     response = await opened.chat(model="small", stream=stream)
     error = (await response.json())["error"]
     record = await opened.record(response)
@@ -183,6 +186,20 @@ async def test_what_comes_after_done_is_not_passed_on(proxy: OpenProxy) -> None:
     opened = await proxy(Raw(pieces=(end, b'data: {"choices":[{"delta":{"content":"more"}}]}\n\n')))
     stream = await events(await opened.chat(model="small", stream=True))
     assert (stream.is_done, stream.text) == (True, "Hi")
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_no_damage_to_an_answer_breaks_the_edge(proxy: OpenProxy, stream: bool) -> None:
+    opened = await proxy(limits="[{per: user, daily_usd: 100}]")
+    chance, whole = random.Random(7), b'{"choices":[{"message":{"content":"Hi"},"finish_reason":"stop"}],"usage":%s}'
+    good = b"".join(COUNTED.pieces) if stream else whole % b'{"prompt_tokens":10,"completion_tokens":1}'
+    for _ in range(100):
+        opened.upstream.script(None, Raw(pieces=(damaged(good, chance),), billed=Usage(10, 1)), Say())
+        response = await opened.chat(model="small", stream=stream)
+        assert (response.status in (200, 502), b"Traceback" in await response.read()) == (True, False)
+        assert (await opened.chat(model="small")).status == 200  # and five failures in a row would be a pause
+    accounts = await opened.accounts()
+    assert (accounts.held, accounts.spent) == (0, accounts.recorded)
 
 
 # ---- plugins that break
@@ -270,7 +287,7 @@ async def test_a_client_that_leaves_a_stream_pays_exactly_what_was_billed(proxy:
 
 
 async def test_a_client_that_leaves_before_the_first_byte_pays_exactly_too(proxy: OpenProxy) -> None:
-    opened = await proxy(Stall(), Stall(), providers=IMPATIENT.replace("0.1", "9"))
+    opened = await proxy(Stall(), Stall())
     asking = [asyncio.create_task(opened.chat(model="small", stream=stream)) for stream in (False, True)]
     await opened.upstream.arrived(2)
     for one in asking:
@@ -283,7 +300,7 @@ async def test_a_client_that_leaves_before_the_first_byte_pays_exactly_too(proxy
 
 
 async def test_an_answer_nobody_waits_for_is_recorded_as_such(proxy: OpenProxy) -> None:
-    opened = await proxy(Stall(), providers=IMPATIENT.replace("0.1", "9"))
+    opened = await proxy(Stall())
     asking = asyncio.create_task(opened.chat(model="small"))
     await opened.upstream.arrived(1)
     asking.cancel()
@@ -291,6 +308,46 @@ async def test_an_answer_nobody_waits_for_is_recorded_as_such(proxy: OpenProxy) 
     opened.upstream.gate.set()
     assert (await opened.log.wait_for("request"))["client_gone"] is True
     assert (await opened.last_record()).client_gone
+
+
+async def test_a_client_that_reads_nothing_counts_as_gone(proxy: OpenProxy) -> None:
+    word = b'data: {"choices":[{"delta":{"content":"%s"}}]}\n\n' % (b"x" * 900_000)
+    opened = await proxy(Raw(pieces=(*[word] * 20, *COUNTED.pieces), billed=Usage(10, 1)), write_s=0.1)
+    body = json.dumps({"model": "small", "stream": True, "messages": [{"role": "user", "content": "Hi"}]}).encode()
+    async with idle_client(opened, b"POST /v1/chat/completions", body=body):
+        await opened.log.wait_for("request")
+    record, accounts = await opened.last_record(), await opened.accounts()
+    assert (record.client_gone, record.state, record.attempts[0].outcome) == (True, "done", "exact")
+    assert (accounts.bill, accounts.held) == (accounts.spent, 0)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_clients_that_leave_at_any_moment_pay_exactly(proxy: OpenProxy, stream: bool) -> None:
+    opened = await proxy()
+    opened.upstream.default = Slow(seconds=0.001, then=Say(text="word " * 20))
+
+    async def leave_after(count: int) -> None:
+        response = await opened.chat(model="small", stream=stream)
+        for _ in range(count):
+            await response.content.readline()
+        response.close()
+
+    await asyncio.gather(*(leave_after(count) for count in range(40)))
+    await opened.log.wait_for("request", 40)
+    accounts = await opened.accounts()
+    assert accounts.bill == accounts.spent == accounts.recorded
+    assert (accounts.held, accounts.presumed) == (0, 0)
+
+
+async def test_upstreams_cut_at_any_byte_never_make_a_bill_smaller(proxy: OpenProxy) -> None:
+    opened = await proxy()
+    size = 6_000
+    for after in range(0, size, 151):
+        opened.upstream.script(None, Cut(after_bytes=after, then=Say(text="word " * 20)))
+        await (await opened.chat(model="small", stream=True, max_tokens=50)).read()
+    accounts = await opened.accounts()
+    assert accounts.bill <= accounts.spent + accounts.presumed
+    assert (accounts.held, accounts.spent) == (0, accounts.recorded)
 
 
 # ---- what is filled in

@@ -45,6 +45,15 @@ async def test_a_record_says_who_asked_for_what_and_who_answered(proxy: OpenProx
     assert (record["state"], record["api"]) == ("done", "openai.chat")
 
 
+@pytest.mark.parametrize(("header", "tags"), [("day", ["day"]), ("day,night", ["night", "day"]), ("x, day", ["day"])])
+async def test_a_request_may_pick_from_the_tags_of_its_key(proxy: OpenProxy, header: str, tags: list[str]) -> None:
+    assert (await read(proxy, {}, x_muxer_tags=header))["tags"] == tags
+
+
+async def test_a_tag_nobody_has_does_not_take_the_key_s_own_off(proxy: OpenProxy) -> None:
+    assert (await read(proxy, {}, x_muxer_tags="other"))["tags"] == ["night", "day"]
+
+
 async def test_a_record_has_tokens_of_each_kind_and_their_exact_cost(proxy: OpenProxy) -> None:
     record = await read(proxy, {"model": "small"})
     assert record["tokens"] == {"input": 100, "cached_input": 64, "cache_write": 0, "output": 20, "reasoning": 7}
@@ -52,13 +61,15 @@ async def test_a_record_has_tokens_of_each_kind_and_their_exact_cost(proxy: Open
     assert record["presumed_usd"] == "0"
 
 
-async def test_the_record_the_answer_and_the_store_agree_on_the_cost(proxy: OpenProxy) -> None:
-    opened = await proxy(Fail(500), Say(usage=Usage(123, 45)))
+async def test_the_record_the_answer_the_store_and_the_metrics_agree_on_the_cost(proxy: OpenProxy) -> None:
+    opened = await proxy(Fail(500), Say(usage=Usage(123, 45)), plugins="[openai, sqlite, prometheus]")
     response = await opened.chat()
     metadata = (await response.json())["router_metadata"]
     record = await opened.record(response)
     assert metadata["estimated_cost"] == record.cost_nanos / 10**9 == 0.00213
     assert (await opened.accounts()).spent == record.cost_nanos == sum(one.cost_nanos for one in record.attempts)
+    metrics = await (await opened.client.get("/metrics")).text()
+    assert 'muxer_cost_usd_total{model="large",provider="main",route="default"} 0.00213' in metrics
 
 
 async def test_no_prompt_and_no_answer_is_kept_or_logged(proxy: OpenProxy) -> None:

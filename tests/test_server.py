@@ -1,5 +1,7 @@
 """The HTTP edge: what a client sends, and what it gets back."""
 
+import asyncio
+import random
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +12,7 @@ from aiohttp import ClientResponse
 
 from muxer.testing import Raw, Say
 from tests.proxy import QUESTION, OpenProxy, events, raw_request
+from tests.values import damaged
 
 ERROR_KEYS = {"message", "type", "param", "code"}
 JSON = {"x-api-key": "sk-alice", "Content-Type": "application/json"}
@@ -114,6 +117,15 @@ async def test_fields_we_do_not_know_come_back_as_they_were_written(proxy: OpenP
     opened = await proxy(Raw(pieces=(whole,), headers={"Content-Type": "application/json"}))
     body = await (await opened.chat()).read()
     assert body.startswith(b'{"odd":%s,"choices":[{"message":{"content":"Hi","odd":%s}}],"usage":null,' % (odd, odd))
+
+
+async def test_names_of_the_file_that_fit_no_header_are_made_to_fit(proxy: OpenProxy) -> None:
+    odd = '"sm\\u00f6r\\r\\nX: y"'
+    models = f"{{{odd}: {{provider: main, price: free}}}}"
+    opened = await proxy(models=models, routes=f"[{{name: {odd}, use: [{odd}]}}]")
+    response = await opened.chat()
+    assert (response.headers["x-muxer-model"], response.headers["x-muxer-route"]) == ("sm?r??X: y", "sm?r??X: y")
+    assert "X" not in response.headers and (await response.json())["model"] == "smör\r\nX: y"
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/chat/completions"])
@@ -332,3 +344,14 @@ async def test_an_error_nobody_foresaw_is_500_in_our_json_and_in_the_log(proxy: 
         "kind": "ZeroDivisionError",
         "path": "/broken",
     }
+
+
+async def test_no_damage_to_a_body_breaks_the_edge(proxy: OpenProxy) -> None:
+    opened = await proxy()
+    chance = random.Random(7)
+    body = msgspec.json.encode({"messages": QUESTION, "model": "small", "tools": [], "stop": ["x"], "n": 1, "odd": {}})
+    bodies = [damaged(body, chance) for _ in range(300)]
+    responses = await asyncio.gather(*(opened.post(one) for one in bodies))
+    odd = [one for one, response in zip(bodies, responses, strict=True) if response.status not in (200, 400, 404)]
+    assert not odd
+    assert (await opened.chat()).status == 200 and (await opened.store.held())[0] == 0

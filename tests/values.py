@@ -1,5 +1,6 @@
 """Small values for tests of what decides."""
 
+import random
 from decimal import Decimal
 
 import msgspec
@@ -23,3 +24,12 @@ def a_limit(**fields: object) -> LimitSettings:
     """A limit of the file; amounts of dollars may be plain numbers."""
     decoded = {name: Decimal(str(value)) if name.endswith("_usd") else value for name, value in fields.items()}
     return msgspec.convert(decoded, LimitSettings)
+
+
+def damaged(body: bytes, chance: random.Random) -> bytes:
+    """The bytes, a few of them changed, doubled, left out, or swapped for something JSON has a meaning for."""
+    pieces = [body[i : i + 1] for i in range(len(body))]
+    for _ in range(chance.randint(1, 4)):
+        place = chance.randrange(len(pieces))
+        pieces[place] = chance.choice([b"", pieces[place] * 2, chance.randbytes(1), b'"', b"null", b"1e9", b"[", b"}"])
+    return b"".join(pieces)

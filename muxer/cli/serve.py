@@ -5,8 +5,11 @@ import asyncio
 import ipaddress
 import secrets
 import signal
+import socket
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import uvloop
@@ -18,9 +21,11 @@ from muxer.assemble import assemble
 from muxer.cli.configuration import Loaded, read
 from muxer.config.settings import Configuration, KeySettings
 from muxer.errors import ConfigInvalid, Fault, MuxerError
+from muxer.interfaces import Log
 from muxer.log import JSONLog
 from muxer.pipeline import InFlight
 from muxer.server import Server
+from muxer.supervisor import Link, Orders, reserve, supervise
 
 CANCEL_S = 1.0  # how long cancelled requests may take to settle
 KEEPALIVE_S = 75.0  # longer than the 60 s after which common load balancers drop idle connections
@@ -34,24 +39,91 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=_port, help="port to listen on, instead of server.listen; 0 takes a free one")
     parser.add_argument("--demo", action="store_true", help="answer offline: no key, no network, all else real")
     parser.add_argument("--make-key", action="store_true", help="with no API key configured, make one and require it")
+    parser.add_argument("--workers", type=_count, default=1, metavar="N", help="processes that share the port")
+    parser.add_argument("--link", type=int, help=argparse.SUPPRESS)  # to the parent, which adds it for a worker
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serves; 0 after a proper stop, 2 when it could not start."""
+    """Serves; 0 after a proper stop, 1 when a worker had to be killed, 2 when it could not start."""
+    if arguments.link is not None:
+        return _work(arguments, Link(arguments.link))
     try:
         loaded = read(arguments.config, demo=arguments.demo, may_choose_demo=True)
         made = ""
         if arguments.make_key and not loaded.configuration.settings.keys:
             made = f"mux_{secrets.token_urlsafe(32)}"
             loaded = replace(loaded, configuration=_with_key(loaded.configuration, made))
-        listen_host, listen_port = loaded.configuration.settings.server.address
-        host = arguments.host or listen_host
+        host, port = _address(arguments, loaded.configuration)
         _refuse_open_door(loaded.configuration, host)
-        uvloop.run(_serve(loaded, host, listen_port if arguments.port is None else arguments.port, made))
+        log = _log(loaded.configuration)
+        for warning in loaded.configuration.warnings:
+            log("warning", "configuration", message=str(warning))
+
+        def announce(port: int) -> None:
+            print(_banner(loaded, host, port, made), file=sys.stderr, flush=True)
+
+        if arguments.workers > 1:
+            return _supervise(arguments, loaded.configuration, log, made, announce)
+        uvloop.run(_serve(loaded, host, port, log, announce))
     except MuxerError as error:
         print(error, file=sys.stderr)
         return 2
     return 0
+
+
+def _work(arguments: argparse.Namespace, link: Link) -> int:
+    """One of several workers: the parent is told how it goes, not the terminal."""
+    try:
+        orders = link.orders()
+        loaded = read(arguments.config, demo=arguments.demo, may_choose_demo=True)
+        if orders.made_key:
+            loaded = replace(loaded, configuration=_with_key(loaded.configuration, orders.made_key))
+        host, _ = _address(arguments, loaded.configuration)
+        _refuse_open_door(loaded.configuration, host)
+        log = partial(_log(loaded.configuration), worker=orders.worker)
+        uvloop.run(_serve(loaded, host, orders.port, log, lambda _: link.ready(), link))
+    except MuxerError as error:
+        link.failed(str(error))
+        return 2
+    return 0
+
+
+def _supervise(
+    arguments: argparse.Namespace, configuration: Configuration, log: Log, made: str, announce: Callable[[int], None]
+) -> int:
+    host, port = _address(arguments, configuration)
+    if not hasattr(socket, "SO_REUSEPORT"):
+        raise ConfigInvalid([Fault("this system lets no two processes share a port", hint="leave out --workers")])
+    try:
+        kept = reserve(host, port)
+    except OSError as error:
+        raise _cannot_listen(host, port, error) from error
+    words = ["serve", *(["--config", str(arguments.config)] if arguments.config else []), "--host", host]
+    with kept:
+        port = kept.getsockname()[1]
+        return supervise(
+            [*words, "--demo"] if arguments.demo else words,
+            [Orders(number, port, made) for number in range(1, arguments.workers + 1)],
+            log,
+            grace_s=configuration.settings.server.grace_s,
+            announce=partial(announce, port),
+        )
+
+
+def _address(arguments: argparse.Namespace, configuration: Configuration) -> tuple[str, int]:
+    host, port = configuration.settings.server.address
+    return arguments.host or host, port if arguments.port is None else arguments.port
+
+
+def _log(configuration: Configuration) -> JSONLog:
+    return JSONLog(sys.stdout.buffer, time.time, "debug" if configuration.debug else "info")
+
+
+def _count(word: str) -> int:
+    count = int(word)
+    if count < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return count
 
 
 def _port(word: str) -> int:
@@ -86,14 +158,15 @@ def _refuse_open_door(configuration: Configuration, host: str) -> None:
     raise ConfigInvalid([Fault(problem, hint=remedy)])
 
 
-async def _serve(loaded: Loaded, host: str, port: int, made_key: str) -> None:
+async def _serve(
+    loaded: Loaded, host: str, port: int, log: Log, announce: Callable[[int], None], link: Link | None = None
+) -> None:
     configuration = loaded.configuration
-    log = JSONLog(sys.stdout.buffer, time.time, "debug" if configuration.debug else "info")
-    for warning in configuration.warnings:
-        log("warning", "configuration", message=str(warning))
     stop, hasten = asyncio.Event(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, lambda: (hasten if stop.is_set() else stop).set())
+    if link:
+        link.when_cut(stop.set)
     async with assemble(configuration, loaded.table, log) as assembly:
         server = Server(assembly, is_loopback=is_loopback(host))
         grace_s = configuration.settings.server.grace_s
@@ -107,8 +180,8 @@ async def _serve(loaded: Loaded, host: str, port: int, made_key: str) -> None:
         )
         await runner.setup()
         try:
-            site = await _listen(runner, host, port)
-            print(_banner(loaded, host, runner.addresses[0][1], made_key), file=sys.stderr, flush=True)
+            site = await _listen(runner, host, port, shared=link is not None)
+            announce(runner.addresses[0][1])
             await stop.wait()
             server.is_ready = False
             log("info", "stopping", in_flight=assembly.parts.in_flight.count, grace_s=grace_s)
@@ -126,15 +199,20 @@ async def _drain(in_flight: InFlight, hasten: asyncio.Event, grace_s: float) -> 
         wait.cancel()
 
 
-async def _listen(runner: web.AppRunner, host: str, port: int) -> web.TCPSite:
-    site = web.TCPSite(runner, host, port, reuse_address=True)
+async def _listen(runner: web.AppRunner, host: str, port: int, *, shared: bool) -> web.TCPSite:
+    site = web.TCPSite(runner, host, port, reuse_address=True, reuse_port=shared)
     try:
         await site.start()
     except OSError as error:
-        reason = error.strerror or str(error)
-        fault = Fault(f"cannot listen on {host}:{port}: {reason}", hint="choose another with --host or --port")
-        raise ConfigInvalid([fault]) from error
+        raise _cannot_listen(host, port, error) from error
     return site
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> ConfigInvalid:
+    reason = error.strerror or str(error)
+    return ConfigInvalid(
+        [Fault(f"cannot listen on {host}:{port}: {reason}", hint="choose another with --host or --port")]
+    )
 
 
 def _banner(loaded: Loaded, host: str, port: int, made_key: str) -> str:

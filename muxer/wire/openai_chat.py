@@ -10,9 +10,11 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from muxer.errors import UpstreamBadResponse, UpstreamCut
 from muxer.interfaces import Reply
 from muxer.sse import read_events
-from muxer.types import Answer, Call, Choice, Chunk, FunctionCall, ToolCall, ToolCallDelta, Usage
+from muxer.types import Answer, Call, ChatRequest, Choice, Chunk, FunctionCall, ToolCall, ToolCallDelta, Usage
 
 API = "openai.chat"
+# Servers written in Go take `MAX_TOKENS` for `max_tokens`: they would run what we did not read.
+_READ = frozenset(ChatRequest.__struct_fields__)
 _NULL = b"null"  # a Raw equals only another Raw, so bytes are compared
 
 encode = msgspec.json.Encoder().encode
@@ -35,6 +37,7 @@ def request_fields(call: Call, *, cap_field: str) -> tuple[dict[str, Raw], list[
     is the name this upstream uses for the output cap: `max_tokens`, or `max_completion_tokens` at OpenAI.
     """
     fields = decode_fields(call.raw if call.api == API else encode(call.request))
+    dropped = [name for name in fields if name not in _READ and name.casefold() in _READ]
     fields["model"] = raw(call.model)
     fields.update((name, raw(value)) for name, value in call.changes.items())
     fields.pop("max_tokens", None)
@@ -42,8 +45,11 @@ def request_fields(call: Call, *, cap_field: str) -> tuple[dict[str, Raw], list[
     if call.output_cap is not None:
         fields[cap_field] = raw(call.output_cap)
     _ask_for_usage(fields, call)
-    unwanted = () if call.takes_sampling else ("temperature", "top_p")
-    return fields, [name for name in unwanted if fields.pop(name, None) is not None]
+    if not call.takes_sampling:
+        dropped += [name for name in ("temperature", "top_p") if name in fields]
+    for name in dropped:
+        del fields[name]
+    return fields, dropped
 
 
 def _ask_for_usage(fields: dict[str, Raw], call: Call) -> None:
@@ -164,6 +170,7 @@ _decode_body = msgspec.json.Decoder(_Body).decode
 
 def _read_body(data: bytes, who: str) -> _Body:
     try:
+        data.decode()  # also what is passed on without being read
         body = _decode_body(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UpstreamBadResponse(f"{who} did not answer in OpenAI's format: {error}") from error

@@ -1,5 +1,8 @@
 """`/metrics` as Prometheus reads it."""
 
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -181,3 +184,33 @@ def test_the_docs_list_every_metric() -> None:
 def test_a_wrong_number_of_labels_is_an_error(labels: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="label"):
         Prometheus().meter.add(REQUESTS, 1, *labels)
+
+
+WORKER = """
+import sys
+from muxer_prometheus import PrometheusMeter
+from prometheus_client.exposition import generate_latest
+from muxer import ALL_METRICS
+
+meter, value = PrometheusMeter(), float(sys.argv[1])
+for metric in ALL_METRICS:
+    take = {"counter": meter.add, "gauge": meter.set, "histogram": meter.observe}[metric.kind]
+    take(metric, value, *("x" for _ in metric.labels))
+print(generate_latest(meter.exposed).decode())
+"""
+
+
+def test_workers_show_one_page(tmp_path: Path) -> None:
+    environ = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    for value in ("3", "2"):
+        command = [sys.executable, "-c", WORKER, value]
+        page = subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stdout
+    samples = [sample for family in parse(page) for sample in family.samples]
+    values = {sample.name: sample.value for sample in samples if "le" not in sample.labels}
+    assert values["muxer_requests_total"] == values["muxer_request_seconds_sum"] == 5
+    assert values["muxer_request_seconds_count"] == 2
+    assert values["muxer_requests_in_flight"] == 5
+    assert values["muxer_provider_up"] == values["muxer_held_usd"] == 2
+    assert values["muxer_config_info"] == values["muxer_loop_lag_seconds"] == 3
+    assert {sample.labels.get("pid") for sample in samples} == {None}
+    assert not any(name.startswith("process_") or name.endswith("_created") for name in values)

@@ -145,7 +145,7 @@ async def test_a_stream_reads_the_same_in_any_pieces(path: Path) -> None:
     assert await read(*bytes_by_themselves) == await read(pair.bytes)
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"\xff", b"[" * 100_000, b"<html>", b"null"], ids=range(6))
+@pytest.mark.parametrize("data", [b"", b"{", b'{"\xff":1}', b"[" * 100_000, b"<html>", b"null"], ids=range(6))
 def test_nonsense_is_a_bad_response_and_nothing_else(data: bytes) -> None:
     for read_one in (openai_chat.read_answer, openai_chat.read_chunk):
         with pytest.raises(errors.UpstreamBadResponse):
