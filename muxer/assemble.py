@@ -65,7 +65,7 @@ class Assembly(Struct, frozen=True, kw_only=True):
 
 @asynccontextmanager
 async def assemble(
-    configuration: Configuration, table: PriceTable, log: Log, clock: Callable[[], float] = time.time
+    configuration: Configuration, table: PriceTable, log: Log, clock: Callable[[], float] = time.time, worker: int = 0
 ) -> AsyncIterator[Assembly]:
     """Opens all components of a configuration. Raises ConfigInvalid when one of them cannot be opened."""
     settings, kinds, meters = configuration.settings, configuration.kinds, Meters()
@@ -73,7 +73,8 @@ async def assemble(
 
         async def context(max_connections: int) -> Context:
             http = await opened.enter_async_context(open_client(max_connections))
-            return Context(http=http, clock=clock, folder=configuration.folder, log=log, meter=meters)
+            folder = configuration.folder
+            return Context(http=http, clock=clock, folder=folder, log=log, meter=meters, worker=worker)
 
         shared = await context(max_connections=100)
         routes: list[Route] = []

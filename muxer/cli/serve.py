@@ -39,7 +39,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=_port, help="port to listen on, instead of server.listen; 0 takes a free one")
     parser.add_argument("--demo", action="store_true", help="answer offline: no key, no network, all else real")
     parser.add_argument("--make-key", action="store_true", help="with no API key configured, make one and require it")
-    parser.add_argument("--workers", type=_count, default=1, metavar="N", help="processes that share the port")
+    parser.add_argument("--workers", type=_count, metavar="N", help="processes, instead of server.workers")
     parser.add_argument("--link", type=int, help=argparse.SUPPRESS)  # to the parent, which adds it for a worker
 
 
@@ -62,8 +62,9 @@ def run(arguments: argparse.Namespace) -> int:
         def announce(port: int) -> None:
             print(_banner(loaded, host, port, made), file=sys.stderr, flush=True)
 
-        if arguments.workers > 1:
-            return _supervise(arguments, loaded.configuration, log, made, announce)
+        workers = arguments.workers or loaded.configuration.settings.server.workers
+        if workers > 1:
+            return _supervise(arguments, loaded.configuration, workers, log, made, announce)
         uvloop.run(_serve(loaded, host, port, log, announce))
     except MuxerError as error:
         print(error, file=sys.stderr)
@@ -81,7 +82,7 @@ def _work(arguments: argparse.Namespace, link: Link) -> int:
         host, _ = _address(arguments, loaded.configuration)
         _refuse_open_door(loaded.configuration, host)
         log = partial(_log(loaded.configuration), worker=orders.worker)
-        uvloop.run(_serve(loaded, host, orders.port, log, lambda _: link.ready(), link))
+        uvloop.run(_serve(loaded, host, orders.port, log, lambda _: link.ready(), link, orders.worker))
     except MuxerError as error:
         link.failed(str(error))
         return 2
@@ -89,7 +90,12 @@ def _work(arguments: argparse.Namespace, link: Link) -> int:
 
 
 def _supervise(
-    arguments: argparse.Namespace, configuration: Configuration, log: Log, made: str, announce: Callable[[int], None]
+    arguments: argparse.Namespace,
+    configuration: Configuration,
+    workers: int,
+    log: Log,
+    made: str,
+    announce: Callable[[int], None],
 ) -> int:
     host, port = _address(arguments, configuration)
     if not hasattr(socket, "SO_REUSEPORT"):
@@ -103,7 +109,7 @@ def _supervise(
         port = kept.getsockname()[1]
         return supervise(
             [*words, "--demo"] if arguments.demo else words,
-            [Orders(number, port, made) for number in range(1, arguments.workers + 1)],
+            [Orders(number, port, made) for number in range(1, workers + 1)],
             log,
             grace_s=configuration.settings.server.grace_s,
             announce=partial(announce, port),
@@ -159,7 +165,13 @@ def _refuse_open_door(configuration: Configuration, host: str) -> None:
 
 
 async def _serve(
-    loaded: Loaded, host: str, port: int, log: Log, announce: Callable[[int], None], link: Link | None = None
+    loaded: Loaded,
+    host: str,
+    port: int,
+    log: Log,
+    announce: Callable[[int], None],
+    link: Link | None = None,
+    worker: int = 0,
 ) -> None:
     configuration = loaded.configuration
     stop, hasten = asyncio.Event(), asyncio.Event()
@@ -167,7 +179,7 @@ async def _serve(
         asyncio.get_running_loop().add_signal_handler(number, lambda: (hasten if stop.is_set() else stop).set())
     if link:
         link.when_cut(stop.set)
-    async with assemble(configuration, loaded.table, log) as assembly:
+    async with assemble(configuration, loaded.table, log, worker=worker) as assembly:
         server = Server(assembly, is_loopback=is_loopback(host))
         grace_s = configuration.settings.server.grace_s
         runner = web.AppRunner(

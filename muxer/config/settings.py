@@ -39,6 +39,7 @@ class ServerSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     listen: Annotated[str, Meta(description="HOST:PORT to listen on; IPv6 in brackets")] = "127.0.0.1:8000"
     max_body_bytes: Annotated[Positive, Meta(description="largest request body taken")] = 20_000_000
+    workers: Annotated[Positive, Meta(description="processes that serve the port together")] = 1
     grace_s: Annotated[float, Meta(ge=0, description="how long running requests may finish after SIGTERM")] = 25.0
 
     @property
