@@ -191,8 +191,8 @@ async def _sweep_for_ever(writer: Writer, owner: Owner, context: Context) -> Non
         await asyncio.sleep(SWEEP_EVERY_S)
         try:
             await _sweep(writer, owner, context)
-        except StoreUnavailable as error:
-            context.log("warning", "store_unavailable", reason=error.message)
+        except (StoreUnavailable, OSError, sqlite3.Error) as error:
+            context.log("warning", "store_unavailable", reason=str(error))
 
 
 @hookimpl

@@ -84,7 +84,8 @@ class Writer:
                 job.error = StoreUnavailable(f"the store cannot write ({error}); requests are refused until it can")
         except Exception as error:  # noqa: BLE001  # what a job raises belongs to its caller, not to this thread
             if len(jobs) == 1:
-                jobs[0].error = error
+                is_broken = isinstance(error, sqlite3.DatabaseError)
+                jobs[0].error = StoreUnavailable(f"the store cannot write ({error})") if is_broken else error
                 return
             # One job failed and took the others' transaction with it: each again in its own.
             for job in jobs:
