@@ -3,13 +3,14 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 import aiohttp.http
 import msgspec
 from aiohttp import web
 from aiohttp.http_parser import HttpRequestParserPy
+from msgspec import Struct
 
 from muxer import views
 from muxer.access import ANONYMOUS
@@ -28,10 +29,20 @@ from muxer.pipeline import Exchange, serve
 from muxer.types import Caller, Inbound
 from muxer.wire import openai_chat, openai_inbound
 
-DRAIN_S = 60.0  # S11: how long an answer is read on for its usage after its caller left
-WRITE_S = 60.0  # B62: how long a caller may take no byte of a stream before it counts as gone
 _RANKS: Mapping[str, int] = {"user": 0, "metrics": 1, "viewer": 2, "admin": 3}
 _CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
+
+
+class Patience(Struct, frozen=True):
+    """How long an answer is read on for its usage after its caller left (S11), and how long a caller may take no byte
+    of a stream before it counts as gone (B62)."""
+
+    drain_s: float = 60.0
+    write_s: float = 60.0
+
+
+PATIENCE = Patience()
+
 
 Respond = Callable[[web.Request], Awaitable[web.StreamResponse]]
 encode = msgspec.json.Encoder().encode
@@ -40,13 +51,13 @@ encode = msgspec.json.Encoder().encode
 class Server:
     """The application over one assembly."""
 
-    def __init__(self, assembly: Assembly, *, is_loopback: bool, write_s: float = WRITE_S) -> None:
+    def __init__(self, assembly: Assembly, *, is_loopback: bool, patience: Patience = PATIENCE) -> None:
         if aiohttp.http.HttpRequestParser is HttpRequestParserPy:
             # The pure-Python parser was the weak one in each of its security releases (RELIABILITY 4).
             raise RuntimeError("aiohttp was installed without its C parser; reinstall it from a wheel")
         self._assembly = assembly
         self._is_loopback = is_loopback
-        self._write_s = write_s
+        self._patience = patience
         self.is_ready = True
 
     def application(self) -> web.Application:
@@ -172,7 +183,7 @@ class Server:
         )
         try:
             async with asyncio.timeout(None) as drain, aclosing(exchange.chunks()) as chunks:
-                outlet = _Outlet(request, response, exchange, drain, self._write_s)
+                outlet = _Outlet(request, response, exchange, drain, self._patience)
                 async for chunk in chunks:
                     await outlet.write(writer.write(chunk, exchange.metadata() if chunk.usage else {}))
                 await outlet.write(openai_inbound.DONE)
@@ -234,9 +245,9 @@ class _Outlet:
         response: web.StreamResponse,
         exchange: Exchange,
         drain: asyncio.Timeout,
-        write_s: float,
+        patience: Patience,
     ) -> None:
-        self._write_s = write_s
+        self._patience = patience
         self._request = request
         self._response = response
         self._exchange = exchange
@@ -246,7 +257,7 @@ class _Outlet:
         if self._exchange.client_gone or not data:
             return
         try:
-            async with asyncio.timeout(self._write_s):
+            async with asyncio.timeout(self._patience.write_s):
                 if not self._response.prepared:
                     await self._response.prepare(self._request)
                 await self._response.write(data)
@@ -254,7 +265,8 @@ class _Outlet:
             self._exchange.client_gone = True
             if self._request.transport is not None:
                 self._request.transport.abort()
-            self._drain.reschedule(asyncio.get_running_loop().time() + DRAIN_S)
+            with suppress(RuntimeError):  # the answer is over: nothing is left to drain
+                self._drain.reschedule(asyncio.get_running_loop().time() + self._patience.drain_s)
 
 
 async def _hide_server(_: web.Request, response: web.StreamResponse) -> None:

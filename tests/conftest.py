@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 
 from muxer.prices import PriceTable, load_prices
-from muxer.server import WRITE_S
+from muxer.server import PATIENCE, Patience
 from muxer.testing import Behaviour
 from tests.proxy import SECTIONS, OpenProxy, Proxy, open_proxy
 
@@ -28,10 +28,13 @@ async def proxy(tmp_path: Path, table: PriceTable) -> AsyncIterator[OpenProxy]:
     async with AsyncExitStack() as stack:
 
         async def open(
-            *behaviours: Behaviour, clock: Callable[[], float] = time.time, write_s: float = WRITE_S, **sections: str
+            *behaviours: Behaviour,
+            clock: Callable[[], float] = time.time,
+            patience: Patience = PATIENCE,
+            **sections: str,
         ) -> Proxy:
             yaml = "\n".join(f"{name}: {text}" for name, text in {**SECTIONS, **sections}.items())
-            opened = await stack.enter_async_context(open_proxy(tmp_path, table, clock, write_s, yaml))
+            opened = await stack.enter_async_context(open_proxy(tmp_path, table, clock, patience, yaml))
             opened.upstream.script(None, *behaviours)
             return opened
 

@@ -18,7 +18,7 @@ from muxer.config.load import load
 from muxer.measurements import Metric
 from muxer.plugins import find_kinds
 from muxer.prices import PriceTable
-from muxer.server import WRITE_S, Server
+from muxer.server import PATIENCE, Patience, Server
 from muxer.testing import Behaviour, ScriptedUpstream
 from muxer.types import Record
 
@@ -180,7 +180,7 @@ class OpenProxy(Protocol):
         self,
         *behaviours: Behaviour,
         clock: Callable[[], float] = time.time,
-        write_s: float = WRITE_S,
+        patience: Patience = PATIENCE,
         **sections: str,
     ) -> Proxy: ...
 
@@ -201,7 +201,7 @@ async def _served(server: Server) -> AsyncIterator[int]:
 
 @asynccontextmanager
 async def open_proxy(
-    folder: Path, table: PriceTable, clock: Callable[[], float], write_s: float, yaml: str
+    folder: Path, table: PriceTable, clock: Callable[[], float], patience: Patience, yaml: str
 ) -> AsyncIterator[Proxy]:
     """All of it, as `muxer serve` opens it; nothing may be left running."""
     before = asyncio.all_tasks()
@@ -211,7 +211,7 @@ async def open_proxy(
         path.write_text(yaml.replace("UPSTREAM", upstream.url))
         log = Lines()
         assembly = await stack.enter_async_context(assemble(load(path, {}, find_kinds, table=table), table, log, clock))
-        server = Server(assembly, is_loopback=True, write_s=write_s)
+        server = Server(assembly, is_loopback=True, patience=patience)
         port = await stack.enter_async_context(_served(server))
         client = await stack.enter_async_context(ClientSession(f"http://127.0.0.1:{port}"))
         yield Proxy(server, assembly, client, port, upstream, log)

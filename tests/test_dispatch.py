@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from muxer.catalog import Model
-from muxer.dispatch import Cooldowns, collect
+from muxer.dispatch import Cooldowns, Dispatcher, collect
 from muxer.errors import ProviderFailed, UpstreamAuth, UpstreamError, UpstreamRateLimited, UpstreamRefused
-from muxer.testing import Behaviour, Cut, Fail, ManualClock, Raw, Say, Stall
-from muxer.types import Chunk, ToolCallDelta, Usage
+from muxer.routing import Candidate
+from muxer.testing import Behaviour, Cut, Fail, ManualClock, Raw, Say, Stall, a_call, a_request
+from muxer.types import Call, Chunk, ToolCallDelta, Usage
 from tests.proxy import SECTIONS, OpenProxy, Silent, events
 
 HASTY = """
@@ -166,6 +167,9 @@ async def test_a_provider_without_a_key_is_passed_over(proxy: OpenProxy) -> None
 
 
 MODEL = Model(name="m", provider="p", upstream="m-1")
+CANDIDATE = Candidate(
+    model=MODEL, bound_nanos=0, floor_nanos=0, expected_nanos=0, claims=(), quotas=(), bound_input_tokens=0
+)
 
 
 @pytest.mark.parametrize(
@@ -206,6 +210,42 @@ def test_a_success_between_failures_starts_the_count_again() -> None:
             cooldowns.failed(MODEL, UpstreamError("oops"))
         cooldowns.succeeded(MODEL)
     assert cooldowns.reason(MODEL) == ""
+
+
+# ---- streams are closed
+
+
+class Endless:
+    """A provider whose streams never end by themselves, and stay referenced."""
+
+    def __init__(self) -> None:
+        self.streams: list[AsyncIterator[Chunk]] = []
+        self.closed = 0
+
+    def astreaming(self, call: Call) -> AsyncIterator[Chunk]:
+        self.streams.append(self._chunks())
+        return self.streams[-1]
+
+    async def _chunks(self) -> AsyncIterator[Chunk]:
+        try:
+            while True:
+                yield Chunk(text="word ")
+        finally:
+            self.closed += 1
+
+
+async def test_a_stream_is_closed_when_its_dispatch_ends() -> None:
+    provider = Endless()
+    dispatcher = Dispatcher({"p": provider}, Cooldowns(ManualClock(), Silent()), Silent())
+    call = a_call(a_request(stream=True))
+    async with dispatcher.begin(estimate_tokens=1) as dispatch:
+        await dispatch.first_answer([CANDIDATE], 0, no_more, lambda candidate, granted: call)
+        assert provider.closed == 0
+    assert provider.closed == 1
+
+
+async def no_more(leg: int, candidate: Candidate) -> int | None:
+    raise AssertionError("only one attempt is made")
 
 
 # ---- a whole answer out of a stream

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from muxer.testing import Fail, Say, Stall
+from muxer.testing import Behaviour, Cut, Fail, Say, Stall
 from muxer.types import Usage
 from tests.proxy import OpenProxy, Proxy, nanos
 
@@ -250,3 +250,32 @@ async def test_closing_waits_no_longer_than_it_may(proxy: OpenProxy) -> None:
         await opened.chat()
         async with asyncio.timeout(5):
             await opened.assembly.parts.ledger.close(grace_s=0)
+    assert not [task for task in asyncio.all_tasks() if "settle" in repr(task.get_coro())]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "stream", "last"),
+    [
+        (Stall(), False, b"router_metadata"),
+        (Stall(), True, b"[DONE]"),
+        (Stall(then=Cut(after_bytes=1_000, then=Say(text="word " * 100))), True, b'"error"'),
+    ],
+    ids=["whole", "stream", "broken stream"],
+)
+async def test_the_last_byte_waits_for_the_settlement(
+    proxy: OpenProxy, behaviour: Behaviour, stream: bool, last: bytes
+) -> None:
+    opened = await proxy(behaviour, store="{kind: sqlite, path: muxer.db, busy_timeout_s: 4}")
+    asking = asyncio.create_task(read_all(opened, stream=stream))
+    await opened.upstream.arrived(1)
+    with locked(opened):
+        opened.upstream.gate.set()
+        await opened.upstream.idle()
+        await asyncio.wait([asking], timeout=0.2)
+        assert not asking.done()
+    assert last in await asking
+    assert (await opened.last_record()).state in ("done", "failed")
+
+
+async def read_all(opened: Proxy, *, stream: bool) -> bytes:
+    return await (await opened.chat(model="small", stream=stream)).read()

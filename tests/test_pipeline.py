@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from muxer.server import Patience
 from muxer.testing import Behaviour, Cut, Fail, Raw, Say, Slow, Stall
 from muxer.types import Usage
 from tests.proxy import SECTIONS, OpenProxy, Proxy, events, idle_client
@@ -312,13 +313,27 @@ async def test_an_answer_nobody_waits_for_is_recorded_as_such(proxy: OpenProxy) 
 
 async def test_a_client_that_reads_nothing_counts_as_gone(proxy: OpenProxy) -> None:
     word = b'data: {"choices":[{"delta":{"content":"%s"}}]}\n\n' % (b"x" * 900_000)
-    opened = await proxy(Raw(pieces=(*[word] * 20, *COUNTED.pieces), billed=Usage(10, 1)), write_s=0.1)
+    opened = await proxy(
+        Raw(pieces=(*[word] * 20, *COUNTED.pieces), billed=Usage(10, 1)), patience=Patience(write_s=0.1)
+    )
     body = json.dumps({"model": "small", "stream": True, "messages": [{"role": "user", "content": "Hi"}]}).encode()
     async with idle_client(opened, b"POST /v1/chat/completions", body=body):
         await opened.log.wait_for("request")
     record, accounts = await opened.last_record(), await opened.accounts()
     assert (record.client_gone, record.state, record.attempts[0].outcome) == (True, "done", "exact")
     assert (accounts.bill, accounts.held) == (accounts.spent, 0)
+
+
+async def test_an_answer_without_end_is_not_read_on_for_ever(proxy: OpenProxy) -> None:
+    opened = await proxy(Slow(seconds=0.01, then=Say(text="word " * 9_999)), patience=Patience(drain_s=0.1))
+    response = await opened.chat(model="small", stream=True, max_tokens=9_999)
+    await response.content.readany()
+    response.close()
+    await opened.log.wait_for("request")
+    await opened.upstream.idle()
+    record, accounts = await opened.last_record(), await opened.accounts()
+    assert (record.client_gone, record.error, record.attempts[0].outcome) == (True, "TimeoutError", "presumed")
+    assert (len(opened.upstream.abandoned), accounts.held, accounts.bill <= accounts.presumed) == (1, 0, True)
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])

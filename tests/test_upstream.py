@@ -1,6 +1,8 @@
 """The HTTP client against real sockets: every way a call can fail, told apart by what may have been billed."""
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -116,6 +118,22 @@ async def test_silence_ends_at_its_deadline_and_may_have_been_billed(pieces: tup
     async with served(saying(*pieces, then_wait=True)) as url:
         with pytest.raises(UpstreamTimeout) as raised:
             await ask(url, QUICK)
+    assert raised.value.outcome == "presumed"
+
+
+@pytest.mark.parametrize(
+    "pieces", [(), (b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhello",)], ids=["before headers", "in the body"]
+)
+async def test_a_connection_that_was_reset_may_have_been_billed(pieces: tuple[bytes, ...]) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n{}")
+        writer.writelines(pieces)
+        await writer.drain()
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    async with served(serve) as url:
+        with pytest.raises(UpstreamCut) as raised:
+            await ask(url)
     assert raised.value.outcome == "presumed"
 
 
