@@ -168,7 +168,6 @@ class Server:
             metadata = exchange.metadata()
             answer = openai_inbound.encode_answer(exchange.answer, exchange.record.id, int(time.time()), metadata)
             exchange.client_gone = request.transport is None or request.transport.is_closing()  # S12
-            await exchange.settle()
             return web.Response(body=answer, content_type="application/json", headers=exchange_headers(exchange))
 
     async def _stream(self, request: web.Request, exchange: Exchange, inbound: Inbound) -> web.StreamResponse:

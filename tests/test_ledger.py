@@ -266,16 +266,20 @@ async def test_the_last_byte_waits_for_the_settlement(
     proxy: OpenProxy, behaviour: Behaviour, stream: bool, last: bytes
 ) -> None:
     opened = await proxy(behaviour, store="{kind: sqlite, path: muxer.db, busy_timeout_s: 4}")
-    asking = asyncio.create_task(read_all(opened, stream=stream))
+    read = bytearray()
+    asking = asyncio.create_task(ask(opened, read, stream=stream))
     await opened.upstream.arrived(1)
     with locked(opened):
         opened.upstream.gate.set()
         await opened.upstream.idle()
         await asyncio.wait([asking], timeout=0.2)
-        assert not asking.done()
-    assert last in await asking
-    assert (await opened.last_record()).state in ("done", "failed")
+        assert last not in read
+    await asking
+    assert last in read and (await opened.last_record()).state in ("done", "failed")
 
 
-async def read_all(opened: Proxy, *, stream: bool) -> bytes:
-    return await (await opened.chat(model="small", stream=stream)).read()
+async def ask(opened: Proxy, read: bytearray, *, stream: bool) -> None:
+    """Asks, and keeps the bytes of the answer as they come."""
+    response = await opened.chat(model="small", stream=stream)
+    async for piece in response.content.iter_any():
+        read += piece
