@@ -256,7 +256,9 @@ def _judge(rules: Rules, question: Question, model: Model, route: str) -> Candid
 
 def _inserted_cap(rules: Rules, question: Question, model: Model, is_hard: bool) -> int | None:
     """The output cap we add: the operator's default, or under a hard budget one that makes the cost finite (S3)."""
-    if question.measured.needs.cap_tokens is not None:
+    asked = question.measured.needs.cap_tokens
+    # Some servers take a cap of 0 for none at all, so under a hard budget it bounds nothing.
+    if asked is not None and (asked > 0 or not is_hard):
         return None
     wanted = rules.defaults.max_tokens or (INSERTED_CAP_TOKENS if is_hard else None)
     if wanted is None or model.max_output_tokens is None:

@@ -283,3 +283,9 @@ async def ask(opened: Proxy, read: bytearray, *, stream: bool) -> None:
     response = await opened.chat(model="small", stream=stream)
     async for piece in response.content.iter_any():
         read += piece
+
+
+async def test_a_cap_of_zero_does_not_unbound_a_hard_budget(proxy: OpenProxy) -> None:
+    running = await proxy()
+    assert (await running.chat(max_tokens=0)).status == 200
+    assert running.upstream.calls[0].body["max_tokens"] == 4096
