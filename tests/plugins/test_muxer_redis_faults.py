@@ -47,11 +47,12 @@ class Server:
 
 
 def _free_port() -> int:
-    """A port that leaves room for a cluster's second one, which is 10,000 higher."""
+    """A port that is free with a cluster's second one, 10,000 higher; both below those the system gives to clients."""
     while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as free, contextlib.suppress(OSError):
-            free.bind(("127.0.0.1", port))
+        port = random.randrange(12_000, 22_000)
+        with socket.socket() as first, socket.socket() as second, contextlib.suppress(OSError):
+            first.bind(("127.0.0.1", port))
+            second.bind(("127.0.0.1", port + 10_000))
             return port
 
 
