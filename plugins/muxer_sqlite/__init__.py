@@ -155,7 +155,7 @@ async def open_sqlite(settings: SqliteSettings, context: Context) -> AsyncIterat
             schema.create(connection)
             reader = opened.enter_context(closing(_connect(path, settings)))
             owner = Owner(path.with_name(path.name + ".owners"))
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, ValueError) as error:  # ValueError: a NUL in the path
             fault = Fault(f"the store {settings.path!r} cannot be opened: {error}", path="store.path")
             raise ConfigInvalid([fault]) from error
         opened.callback(owner.close)

@@ -78,18 +78,20 @@ class Writer:
     def _commit(self, jobs: list[_Job[Any]]) -> None:
         try:
             _transaction(self._connection, jobs)
-        except sqlite3.OperationalError as error:
-            # Locked, full, read-only: the file's state, not one job's fault.
-            for job in jobs:
-                job.error = StoreUnavailable(f"the store cannot write ({error}); requests are refused until it can")
         except Exception as error:  # noqa: BLE001  # what a job raises belongs to its caller, not to this thread
-            if len(jobs) == 1:
-                is_broken = isinstance(error, sqlite3.DatabaseError)
-                jobs[0].error = StoreUnavailable(f"the store cannot write ({error})") if is_broken else error
+            # Locked, full, read-only are the file's state. Else one job took the others' transaction with it.
+            if len(jobs) > 1 and not isinstance(error, sqlite3.OperationalError):
+                for job in jobs:
+                    self._commit([job])
                 return
-            # One job failed and took the others' transaction with it: each again in its own.
             for job in jobs:
-                self._commit([job])
+                job.error = _translated(error)
+
+
+def _translated(error: Exception) -> Exception:
+    if isinstance(error, sqlite3.Error):
+        return StoreUnavailable(f"the store cannot write ({error}); requests are refused until it can")
+    return error
 
 
 def _transaction(connection: sqlite3.Connection, jobs: list[_Job[Any]]) -> None:
