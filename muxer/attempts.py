@@ -5,7 +5,15 @@ from msgspec import Struct
 from muxer.errors import InvalidRequest, ProviderFailed
 from muxer.routing import Candidate
 from muxer.signals import BYTES_PER_TOKEN
-from muxer.types import Attempt, Outcome, Usage
+from muxer.types import Attempt, Choice, Chunk, Outcome, ToolCallDelta, Usage
+
+
+def written_bytes(said: Chunk | Choice) -> int:
+    """The size of what a model wrote: text, reasoning and arguments of tools."""
+    arguments = [
+        call.arguments if isinstance(call, ToolCallDelta) else call.function.arguments for call in said.tool_calls
+    ]
+    return sum(len(text.encode("utf-8", "surrogatepass")) for text in (said.text or "", said.reasoning, *arguments))
 
 
 class Running(Struct, frozen=True, kw_only=True):
@@ -50,7 +58,7 @@ class Running(Struct, frozen=True, kw_only=True):
         return self._attempt("counted", now, cost=cost, status=200, error=error)
 
     def counted(self, written_bytes: int) -> Usage:
-        """The usage as we would guess it."""
+        """The usage as we count it where the provider does not say; the record has it in any case (S8)."""
         return Usage(input_tokens=self.estimate_tokens, output_tokens=-(-written_bytes // BYTES_PER_TOKEN))
 
     def _attempt(

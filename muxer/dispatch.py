@@ -43,8 +43,13 @@ class Cooldowns:
 
     def reason(self, model: Model) -> str:
         """Why a model is set aside just now, or ''."""
-        found = self._until.get((model.name, model.provider))
-        if found is None or found[0] <= self._clock():
+        key = (model.name, model.provider)
+        found = self._until.get(key)
+        if found is None:
+            return ""
+        if found[0] <= self._clock():
+            del self._until[key]
+            self._meter.set(measurements.PROVIDER_UP, 1, *key)
             return ""
         return f"set aside for {found[0] - self._clock():.0f} s more after {found[1]}"
 
@@ -99,6 +104,7 @@ class Dispatch:
         self._streams = AsyncExitStack()
         self.ended: list[Attempt] = []
         self.running: Running | None = None
+        self.usage = Usage()
         self.dropped: tuple[str, ...] = ()
 
     async def __aenter__(self) -> "Dispatch":
@@ -112,27 +118,29 @@ class Dispatch:
     ) -> Answer | AsyncIterator[Chunk]:
         """The whole answer, or the chunks of the first stream that began; `granted_nanos` is held for the first.
 
-        Raises the last ProviderFailed when nobody answers.
+        Raises, when nobody answers, the last failure; what only some candidates cannot express tells less than that.
         """
         granted: int | None = granted_nanos
-        last: ProviderFailed | None = None
+        errors: list[ProviderFailed | InvalidRequest] = []
         for leg, candidate in enumerate(candidates[:MAX_ATTEMPTS]):
-            if last is not None:
+            if errors:
                 granted = await hold(leg, candidate)
                 if granted is None:
                     break
-                self._meter.add(
-                    measurements.FALLBACKS, 1, candidates[leg - 1].model.name, candidate.model.name, last.code
-                )
+                before = candidates[leg - 1].model.name
+                self._meter.add(measurements.FALLBACKS, 1, before, candidate.model.name, errors[-1].code)
             try:
                 return await self._attempt(candidate, granted or 0, make_call)
             except ProviderFailed as error:
                 self._failed(error)
                 if not error.falls_back:
                     raise
-                last = error
-        assert last is not None, "a plan has at least one candidate"
-        raise last
+                errors.append(error)
+            except InvalidRequest as error:
+                self._refused(error)
+                errors.append(error)
+        failures = [error for error in errors if isinstance(error, ProviderFailed)]
+        raise (failures or errors)[-1]
 
     async def _attempt(
         self, candidate: Candidate, granted_nanos: int, make_call: MakeCall
@@ -146,17 +154,13 @@ class Dispatch:
             estimate_tokens=self._estimate_tokens,
         )
         chunks = _iterate(provider, call, candidate.model.provider)
-        try:
-            if call.request.stream:
-                return await self._first_chunk(chunks)
-            if isinstance(provider, Completes):
-                with _foreign(candidate.model.provider):
-                    return await provider.acompletion(call)
-            async with aclosing(chunks):
-                return await collect(chunks)
-        except InvalidRequest as error:
-            self._end(self.running.refused(error, time.perf_counter()))
-            raise
+        if call.request.stream:
+            return await self._first_chunk(chunks)
+        if isinstance(provider, Completes):
+            with _foreign(candidate.model.provider):
+                return await provider.acompletion(call)
+        async with aclosing(chunks):
+            return await collect(chunks)
 
     async def _first_chunk(self, chunks: AsyncGenerator[Chunk, None]) -> AsyncIterator[Chunk]:
         await self._streams.enter_async_context(aclosing(chunks))
@@ -172,10 +176,15 @@ class Dispatch:
         self._cooldowns.failed(self.running.candidate.model, error)
         self._end(self.running.failed(error, time.perf_counter()))
 
+    def _refused(self, error: InvalidRequest) -> None:
+        assert self.running is not None, "only a running attempt is refused"
+        self._end(self.running.refused(error, time.perf_counter()))
+
     def finish(self, usage: Usage | None, written_bytes: int, error: str = "") -> None:
-        """The answer that had begun is over."""
+        """The answer that had begun is over; `usage` is the provider's, if it said."""
         if self.running is None:
             return
+        self.usage = self.running.counted(written_bytes) if usage is None else usage
         if not error:
             self._cooldowns.succeeded(self.running.candidate.model)
         attempt = self.running.answered(usage, written_bytes, time.perf_counter(), error)

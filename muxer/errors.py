@@ -11,6 +11,7 @@ MuxerError
 ├── PermissionDenied         403
 ├── BudgetExceeded           402 (or `budget_status`)
 ├── RateLimited              429, ConcurrencyExceeded
+├── ClientGone, ShuttingDown only in records: the caller, or the proxy, left
 ├── NoCandidate              503: nobody is available
 ├── StoreUnavailable         503: budgets cannot be checked
 ├── PluginFailed             500
@@ -244,6 +245,26 @@ class BudgetExceeded(MuxerError):
     def details(self) -> dict[str, object]:
         """Which limit, what is spent, held, presumed and asked, and when it resets."""
         return {"budget": self._budget}
+
+
+class BudgetExceededAsRate(BudgetExceeded):
+    """The same refusal under `budget_status: 429`."""
+
+    status = 429
+
+
+class ClientGone(MuxerError):
+    """The caller left before its answer was over. Nobody reads this error; its record does (499 as nginx has it)."""
+
+    status = 499
+    code = "client_gone"
+
+
+class ShuttingDown(MuxerError):
+    """The proxy stops and the grace period is over."""
+
+    status = 503
+    code = "shutting_down"
 
 
 class RateLimited(MuxerError):

@@ -138,9 +138,6 @@ class Kind(Generic[ComponentT]):
         return f"Kind({self.name!r})"
 
 
-# ---- providers
-
-
 class ProviderSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The settings every HTTP provider shares; a plugin's own come in a struct that inherits this one."""
 
@@ -178,9 +175,6 @@ class Completes(Protocol):
         """The whole answer."""
 
 
-# ---- signals
-
-
 class Signal(Protocol):
     """Measures a request: pure, fast, no I/O."""
 
@@ -194,9 +188,6 @@ class HasEvidence(Protocol):
 
     def evidence(self, request: ChatRequest) -> Mapping[str, Sequence[str]]:
         """Short quotes by signal name, the strongest first."""
-
-
-# ---- the store
 
 
 class Window(Struct, frozen=True):

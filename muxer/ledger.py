@@ -7,7 +7,14 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from muxer import measurements
-from muxer.errors import BudgetExceeded, ConcurrencyExceeded, MuxerError, RateLimited, StoreUnavailable
+from muxer.errors import (
+    BudgetExceeded,
+    BudgetExceededAsRate,
+    ConcurrencyExceeded,
+    MuxerError,
+    RateLimited,
+    StoreUnavailable,
+)
 from muxer.interfaces import Granted, HoldChoice, Log, Meter, QuotaStanding, Refusal, Refused, Standing, Store
 from muxer.money import NANOS_PER_USD, usd
 from muxer.types import Attempt, Record
@@ -17,17 +24,8 @@ HOLD_DEADLINE_S = 5.0
 _RETRY_SETTLE_S = (0.05, 0.2, 1.0, 5.0, 5.0, 15.0, 15.0, 30.0)
 
 
-class BudgetExceededAsRate(BudgetExceeded):
-    """The same refusal under `budget_status: 429`."""
-
-    status = 429
-
-
 class Ledger:
-    """The store with deadlines, measurements, and settlements that are tried until they are written.
-
-    Open it as a context; leaving it waits for the settlements still to be written.
-    """
+    """The store with deadlines, measurements, and settlements that are tried until they are written; `close` it."""
 
     def __init__(self, store: Store, meter: Meter, log: Log, budget_status: int = 402) -> None:
         self._store = store
@@ -49,7 +47,7 @@ class Ledger:
         """Takes the first choice that fits. Raises BudgetExceeded with the numbers, or StoreUnavailable."""
         reply = await self._timed("hold", self._store.hold(opening, choices))
         if isinstance(reply, Refused):
-            raise self.refused(reply)
+            raise self._refused(reply)
         for standing in reply.budgets:
             if standing.limit_nanos:
                 self._fullest.saw(standing, 1 - remaining_nanos(standing) / standing.limit_nanos)
@@ -68,9 +66,16 @@ class Ledger:
         try:
             await self._timed("settle", self._store.settle(record))
         except StoreUnavailable:
-            task = asyncio.create_task(self._settle_later(record))
-            self._late.add(task)
-            task.add_done_callback(self._late.discard)
+            self._later(record)
+        except asyncio.CancelledError:
+            # Nobody waits any more; whether it was written is unknown, and to settle again changes nothing (I6).
+            self._later(record)
+            raise
+
+    def _later(self, record: Record) -> None:
+        task = asyncio.create_task(self._settle_later(record))
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
 
     async def _settle_later(self, record: Record) -> None:
         for pause_s in _RETRY_SETTLE_S:
@@ -96,7 +101,7 @@ class Ledger:
         finally:
             self._meter.observe(measurements.STORE_SECONDS, time.perf_counter() - begun, call)
 
-    def refused(self, reply: Refused) -> MuxerError:
+    def _refused(self, reply: Refused) -> MuxerError:
         """The error of a refusal: the first choice's, since that is the model the request would have had."""
         refusal = reply.refusals[0]
         at = refusal.standing

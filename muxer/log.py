@@ -1,12 +1,15 @@
 """The log: one JSON object a line on a stream, control characters escaped, no prompt and no secret (B72)."""
 
 import json
+import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import IO
 
 import msgspec
 
+_FRAMES = 5
 _LEVELS = {"debug": 0, "info": 1, "warning": 2, "error": 3}
 
 
@@ -40,3 +43,9 @@ class JSONLog:
             # In ASCII nothing is left that a terminal or a reader takes for an order or a line's end (U+009B, U+2028).
             line = json.dumps(entry, default=str).encode()
         return line.replace(b"\x7f", b"\\u007f")  # JSON lets DEL stand as it is
+
+
+def frames(error: BaseException) -> list[str]:
+    """What was raised and where, innermost first: files and lines without values, since values may be secrets."""
+    places = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
+    return [type(error).__name__, *(f"{Path(p.filename).name}:{p.lineno} {p.name}" for p in reversed(places))]

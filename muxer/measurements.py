@@ -23,7 +23,7 @@ REQUEST_SECONDS = Metric(
     "muxer_request_seconds", "histogram", "From the whole request read to the last byte.", ("route",), SECONDS
 )
 FIRST_TOKEN_SECONDS = Metric(
-    "muxer_first_token_seconds", "histogram", "From sending upstream to the first chunk.", ("model",), SECONDS
+    "muxer_first_token_seconds", "histogram", "From the whole request read to the first chunk.", ("model",), SECONDS
 )
 OVERHEAD_SECONDS = Metric(
     "muxer_overhead_seconds", "histogram", "Our own share of a request: all but upstream.", (), SHORT_SECONDS

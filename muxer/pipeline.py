@@ -16,11 +16,21 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from muxer import measurements
+from muxer.attempts import written_bytes
 from muxer.catalog import Model
 from muxer.dispatch import Dispatch, Dispatcher
-from muxer.errors import BudgetExceeded, MuxerError, RateLimited, UpstreamTimeout
+from muxer.errors import (
+    BudgetExceeded,
+    ClientGone,
+    MuxerError,
+    PluginFailed,
+    RateLimited,
+    ShuttingDown,
+    UpstreamTimeout,
+)
 from muxer.interfaces import Granted, Log, Meter, Signal
 from muxer.ledger import Ledger, limit_headers
+from muxer.log import frames
 from muxer.money import NANOS_PER_USD, usd
 from muxer.records import Ending, attempt_fields, complete, new_id, opening
 from muxer.routing import Candidate, Plan, Question, Rules, output_cap, plan
@@ -78,10 +88,7 @@ class Decision(Struct, frozen=True, kw_only=True):
 
 
 def decide(parts: Parts, caller: Caller, inbound: Inbound, id: str) -> Decision:
-    """The one way to a decision: live requests, `/v1/route`, explain and replay all come here.
-
-    Raises the error that tells why nobody can serve the request.
-    """
+    """The one way to a decision; nothing is held, nobody called. Raises the error that tells why nobody can serve."""
     picked = tuple(tag for tag in caller.tags if tag in inbound.tags)
     if picked:
         caller = replace(caller, tags=picked)
@@ -138,9 +145,9 @@ class Exchange:
         self._sent_at = begun
         self._first_byte_ms = 0.0
         self._may_be_held = False
-        self._error: BaseException | None = None
+        self._error: MuxerError | None = None
         self._usage: Usage | None = None
-        self._written_chars = 0
+        self._written_bytes = 0
         self._finished_choices = 0
         self._chunks: AsyncIterator[Chunk] | None = None
         self.record = opening(decision.inbound, decision.question, decision.plan, parts.rules)
@@ -150,8 +157,6 @@ class Exchange:
         self.output_cap: int | None = None
         self.limit_headers: dict[str, str] = {}
         self.client_gone = False
-
-    # ---- the steps
 
     async def begin(self) -> None:
         """Holds, and finds the first candidate that answers."""
@@ -170,8 +175,7 @@ class Exchange:
         self._first_byte_ms = self._ms()
         if isinstance(began, Answer):
             self.answer, self.dropped = began, began.dropped
-            self._dispatch.finish(began.usage, sum(len(choice.text or "") for choice in began.choices))
-            self._usage = began.usage
+            self._dispatch.finish(began.usage, sum(map(written_bytes, began.choices)))
             return
         self._chunks, self.dropped = began, self._dispatch.dropped
 
@@ -221,17 +225,16 @@ class Exchange:
         async for chunk in self._chunks:
             self._usage = chunk.usage or self._usage
             self._finished_choices += chunk.finish_reason is not None
-            self._written_chars += (
-                len(chunk.text) + len(chunk.reasoning) + sum(len(t.arguments) for t in chunk.tool_calls)
-            )
+            self._written_bytes += written_bytes(chunk)
             yield chunk
         await self.settle()
 
     def failed(self, error: BaseException) -> None:
-        """Remembers what ended the request early."""
-        self._error = error
-        if isinstance(error, MuxerError):
-            error.request_id = self.record.id
+        """Remembers what ended the request early, as an error of ours."""
+        self._error = _ours(error)
+        self._error.request_id = self.record.id
+        if isinstance(error, PluginFailed):
+            self._parts.log("error", "plugin_failed", id=self.record.id, trace=frames(error.__cause__ or error))
 
     async def settle(self) -> None:
         """Replaces the hold by the cost and completes the record; a second call does nothing (I6)."""
@@ -244,8 +247,6 @@ class Exchange:
             await self._parts.ledger.settle(self.record)
         self._measure(time.perf_counter() - settling)
         self._log()
-
-    # ---- what is known of it
 
     @property
     def served(self) -> Model:
@@ -260,7 +261,7 @@ class Exchange:
         """What we add to an answer as `router_metadata`; `estimated_cost` is dollars by the provider's usage."""
         attempts = list(self._dispatch.ended)
         if self._dispatch.running is not None:
-            attempts.append(self._dispatch.running.answered(self._usage, self._written_chars, time.perf_counter()))
+            attempts.append(self._dispatch.running.answered(self._usage, self._written_bytes, time.perf_counter()))
         return {
             "request_id": self.record.id,
             "route": self.record.route,
@@ -283,19 +284,18 @@ class Exchange:
         # Some upstreams count as they go: what they had said before a stream broke off is not the bill.
         is_final = self._error is None or self._finished_choices >= self._decision.question.measured.needs.n
         usage = self._usage if is_final else None
-        self._dispatch.finish(usage, self._written_chars, _code(self._error))
+        self._dispatch.finish(usage, self._written_bytes, self._error.code if self._error else "")
 
     def _ending(self) -> Ending:
         served, error = self.served, self._error
-        status = error.status if isinstance(error, MuxerError) else 500 if error else 200
         return Ending(
             state="failed" if error else "done",
-            status=status,
-            error=_code(error),
+            status=error.status if error else 200,
+            error=error.code if error else "",
             attempts=tuple(self._dispatch.ended),
             model=served.name,
             provider=served.provider,
-            usage=self._usage or Usage(),
+            usage=self._dispatch.usage,
             ms=round(self._ms(), 3),
             first_byte_ms=round(self._first_byte_ms, 3),
             client_gone=self.client_gone,
@@ -338,8 +338,12 @@ class Exchange:
         )
 
 
-def _code(error: BaseException | None) -> str:
-    """The word for an error in a record."""
-    if error is None:
-        return ""
-    return error.code if isinstance(error, MuxerError) else type(error).__name__
+def _ours(error: BaseException) -> MuxerError:
+    """The error of our tree for whatever ended a request."""
+    if isinstance(error, MuxerError):
+        return error
+    if isinstance(error, GeneratorExit):
+        return ClientGone("the caller closed the stream")
+    if isinstance(error, asyncio.CancelledError):
+        return ShuttingDown("the proxy stopped before the answer was over")
+    return MuxerError("an unforeseen error; it is in the log of the proxy")

@@ -119,22 +119,7 @@ def plan(rules: Rules, question: Question) -> Plan:
     )
 
 
-# ---- which rule
-
-
-def matches(rules: Rules, question: Question) -> list[tuple[RouteSettings, bool]]:
-    """Every rule with whether it holds, up to the first that does."""
-    values = facts(question)
-    tried: list[tuple[RouteSettings, bool]] = []
-    for route, condition in zip(rules.routes, rules.conditions, strict=True):
-        holds = condition is None or condition(values)
-        tried.append((route, holds))
-        if holds:
-            break
-    return tried
-
-
-def facts(question: Question) -> Mapping[str, object]:
+def _facts(question: Question) -> Mapping[str, object]:
     """What a rule may ask about: signals, and who asks."""
     caller = question.caller
     return {
@@ -150,10 +135,10 @@ def facts(question: Question) -> Mapping[str, object]:
 def _route(rules: Rules, question: Question) -> tuple[RouteSettings, str]:
     requested = question.requested
     if requested == "auto":
-        tried = matches(rules, question)
-        if tried and tried[-1][1]:
-            route = tried[-1][0]
-            return route, f"rule {route.name}: {route.when or 'matches everything'}"
+        values = _facts(question)
+        for route, condition in zip(rules.routes, rules.conditions, strict=True):
+            if condition is None or condition(values):
+                return route, f"rule {route.name}: {route.when or 'matches everything'}"
         return _fallback_route(rules), "no rule matches; defaults.model"
     if requested.startswith("auto:"):
         named = next((route for route in rules.routes if route.name == requested[5:]), None)
@@ -181,9 +166,6 @@ def _not_found(requested: str) -> ModelNotFound:
         f"the model {shown!r} does not exist or you do not have access to it; GET /v1/models lists yours",
         param="model",
     )
-
-
-# ---- which candidates
 
 
 Judge = Callable[[str], Candidate | Excluded]
@@ -242,13 +224,18 @@ def _judge(rules: Rules, question: Question, model: Model, route: str) -> Candid
     likely = Usage(input_tokens=sizes[0], output_tokens=needs.n * min(cap, TYPICAL_OUTPUT_TOKENS))
     bound = price.bound_nanos(sizes[1], needs.n * cap) if price else 0
     floor_cap = min(cap, rules.defaults.min_output_tokens) if inserted else cap
+    drawn = quotas(rules.limits, question.caller, target, likely.input_tokens + likely.output_tokens)
+    never = next((quota for quota in drawn if quota.amount > quota.capacity), None)
+    if never is not None:
+        detail = f"about {never.amount} {never.unit} at once; {never.limit} lets {never.capacity} burst"
+        return Excluded(model.name, "burst", detail)
     return Candidate(
         model=model,
         bound_nanos=bound,
         floor_nanos=price.bound_nanos(sizes[1], needs.n * floor_cap) if price else 0,
         expected_nanos=min(bound, price.cost_nanos(likely)) if price else 0,
         claims=touched,
-        quotas=quotas(rules.limits, question.caller, target, likely.input_tokens + likely.output_tokens),
+        quotas=drawn,
         bound_input_tokens=sizes[1],
         inserted_cap=inserted,
     )
@@ -317,7 +304,7 @@ def output_cap(candidate: Candidate, granted_nanos: int, n: int) -> int | None:
     return low
 
 
-_CALLERS_TO_MEND: frozenset[Gate] = frozenset({"tools", "images", "json", "logprobs", "context", "output_cap"})
+_CALLERS_TO_MEND: frozenset[Gate] = frozenset({"tools", "images", "json", "logprobs", "context", "output_cap", "burst"})
 
 
 def _nobody(excluded: Sequence[Excluded], question: Question) -> MuxerError:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import Any
 
 import aiohttp.http
@@ -17,6 +17,7 @@ from muxer.access import ANONYMOUS
 from muxer.assemble import Assembly
 from muxer.errors import (
     BodyTooLarge,
+    ClientGone,
     EncodingUnsupported,
     MethodNotAllowed,
     MuxerError,
@@ -25,10 +26,12 @@ from muxer.errors import (
     UnsupportedMediaType,
 )
 from muxer.interfaces import Route
+from muxer.log import frames
 from muxer.pipeline import Exchange, serve
 from muxer.types import Caller, Inbound
 from muxer.wire import openai_chat, openai_inbound
 
+_BOM = b"\xef\xbb\xbf"
 _RANKS: Mapping[str, int] = {"user": 0, "metrics": 1, "viewer": 2, "admin": 3}
 _CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
 
@@ -88,8 +91,6 @@ class Server:
             Route("GET", "/readyz", self._readyz, "public"),
         ]
 
-    # ---- around every request
-
     def _guarded(self, route: Route) -> Respond:
         """The handler behind a check of the caller's role. On loopback, metrics are open to all (DESIGN 4)."""
         is_public = route.scope == "public" or (route.scope == "metrics" and self._is_loopback)
@@ -123,7 +124,7 @@ class Server:
             return error_response(self._unforeseen(request, error))
 
     def _unforeseen(self, request: web.Request, error: Exception) -> MuxerError:
-        self._assembly.parts.log("error", "unforeseen", kind=type(error).__name__, path=request.path[:256])
+        self._assembly.parts.log("error", "unforeseen", trace=frames(error), path=request.path[:256])
         return MuxerError("an unforeseen error; it is in the log of the proxy")
 
     def _refused(self, request: web.Request, error: MuxerError) -> web.Response:
@@ -150,15 +151,13 @@ class Server:
             raise self._too_large()
         return await request.read()
 
-    # ---- chat
-
     async def chat(self, request: web.Request) -> web.StreamResponse:
         """`POST /v1/chat/completions`."""
-        body = await self._body(request)
+        body = (await self._body(request)).removeprefix(_BOM)
         inbound = Inbound(
             api=openai_chat.API,
-            raw=body.removeprefix(b"\xef\xbb\xbf"),
-            request=openai_inbound.decode_request(body.removeprefix(b"\xef\xbb\xbf")),
+            raw=body,
+            request=openai_inbound.decode_request(body),
             tags=tuple(tag.strip() for tag in request.headers.get("x-muxer-tags", "").split(",") if tag.strip()),
             conversation=_as_text(request.headers.get("x-muxer-conversation", "")),
         )
@@ -181,21 +180,27 @@ class Server:
             exchange.record.id, int(time.time()), exchange.served.name, wants_usage=inbound.request.wants_usage
         )
         try:
-            async with asyncio.timeout(None) as drain, aclosing(exchange.chunks()) as chunks:
+            async with asyncio.timeout(None) as drain:
                 outlet = _Outlet(request, response, exchange, drain, self._patience)
+                await self._relay(exchange, writer, outlet, request)
+        except TimeoutError:
+            exchange.failed(ClientGone("the answer was read on for as long as we do after its caller left"))
+        return response
+
+    async def _relay(
+        self, exchange: Exchange, writer: openai_inbound.StreamWriter, outlet: "_Outlet", request: web.Request
+    ) -> None:
+        """All chunks and `[DONE]`, or one error event in its place."""
+        try:
+            async with aclosing(exchange.chunks()) as chunks:
                 async for chunk in chunks:
                     await outlet.write(writer.write(chunk, exchange.metadata() if chunk.usage else {}))
-                await outlet.write(openai_inbound.DONE)
-        except TimeoutError as error:  # the drain's: nobody listens any more
-            exchange.failed(error)
+            await outlet.write(openai_inbound.DONE)
         except Exception as error:  # noqa: BLE001  # the process must live on, and the caller gets an event
             exchange.failed(error)
             await exchange.settle()
             told = error if isinstance(error, MuxerError) else self._unforeseen(request, error)
             await outlet.write(openai_inbound.write_error(error_fields(told)))
-        return response
-
-    # ---- reading
 
     async def _models(self, request: web.Request) -> web.Response:
         return json_response(views.models(self._assembly, request[_CALLER]))
@@ -264,8 +269,7 @@ class _Outlet:
             self._exchange.client_gone = True
             if self._request.transport is not None:
                 self._request.transport.abort()
-            with suppress(RuntimeError):  # the answer is over: nothing is left to drain
-                self._drain.reschedule(asyncio.get_running_loop().time() + self._patience.drain_s)
+            self._drain.reschedule(asyncio.get_running_loop().time() + self._patience.drain_s)
 
 
 async def _hide_server(_: web.Request, response: web.StreamResponse) -> None:

@@ -1,6 +1,6 @@
 """What a request looks like: the free signals, its needs and its sizes, measured once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from msgspec import Struct
 
@@ -77,13 +77,3 @@ def _bound(request: ChatRequest, text_bytes: int, images: int, needs: Needs) -> 
 def recorded(values: Mapping[str, SignalValue | tuple[str, ...]]) -> dict[str, SignalValue]:
     """The values that go into the record: all but those of the caller, which it has anyway."""
     return {name: value for name, value in values.items() if not isinstance(value, tuple)}
-
-
-def quotes(request: ChatRequest, signals: Mapping[str, Signal]) -> dict[str, Sequence[str]]:
-    """What in the text raised each signal, for explain."""
-    found: dict[str, Sequence[str]] = {}
-    for signal in signals.values():
-        evidence = getattr(signal, "evidence", None)
-        if evidence is not None:
-            found.update(evidence(request))
-    return found

@@ -317,9 +317,10 @@ class Attempt(Struct, frozen=True, kw_only=True):
 
 Gate = Literal[
     "not_allowed", "unavailable", "cooling", "tools", "images", "json", "logprobs", "context", "output_cap",
-    "price_unknown", "cost_unbounded", "budget",
+    "price_unknown", "cost_unbounded", "budget", "burst",
 ]  # fmt: skip
-"""What can remove a candidate: the key, its provider, a pause after failures, what it cannot do, money."""
+"""What can remove a candidate: the key, its provider, a pause after failures, what it cannot do, money,
+a rate that could never let it pass."""
 
 
 class Excluded(Struct, frozen=True):

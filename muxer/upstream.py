@@ -82,7 +82,10 @@ class AiohttpClient:
     ) -> AsyncIterator[Reply]:
         """Sends one request; see `HTTPClient.post`."""
         limits = aiohttp.ClientTimeout(
-            total=timeouts.total_s, connect=None, sock_connect=timeouts.connect_s, sock_read=timeouts.idle_s
+            total=timeouts.total_s,
+            connect=timeouts.connect_s,
+            sock_connect=timeouts.connect_s,
+            sock_read=timeouts.idle_s,
         )
         response = await self._send(url, headers, body, limits, timeouts.first_byte_s)
         try:

@@ -35,9 +35,6 @@ def edges(zone: str, name: str, now: float) -> list[str]:
     return [local(zone, edge) for edge in (first.start_s, first.end_s, second.end_s)]
 
 
-# ---- windows
-
-
 def test_a_day_begins_at_the_zone_s_midnight() -> None:
     now = at("Europe/Zurich", 2026, 9, 22, 0, 30)
     assert edges("Europe/Zurich", "day", now) == ["2026-09-22 00:00", "2026-09-23 00:00", "2026-09-24 00:00"]
@@ -122,9 +119,6 @@ def test_a_calendar_remembers_its_window_and_notices_the_next() -> None:
     assert calendar.windows("day", NOON) is calendar.windows("day", NOON + HOUR)
     assert calendar.windows("day", NOON + 13 * HOUR)[0] == calendar.windows("day", NOON + 14 * HOUR)[0]
     assert calendar.windows("day", NOON)[0].end_s == datetime(2026, 9, 23, tzinfo=UTC).timestamp()
-
-
-# ---- which limits
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Attempt after attempt: who is asked next, who is passed over, and what each attempt costs."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -21,9 +22,6 @@ THREE_AND_ONE_MORE = """
   b: {provider: main, price_usd_per_million: {input: 1, output: 2}}
   c: {provider: main, price_usd_per_million: {input: 1, output: 2}}
   d: {provider: main, price_usd_per_million: {input: 1, output: 2}}"""
-
-
-# ---- fallback
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
@@ -133,9 +131,6 @@ async def test_the_cap_in_the_header_is_that_of_the_model_that_answered(proxy: O
     assert "x-muxer-output-cap" not in response.headers
 
 
-# ---- pauses
-
-
 async def test_a_model_that_asked_for_a_pause_is_passed_over(proxy: OpenProxy) -> None:
     opened = await proxy(Fail(429, {"Retry-After": "60"}))
     await opened.chat()
@@ -212,9 +207,6 @@ def test_a_success_between_failures_starts_the_count_again() -> None:
     assert cooldowns.reason(MODEL) == ""
 
 
-# ---- streams are closed
-
-
 class Endless:
     """A provider whose streams never end by themselves, and stay referenced."""
 
@@ -248,9 +240,6 @@ async def no_more(leg: int, candidate: Candidate) -> int | None:
     raise AssertionError("only one attempt is made")
 
 
-# ---- a whole answer out of a stream
-
-
 async def test_collects_interleaved_choices_and_tool_calls() -> None:
     async def chunks() -> AsyncIterator[Chunk]:
         yield Chunk(index=1, text="B")
@@ -268,3 +257,38 @@ async def test_collects_interleaved_choices_and_tool_calls() -> None:
     assert (first.text, first.finish_reason) == (None, "tool_calls")
     assert (second.text, second.reasoning, second.finish_reason) == ("Bb", "hm", "length")
     assert (answer.usage, answer.dropped) == (Usage(1, 2), ("seed",))
+
+
+async def test_waiting_for_a_connection_of_our_own_is_not_billed(proxy: OpenProxy) -> None:
+    providers = """
+  main: {kind: openai, api_key: k, base_url: "UPSTREAM/v1", max_connections: 1, connect_timeout_s: 0.1}"""
+    running = await proxy(Stall(), providers=providers, routes="[{name: default, use: [small]}]")
+    first = asyncio.create_task(running.chat())
+    await running.upstream.arrived(1)
+    second = await running.chat()
+    record = await running.record(second)
+    assert (second.status, [attempt.outcome for attempt in record.attempts]) == (502, ["none"])
+    running.upstream.gate.set()
+    assert (await first).status == 200
+
+
+ODD = "[openai, sqlite, tests.odd_plugin]"
+ODD_PROVIDERS = """
+  main: {kind: openai, api_key: k, base_url: "UPSTREAM/v1"}
+  odd: {kind: odd, does: refuses}"""
+ODD_MODELS = """
+  small: {provider: main, price_usd_per_million: {input: 1, output: 2}}
+  strange: {provider: odd, price_usd_per_million: {input: 1, output: 2}}"""
+
+
+async def test_what_one_candidate_cannot_express_another_may(proxy: OpenProxy) -> None:
+    routes = "[{name: default, use: [strange, small]}]"
+    running = await proxy(plugins=ODD, providers=ODD_PROVIDERS, models=ODD_MODELS, routes=routes)
+    response = await running.chat()
+    assert (response.status, response.headers["x-muxer-model"]) == (200, "small")
+
+
+async def test_what_a_fallback_cannot_express_does_not_hide_the_outage(proxy: OpenProxy) -> None:
+    routes = "[{name: default, use: [small, strange]}]"
+    running = await proxy(Fail(status=503), plugins=ODD, providers=ODD_PROVIDERS, models=ODD_MODELS, routes=routes)
+    assert (await running.chat()).status == 502

@@ -74,9 +74,6 @@ async def test_every_line_that_matches_must_hold(proxy: OpenProxy) -> None:
     assert [error["budget"][name] for name in ("per", "subject", "window")] == ["model", "small", "total"]
 
 
-# ---- what still fits
-
-
 async def test_the_inserted_cap_shrinks_to_what_the_budget_has_left(proxy: OpenProxy) -> None:
     opened = await proxy(limits="[{per: user, daily_usd: 0.001}]")
     response = await opened.chat(model="small")
@@ -151,9 +148,6 @@ async def test_a_bill_past_its_hold_is_recorded_in_full_and_counted(proxy: OpenP
     assert "muxer_budget_overrun_total 1.0" in metrics
 
 
-# ---- many at once
-
-
 async def test_as_many_as_fit_are_let_in_at_once_and_no_more(proxy: OpenProxy) -> None:
     opened = await proxy(limits=TWENTY_AND_A_HALF)
     opened.upstream.default = Stall(then=Say(usage=Usage(122, CAP)))
@@ -196,8 +190,6 @@ async def test_mixed_endings_at_once_leave_all_accounts_equal(proxy: OpenProxy) 
 
 KEYS = ("sk-alice", "sk-bob")
 
-
-# ---- a store that cannot write
 
 STORE = "{kind: sqlite, path: muxer.db, busy_timeout_s: 0.01}"
 
@@ -289,3 +281,20 @@ async def test_a_cap_of_zero_does_not_unbound_a_hard_budget(proxy: OpenProxy) ->
     running = await proxy()
     assert (await running.chat(max_tokens=0)).status == 200
     assert running.upstream.calls[0].body["max_tokens"] == 4096
+
+
+async def test_tokens_of_an_answer_without_usage_are_counted_and_stay_taken(proxy: OpenProxy) -> None:
+    limits = "[{per: user, tokens_per_minute: 1000}]"
+    running = await proxy(Say(text="word " * 200, reports_usage=False), limits=limits)
+    record = await running.record(await running.chat())
+    assert (record.attempts[0].outcome, record.usage.output_tokens) == ("counted", 250)
+    (limit,) = (await running.get("/user/stats"))["limits"]
+    assert limit["remaining"] <= 1000 - record.usage.input_tokens - 250 + 1
+
+
+async def test_more_tokens_than_a_burst_holds_are_refused_for_good(proxy: OpenProxy) -> None:
+    running = await proxy(limits="[{per: user, tokens_per_minute: 1000, burst: 50}]")
+    response = await running.chat()
+    error = (await response.json())["error"]
+    assert (response.status, error["code"]) == (400, "invalid_value")
+    assert "limits[0].tokens_per_minute" in error["message"]

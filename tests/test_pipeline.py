@@ -149,9 +149,6 @@ async def test_no_header_of_the_caller_reaches_the_upstream(proxy: OpenProxy) ->
     assert heard["Authorization"] == "Bearer sk-upstream"
 
 
-# ---- streams that break
-
-
 async def test_a_stream_that_is_cut_ends_with_one_error_event_and_no_done(proxy: OpenProxy) -> None:
     opened = await proxy(Cut(after_bytes=2_000, then=LONG))
     response = await opened.chat(model="small", stream=True)
@@ -201,9 +198,6 @@ async def test_no_damage_to_an_answer_breaks_the_edge(proxy: OpenProxy, stream: 
         assert (await opened.chat(model="small")).status == 200  # and five failures in a row would be a pause
     accounts = await opened.accounts()
     assert (accounts.held, accounts.spent) == (0, accounts.recorded)
-
-
-# ---- plugins that break
 
 
 async def odd(proxy: OpenProxy, does: str) -> Proxy:
@@ -272,9 +266,6 @@ async def test_a_provider_s_canonical_chunks_become_openai_s(proxy: OpenProxy) -
     assert response.headers["x-muxer-dropped"] == "seed"
 
 
-# ---- clients that leave
-
-
 async def test_a_client_that_leaves_a_stream_pays_exactly_what_was_billed(proxy: OpenProxy) -> None:
     opened = await proxy(Stall(after_pieces=5, then=LONG))
     response = await opened.chat(model="small", stream=True)
@@ -332,7 +323,7 @@ async def test_an_answer_without_end_is_not_read_on_for_ever(proxy: OpenProxy) -
     await opened.log.wait_for("request")
     await opened.upstream.idle()
     record, accounts = await opened.last_record(), await opened.accounts()
-    assert (record.client_gone, record.error, record.attempts[0].outcome) == (True, "TimeoutError", "presumed")
+    assert (record.client_gone, record.error, record.attempts[0].outcome) == (True, "client_gone", "presumed")
     assert (len(opened.upstream.abandoned), accounts.held, accounts.bill <= accounts.presumed) == (1, 0, True)
 
 
@@ -363,9 +354,6 @@ async def test_upstreams_cut_at_any_byte_never_make_a_bill_smaller(proxy: OpenPr
     accounts = await opened.accounts()
     assert accounts.bill <= accounts.spent + accounts.presumed
     assert (accounts.held, accounts.spent) == (0, accounts.recorded)
-
-
-# ---- what is filled in
 
 
 async def test_defaults_fill_in_only_what_is_missing(proxy: OpenProxy) -> None:

@@ -28,9 +28,6 @@ def rates(table: PriceTable, kind: str, name: str) -> tuple[int, int]:
     return price.rates.input, price.rates.output
 
 
-# ---- the snapshot
-
-
 def test_says_where_and_when_its_prices_are_from(table: PriceTable) -> None:
     assert "LiteLLM" in table.source
     assert table.version.startswith("litellm 1.")
@@ -127,8 +124,6 @@ def test_what_tokens_do_not_bound_has_no_price(table: PriceTable, name: str) -> 
 def test_zero_is_not_taken_for_a_price(table: PriceTable) -> None:
     assert known(table, "litellm", "ollama/llama3").price is None
 
-
-# ---- whose model it is
 
 ENTRY = msgspec.Raw(b'{"mode":"chat"}')
 NAMES = ("openai/gpt-4o", "groq/llama-4", "azure/gpt-4o", "anthropic/claude-haiku", "mistral/small", "gemini/flash")

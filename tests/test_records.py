@@ -100,9 +100,6 @@ async def test_a_request_is_one_line_of_the_log(proxy: OpenProxy) -> None:
     assert (line["status"], line["input_tokens"], line["output_tokens"], line["cost_usd"]) == (200, 100, 20, "0.00014")
 
 
-# ---- conversations
-
-
 def said(*texts: str) -> dict[str, Any]:
     roles = ["system", "user", "assistant", "user"]
     return {"messages": [{"role": role, "content": text} for role, text in zip(roles, texts, strict=False)]}
@@ -129,9 +126,6 @@ async def test_names_that_callers_choose_are_cut(proxy: OpenProxy) -> None:
 async def test_odd_names_are_kept_as_they_are(proxy: OpenProxy, odd: str) -> None:
     record = await read(proxy, {"user": odd})
     assert (record["end_user"], record["state"]) == (odd[:256], "done")
-
-
-# ---- pure
 
 
 def test_ids_sort_by_time_and_cannot_be_guessed() -> None:

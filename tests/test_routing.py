@@ -22,7 +22,7 @@ from muxer.errors import (
 )
 from muxer.expressions import compile_expression
 from muxer.money import FREE, Price, Rates
-from muxer.routing import Candidate, Plan, Question, Rules, matches, output_cap, plan
+from muxer.routing import Candidate, Plan, Question, Rules, output_cap, plan
 from muxer.signals import Measured
 from muxer.testing import a_request
 from muxer.types import Caller, Needs
@@ -83,9 +83,6 @@ def names(decided: Plan) -> list[str]:
     return [candidate.model.name for candidate in decided.candidates]
 
 
-# ---- which rule
-
-
 def test_the_first_rule_that_matches_decides() -> None:
     rules = some_rules(a_route("long", when="chars > 100"), a_route("short", when="chars < 100"), a_route("any"))
     assert plan(rules, a_question("Hi")).route == "short"
@@ -104,11 +101,6 @@ def test_a_rule_may_ask_who_asks() -> None:
     red = Caller(key="k", user="alice", team="red", tags=("night", "day"))
     assert names(plan(rules, a_question(caller=red))) == ["a"]
     assert names(plan(rules, a_question())) == ["b"]
-
-
-def test_every_rule_up_to_the_one_that_held_can_be_explained() -> None:
-    rules = some_rules(a_route("long", when="chars > 100"), a_route("any"), a_route("never"))
-    assert [(route.name, holds) for route, holds in matches(rules, a_question())] == [("long", False), ("any", True)]
 
 
 def test_the_default_model_answers_when_no_rule_matches() -> None:
@@ -142,9 +134,6 @@ def test_a_caller_may_name_a_group() -> None:
 def test_what_nobody_offers_is_not_found(requested: str) -> None:
     with pytest.raises(ModelNotFound):
         plan(some_rules(a_route()), a_question(requested=requested))
-
-
-# ---- gates
 
 
 @pytest.mark.parametrize(
@@ -207,9 +196,6 @@ def test_the_error_says_why_nobody_is_left(
 def test_unknown_prices_and_endless_costs_pass_without_a_hard_budget(limits: tuple[LimitSettings, ...]) -> None:
     rules = some_rules(a_route(use=("a",)), models={"a": a_model("a", price=None)}, limits=limits)
     assert names(plan(rules, a_question(measured=replace(needing(), bound_tokens=None)))) == ["a"]
-
-
-# ---- orders
 
 
 def test_cheapest_sorts_by_what_this_request_will_likely_cost() -> None:
@@ -277,9 +263,6 @@ def test_two_routes_draw_independently() -> None:
         return [names(plan(rules, a_question(id=str(number))))[0] for number in range(200)]
 
     assert 60 < sum(one == other for one, other in zip(firsts("r"), firsts("s"), strict=True)) < 140
-
-
-# ---- costs
 
 
 def only(rules: Rules, question: Question) -> Candidate:

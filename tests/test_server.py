@@ -30,9 +30,6 @@ async def error_of(response: ClientResponse) -> dict[str, Any]:
     return error
 
 
-# ---- answers
-
-
 async def test_a_whole_answer_is_the_upstream_s_with_our_model_and_metadata(proxy: OpenProxy) -> None:
     opened = await proxy(SAID)
     response = await opened.chat()
@@ -136,9 +133,6 @@ async def test_answers_with_and_without_v1_to_either_header(
     opened = await proxy()
     response = await opened.client.post(path, json={"messages": QUESTION}, headers=headers)
     assert response.status == 200
-
-
-# ---- what is refused before anybody is asked
 
 
 @pytest.mark.parametrize(
@@ -338,12 +332,9 @@ async def test_an_error_nobody_foresaw_is_500_in_our_json_and_in_the_log(proxy: 
     response = await opened.client.get("/broken", headers=JSON)
     error = await error_of(response)
     assert (response.status, error["code"]) == (500, "internal_error")
-    assert opened.log.lines[-1] == {
-        "level": "error",
-        "event": "unforeseen",
-        "kind": "ZeroDivisionError",
-        "path": "/broken",
-    }
+    line = opened.log.lines[-1]
+    assert (line["level"], line["event"], line["path"]) == ("error", "unforeseen", "/broken")
+    assert str(line["trace"]).startswith("['ZeroDivisionError', 'odd_plugin.py:")
 
 
 async def test_no_damage_to_a_body_breaks_the_edge(proxy: OpenProxy) -> None:

@@ -247,9 +247,6 @@ async def test_a_connection_is_used_again_only_after_a_whole_answer() -> None:
     assert connections == [3, 1]
 
 
-# ---- Retry-After
-
-
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [("7", 7), ("0", 0), ("0.5", 0.5), ("-1", None), ("86400", None), ("soon", None), ("", None), ("nan", None)],

@@ -37,9 +37,6 @@ class Served(Struct, frozen=True, kw_only=True):
     cost_nanos: int
 
 
-# ---- what a proxy says, as far as it is read here
-
-
 class _Cached(Struct, frozen=True):
     cached_tokens: int = 0
 

@@ -126,9 +126,6 @@ def _apart(configuration: Configuration, folder: Path) -> Configuration:
     )
 
 
-# ---- asking
-
-
 class _Limit(Struct, frozen=True):
     limit_usd: str | None = None
     remaining_usd: str | None = None
@@ -163,9 +160,6 @@ async def _budget_left_usd(proxy: Proxy) -> str:
     stats = await proxy.read("/user/stats", _Stats)
     left = [limit.remaining_usd for limit in stats.limits if limit.limit_usd is not None and limit.remaining_usd]
     return min(left, key=Decimal, default=NOTHING)
-
-
-# ---- showing
 
 
 def _dearest(results: Sequence[_Result], prices: Mapping[str, Price]) -> str | None:

@@ -27,9 +27,6 @@ def raw(value: object) -> Raw:
     return Raw(encode(value))
 
 
-# ---- the request
-
-
 def request_fields(call: Call, *, cap_field: str) -> tuple[dict[str, Raw], list[str]]:
     """The fields of the body to send, and the names of those that were left out.
 
@@ -59,8 +56,6 @@ def _ask_for_usage(fields: dict[str, Raw], call: Call) -> None:
         asked = decode_fields(options) if options is not None and bytes(options) != _NULL else {}
         fields["stream_options"] = raw({**asked, "include_usage": True})
 
-
-# ---- usage
 
 Count = Annotated[int, Meta(ge=0, le=1_000_000_000)]
 
@@ -114,9 +109,6 @@ def usage_fields(usage: Usage) -> dict[str, object]:
         "prompt_tokens_details": {"cached_tokens": usage.cached_input_tokens},
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
     }
-
-
-# ---- answers
 
 
 class _TextPiece(Struct):

@@ -47,9 +47,6 @@ _HALF_PAIR = re.compile(
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
-# ---- requests
-
-
 def decode_request(body: bytes) -> ChatRequest:
     """Reads and checks a request body once. Raises a subclass of InvalidRequest that names the field."""
     if not body:
@@ -122,9 +119,6 @@ def _check_messages(request: ChatRequest) -> None:
                 raise Unsupported(f"{param}: audio is not supported", param=param)
             if isinstance(part, ImagePart) and not part.image_url.url.startswith(("https://", "data:image/")):
                 raise URLNotAllowed(f"{param}.image_url.url: must be an https address or a data: URL", param=param)
-
-
-# ---- answers
 
 
 def encode_answer(answer: Answer, id: str, created: int, metadata: Mapping[str, object]) -> bytes:

@@ -89,9 +89,6 @@ def without_raw(chunks: Sequence[Chunk]) -> list[Chunk]:
     return [replace(chunk, raw=b"") for chunk in chunks]
 
 
-# ---- to the upstream
-
-
 @pairs_of("requests")
 def test_a_request_becomes_the_body_to_send(path: Path) -> None:
     pair = msgspec.json.decode(path.read_bytes(), type=RequestPair)
@@ -116,9 +113,6 @@ def test_a_field_sent_twice_is_passed_on_once_as_we_read_it() -> None:
     body = openai_chat.encode(openai_chat.request_fields(call, cap_field="max_tokens")[0])
     assert (request.n, request.caller_cap) == (3, 9)
     assert body.count(b'"n":3') == body.count(b'"max_tokens":9') == 1 and b":1" not in body
-
-
-# ---- from the upstream
 
 
 @pairs_of("answers")
@@ -164,9 +158,6 @@ def test_no_usage_breaks_an_answer_or_makes_less_than_nothing(one: dict[str, Any
     answer = openai_chat.read_answer(body.replace("Infinity", "1e999").encode(), "the vendor")
     assert answer.choices[0].text == "Hi"
     assert answer.usage is None or min(msgspec.structs.astuple(answer.usage)) >= 0
-
-
-# ---- to the caller
 
 
 @pairs_of("answers")

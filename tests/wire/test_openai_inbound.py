@@ -32,9 +32,6 @@ def refused(body: bytes) -> tuple[str, str | None, str]:
     return raised.value.code, raised.value.param, raised.value.message
 
 
-# ---- requests
-
-
 @pytest.mark.parametrize(
     "fields",
     [
@@ -141,9 +138,6 @@ def test_no_body_does_anything_but_be_taken_or_refused(body: bytes) -> None:
         openai_inbound.decode_request(body)
     except InvalidRequest as error:
         assert error.status == 400 and error.message.isprintable()
-
-
-# ---- answers that were not OpenAI's
 
 
 def written(chunks: Sequence[Chunk], *, wants_usage: bool) -> list[dict[str, Any]]:

@@ -118,8 +118,6 @@ class HoldContract(StoreTests):
             clock.now_s -= 1
             assert await counted(store) == (70, 0, 0)
 
-    # ---- extend
-
     async def test_an_extension_settles_one_leg_and_holds_the_next(self, tmp_path: Path) -> None:
         async with self.open_store(tmp_path, ManualClock()) as store:
             await store.hold(a_record(), [a_choice(60)])

@@ -68,8 +68,6 @@ class StoreContract(HoldContract, QuotaContract, RecordContract):
             await store.settle(a_record(state="failed"))
             assert await store.record("request-1") is None
 
-    # ---- across restarts
-
     async def test_spending_is_remembered(self, tmp_path: Path) -> None:
         async with self.open_store(tmp_path, ManualClock()) as store:
             await spend(store, "request-1", an_attempt(cost_nanos=30))
@@ -96,8 +94,6 @@ class StoreContract(HoldContract, QuotaContract, RecordContract):
             assert (spent, held + presumed) == (10, 30)
             await store.settle(a_record(state="done", cost_nanos=30, attempts=attempts))
             assert (await counted(store), await store.held()) == ((30, 0, 0), (0, 0))
-
-    # ---- any order
 
     @pytest.mark.parametrize("seed", range(5))
     async def test_spending_never_passes_the_limit(self, tmp_path: Path, seed: int) -> None:
