@@ -14,12 +14,13 @@ from muxer.catalog import build_catalog
 from muxer.config.settings import Configuration, KeySettings
 from muxer.dispatch import Cooldowns, Dispatcher
 from muxer.errors import StoreUnavailable
-from muxer.interfaces import Context, HasRoutes, IsMeter, Log, Meter, Provider, ProviderSettings, Route, Signal, Store
+from muxer.interfaces import Context, HasRoutes, IsMeter, Log, Meter, Provider, ProviderSettings, Route, Signal
 from muxer.ledger import Ledger, report
 from muxer.measurements import Metric
 from muxer.pipeline import InFlight, Parts
 from muxer.prices import PriceTable
 from muxer.routing import Rules
+from muxer.stores import Store
 from muxer.types import Caller
 from muxer.upstream import open_client
 

@@ -2,7 +2,8 @@
 
 from msgspec import Struct
 
-from muxer.errors import InvalidRequest, ProviderFailed
+from muxer.errors import InvalidRequest
+from muxer.failures import ProviderFailed
 from muxer.routing import Candidate
 from muxer.signals import BYTES_PER_TOKEN
 from muxer.types import Attempt, Choice, Chunk, Outcome, ToolCallDelta, Usage

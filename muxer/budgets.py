@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 
 from muxer.config.settings import LimitSettings
-from muxer.interfaces import BudgetClaim, Quota, Window
 from muxer.money import nanos
+from muxer.stores import BudgetClaim, Quota, Window
 from muxer.types import Caller
 
 FOREVER = Window("total", 0, 0)

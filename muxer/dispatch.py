@@ -7,15 +7,8 @@ from contextlib import AsyncExitStack, aclosing, contextmanager
 from muxer import measurements
 from muxer.attempts import Running
 from muxer.catalog import Model
-from muxer.errors import (
-    InvalidRequest,
-    MuxerError,
-    PluginFailed,
-    ProviderFailed,
-    UpstreamAuth,
-    UpstreamBadResponse,
-    UpstreamRateLimited,
-)
+from muxer.errors import InvalidRequest, MuxerError, PluginFailed
+from muxer.failures import ProviderFailed, UpstreamAuth, UpstreamBadResponse, UpstreamRateLimited
 from muxer.interfaces import Completes, Meter, Provider
 from muxer.routing import Candidate
 from muxer.types import Answer, Attempt, Call, Choice, Chunk, FunctionCall, ToolCall, ToolCallDelta, Usage

@@ -4,7 +4,7 @@ MuxerError
 ├── ConfigInvalid            the file or the environment, all faults at once
 ├── InvalidRequest           400: the caller must change the request
 │   ├── InvalidJSON, InvalidUTF8, InvalidModel, InvalidMessages, InvalidTools, URLNotAllowed
-│   ├── Unsupported, ParametersUnsupported
+│   ├── Unsupported, ParametersUnsupported, GuardRefused
 │   ├── ContextTooLong, ModelPriceUnknown, CostUnbounded
 │   └── NotFound, ModelNotFound, MethodNotAllowed, BodyTooLarge, UnsupportedMediaType, ...
 ├── InvalidAPIKey            401
@@ -15,7 +15,7 @@ MuxerError
 ├── NoCandidate              503: nobody is available
 ├── StoreUnavailable         503: budgets cannot be checked
 ├── PluginFailed             500
-└── ProviderFailed           an upstream did not answer; says whether it may have billed and who may be tried next
+└── ProviderFailed           an upstream did not answer, or not as it should (failures.py)
     ├── UpstreamUnreachable, UpstreamTimeout, UpstreamError, UpstreamBadResponse
     └── UpstreamAuth, UpstreamRateLimited, UpstreamRefused
 """
@@ -24,8 +24,6 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from msgspec import Struct
-
-from muxer.types import Outcome
 
 
 class MuxerError(Exception):
@@ -133,6 +131,12 @@ class ParametersUnsupported(InvalidRequest):
     """`strict_params` is set and the provider cannot take some fields of the request."""
 
     code = "unsupported_parameter"
+
+
+class GuardRefused(InvalidRequest):
+    """A guard does not let the request pass; the message is the guard's."""
+
+    code = "guard_refused"
 
 
 class ContextTooLong(InvalidRequest):
@@ -314,87 +318,3 @@ class PluginFailed(MuxerError):
     """A plugin's object raised something that is not ours."""
 
     code = "plugin_error"
-
-
-class ProviderFailed(MuxerError):
-    """An upstream attempt failed before an answer began.
-
-    `outcome` says how it is billed (S8), `falls_back` whether the next candidate may be tried, `upstream_status`
-    what the upstream said (0: nothing), `retry_after_s` how long it asked to be left alone.
-    """
-
-    status = 502
-    type = "upstream_error"
-    code = "upstream_error"
-    outcome: ClassVar[Outcome] = "none"
-    falls_back: ClassVar[bool] = True
-
-    def __init__(self, message: str, *, upstream_status: int = 0, retry_after_s: float | None = None) -> None:
-        super().__init__(message)
-        self.upstream_status = upstream_status
-        self.retry_after_s = retry_after_s
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """After a try that may have been billed, SDKs must not repeat by themselves (S13)."""
-        return {"x-should-retry": "false"} if self.outcome == "presumed" else {}
-
-
-class UpstreamUnreachable(ProviderFailed):
-    """No connection: nothing was sent, nothing is billed."""
-
-    code = "upstream_unreachable"
-
-
-class UpstreamCut(ProviderFailed):
-    """The connection broke after the request was sent and before an answer began: it may have been billed."""
-
-    code = "upstream_unreachable"
-    outcome = "presumed"
-
-
-class UpstreamTimeout(ProviderFailed):
-    """The request was sent and no answer came in time: it may have been billed."""
-
-    status = 504
-    code = "upstream_timeout"
-    outcome = "presumed"
-
-
-class UpstreamError(ProviderFailed):
-    """A complete 5xx answer: not billed."""
-
-
-class UpstreamBadResponse(ProviderFailed):
-    """A 2xx answer that is not what the API promises: it may have been billed."""
-
-    code = "upstream_bad_response"
-    outcome = "presumed"
-
-
-class UpstreamAuth(ProviderFailed):
-    """Our credential was refused; never passed on as 401 (B50)."""
-
-    code = "upstream_auth"
-
-
-class UpstreamRateLimited(ProviderFailed):
-    """The upstream asks for a pause."""
-
-    status = 429
-    type = "rate_limit_error"
-    code = "upstream_rate_limited"
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """The upstream's own pause, rounded up to whole seconds."""
-        return {} if self.retry_after_s is None else {"Retry-After": str(-int(-self.retry_after_s // 1))}
-
-
-class UpstreamRefused(ProviderFailed):
-    """The upstream says the request itself is wrong: its status and words reach the caller, nobody else is tried."""
-
-    status = 400
-    type = "invalid_request_error"
-    code = "upstream_refused"
-    falls_back = False

@@ -3,14 +3,15 @@
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Annotated, Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 from aiohttp import web
 from msgspec import Meta, Struct
 
 from muxer.measurements import Metric
-from muxer.types import Answer, Attempt, Call, ChatRequest, Chunk, Record, SignalValue
+from muxer.stores import Store
+from muxer.types import Answer, Call, Caller, ChatRequest, Chunk, Record, SignalValue
 
 ComponentT = TypeVar("ComponentT", covariant=True)
 
@@ -190,172 +191,57 @@ class HasEvidence(Protocol):
         """Short quotes by signal name, the strongest first."""
 
 
-class Window(Struct, frozen=True):
-    """A span of calendar time [start_s, end_s) in Unix seconds; `total` ends never (end_s 0)."""
+class Asked(Struct, kw_only=True):
+    """One request as a guard sees it, without headers or secrets; the same object goes to `before` and to `after`.
 
-    name: str
-    start_s: int
-    end_s: int
-
-
-class BudgetClaim(Struct, frozen=True, kw_only=True):
-    """Money to be taken from one limit.
-
-    `account` names the counter (`user:alice`), `windows` are the one in force at the caller's clock and the next;
-    the store picks by its own clock (S14). A claim without `limit_nanos` only counts.
+    `route` is '' while none is chosen, `model` the name that serves once an answer begins. `notes` is for the guard
+    alone, from its `before` to its `after`; what it writes into `record` is kept in the request's record, and what it
+    writes into `headers` is sent as `x-muxer-NAME`.
     """
 
-    limit: str
-    per: str
-    subject: str
-    account: str
-    windows: tuple[Window, ...]
-    limit_nanos: int | None
-    soft: bool = False
-
-
-class Quota(Struct, frozen=True, kw_only=True):
-    """Requests, tokens or slots to be taken from one limit.
-
-    Requests and tokens flow back at `per_minute` up to `capacity` (GCRA); slots come back when the request ends or its
-    process dies. Of tokens an estimate is taken, which the settlement corrects by the record's usage.
-    """
-
-    limit: str
-    per: str
-    subject: str
-    account: str
-    unit: Literal["requests", "tokens", "slots"]
-    capacity: int
-    per_minute: int = 0
-    amount: int = 1
-
-
-class HoldChoice(Struct, frozen=True, kw_only=True):
-    """A model and what holding it takes: `bound_nanos`, or as much as fits but not under `floor_nanos`.
-
-    `quotas` are taken with the opening hold; an extension takes money only.
-    """
-
-    model: str
-    bound_nanos: int
-    floor_nanos: int
-    expected_nanos: int
-    claims: tuple[BudgetClaim, ...] = ()
-    quotas: tuple[Quota, ...] = ()
-
-
-class Standing(Struct, frozen=True, kw_only=True):
-    """How one limit stands: amounts in nano-dollars; `resets_at_s` is 0 for a window without end."""
-
-    limit: str
-    per: str
-    subject: str
-    window: str
-    limit_nanos: int | None
-    spent_nanos: int
-    held_nanos: int
-    presumed_nanos: int
-    resets_at_s: int
-
-
-class QuotaStanding(Struct, frozen=True, kw_only=True):
-    """How one quota stands. `retry_after_s`: when the amount asked for would fit; `resets_s`: when all is back."""
-
-    limit: str
-    per: str
-    subject: str
-    unit: Literal["requests", "tokens", "slots"]
-    capacity: int
-    remaining: int
-    retry_after_s: float
-    resets_s: float
-
-
-class Granted(Struct, frozen=True, kw_only=True):
-    """A hold was taken for `choices[choice]`, of `granted_nanos`; how its limits stand with it taken."""
-
-    choice: int
-    granted_nanos: int
-    budgets: tuple[Standing, ...] = ()
-    quotas: tuple[QuotaStanding, ...] = ()
-
-
-class Refusal(Struct, frozen=True, kw_only=True):
-    """Why one choice did not fit: the limit as it stood and what was asked of it."""
-
-    model: str
-    standing: Standing | QuotaStanding
-    asked_nanos: int
-
-
-class Refused(Struct, frozen=True, kw_only=True):
-    """No choice fitted; nothing was taken. One refusal per choice, in order."""
-
-    refusals: tuple[Refusal, ...]
-
-
-class Summary(Struct, frozen=True, kw_only=True):
-    """Spend of a group of requests; `group` has the values of the fields asked for."""
-
-    group: dict[str, str]
-    requests: int = 0
-    input_tokens: int = 0
-    cached_input_tokens: int = 0
-    output_tokens: int = 0
-    cost_nanos: int = 0
-    held_nanos: int = 0
-    presumed_nanos: int = 0
+    id: str
+    caller: Caller
+    api: str
+    request: ChatRequest
+    route: str = ""
+    model: str = ""
+    notes: dict[str, Any] = msgspec.field(default_factory=dict)
+    record: dict[str, str] = msgspec.field(default_factory=dict)
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 @runtime_checkable
-class Store(Protocol):
-    """Holds, counters and records. Every change is keyed by request id and safe to repeat (I6).
+class Guard(Protocol):
+    """Looks at requests before they are sent, in the order of the file. What it raises but GuardRefused, and a deadline
+    it misses, costs its effect only, unless the file marks it `required`."""
 
-    All methods raise StoreUnavailable when the store cannot answer; then nothing was changed that a repeat of the
-    same call would not also do.
-    """
-
-    async def hold(self, opening: Record, choices: Sequence[HoldChoice]) -> Granted | Refused:
-        """Takes the first choice that fits all its claims and writes the open record: all or nothing."""
-
-    async def extend(self, id: str, leg: int, choice: HoldChoice, ended: Attempt) -> Granted | Refused:
-        """Before attempt number `leg` (the opening hold is leg 0): settles the attempt before it, `ended`, and holds
-        the next by the same check (S7). Refused still settles `ended`; without refusals it says that the request
-        is settled or was never held."""
-
-    async def settle(self, record: Record) -> None:
-        """Replaces the hold of each leg by the cost of the attempt of the same number, frees the rest, and completes
-        the record (S9). A request that was never held is ignored."""
-
-    async def standings(self, claims: Sequence[BudgetClaim]) -> Sequence[Standing]:
-        """How the limits behind the claims stand, one per claim."""
-
-    async def quotas(self, quotas: Sequence[Quota]) -> Sequence[QuotaStanding]:
-        """How the quotas stand, one per quota; nothing is taken."""
-
-    async def summary(self, by: Sequence[str], since_s: float, where: Mapping[str, str]) -> list[Summary]:
-        """Spend grouped by record fields (`user`, `team`, `key`, `route`, `model`, `provider`, `day`, `state`)."""
-
-    async def record(self, id: str) -> Record | None:
-        """One record."""
-
-    def records(self, since_s: float, where: Mapping[str, str], limit: int) -> AsyncIterator[Record]:
-        """Records from the newest to the oldest, at most `limit`."""
-
-    async def held(self) -> tuple[int, int]:
-        """Nano-dollars held and presumed over all open and unresolved requests."""
+    async def before(self, asked: Asked) -> ChatRequest | Answer | None:
+        """The request to go on with, an answer that makes asking anybody unnecessary, or None for no change. Raises
+        GuardRefused to refuse."""
 
 
 @runtime_checkable
-class Resolves(Protocol):
-    """A store that lets its operator say what presumed spend really cost (S10)."""
+class GuardsAnswers(Protocol):
+    """A guard that also looks at answers; the last guard of the file sees them first."""
 
-    async def presumed(self, limit: int) -> list[Record]:
-        """Finished or interrupted requests whose cost is not known, the newest first."""
+    def after(self, asked: Asked, chunks: AsyncIterator[Chunk]) -> AsyncIterator[Chunk]:
+        """The chunks to go on with; a whole answer comes as one chunk per choice. A chunk changed by hand is no longer
+        what its `raw` says: clear that."""
 
-    async def resolve(self, id: str, cost_nanos: int) -> bool:
-        """Replaces what is presumed for a request by what it cost; False when nothing is presumed for it (I6)."""
+
+class Sink(Protocol):
+    """Gets a copy of each finished record, in batches, off the path of requests."""
+
+    async def write(self, records: Sequence[Record]) -> None:
+        """Takes a batch; after an exception the same batch is offered again for a while."""
+
+
+class Authenticator(Protocol):
+    """Knows callers by something else than a key of the file or the store."""
+
+    async def caller(self, headers: Mapping[str, str]) -> Caller | None:
+        """Who sent these headers; None when they are not for this authenticator. Raises InvalidAPIKey for a credential
+        that is, and does not hold."""
 
 
 class Kinds(Struct, frozen=True):
@@ -363,6 +249,9 @@ class Kinds(Struct, frozen=True):
 
     providers: Mapping[str, Kind[Provider]] = msgspec.field(default_factory=dict)
     stores: Mapping[str, Kind[Store]] = msgspec.field(default_factory=dict)
+    sinks: Mapping[str, Kind[Sink]] = msgspec.field(default_factory=dict)
     signals: Mapping[str, Kind[Signal]] = msgspec.field(default_factory=dict)
+    guards: Mapping[str, Kind[Guard]] = msgspec.field(default_factory=dict)
+    authenticators: Mapping[str, Kind[Authenticator]] = msgspec.field(default_factory=dict)
     extensions: Mapping[str, Kind[object]] = msgspec.field(default_factory=dict)
     origins: Mapping[str, str] = msgspec.field(default_factory=dict)

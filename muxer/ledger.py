@@ -15,8 +15,9 @@ from muxer.errors import (
     RateLimited,
     StoreUnavailable,
 )
-from muxer.interfaces import Granted, HoldChoice, Log, Meter, QuotaStanding, Refusal, Refused, Standing, Store
+from muxer.interfaces import Log, Meter
 from muxer.money import NANOS_PER_USD, usd
+from muxer.stores import Granted, HoldChoice, QuotaStanding, Refusal, Refused, Standing, Store
 from muxer.types import Attempt, Record
 
 T = TypeVar("T")

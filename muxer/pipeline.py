@@ -19,22 +19,16 @@ from muxer import measurements
 from muxer.attempts import written_bytes
 from muxer.catalog import Model
 from muxer.dispatch import Dispatch, Dispatcher
-from muxer.errors import (
-    BudgetExceeded,
-    ClientGone,
-    MuxerError,
-    PluginFailed,
-    RateLimited,
-    ShuttingDown,
-    UpstreamTimeout,
-)
-from muxer.interfaces import Granted, Log, Meter, Signal
+from muxer.errors import BudgetExceeded, ClientGone, MuxerError, PluginFailed, RateLimited, ShuttingDown
+from muxer.failures import UpstreamTimeout
+from muxer.interfaces import Log, Meter, Signal
 from muxer.ledger import Ledger, limit_headers
 from muxer.log import frames
 from muxer.money import NANOS_PER_USD, usd
 from muxer.records import Ending, attempt_fields, complete, new_id, opening
 from muxer.routing import Candidate, Plan, Question, Rules, output_cap, plan
 from muxer.signals import measure
+from muxer.stores import Granted
 from muxer.types import Answer, Call, Caller, Chunk, Excluded, Inbound, Usage
 
 

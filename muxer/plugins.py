@@ -13,7 +13,15 @@ from muxer import hookspecs
 from muxer.errors import ConfigInvalid, Fault
 from muxer.interfaces import Kind, Kinds
 
-_HOOKS = ("register_providers", "register_stores", "register_signals", "register_extensions")
+_HOOKS = (
+    "register_providers",
+    "register_stores",
+    "register_sinks",
+    "register_signals",
+    "register_guards",
+    "register_authenticators",
+    "register_extensions",
+)
 
 
 def installed() -> dict[str, importlib.metadata.EntryPoint]:
@@ -38,13 +46,7 @@ def find_kinds(names: Sequence[str]) -> Kinds:
             faults.append(Fault(str(error), path=f"plugins[{index}]", hint=error.hint))
     if faults:
         raise ConfigInvalid(faults)
-    return Kinds(
-        providers=tables["register_providers"],
-        stores=tables["register_stores"],
-        signals=tables["register_signals"],
-        extensions=tables["register_extensions"],
-        origins=origins,
-    )
+    return Kinds(**{hook.removeprefix("register_"): table for hook, table in tables.items()}, origins=origins)
 
 
 class _Unusable(Exception):

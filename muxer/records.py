@@ -111,7 +111,7 @@ def as_json(record: Record) -> dict[str, object]:
         "output": usage.output_tokens,
         "reasoning": usage.reasoning_tokens,
     }
-    for name in ("cost", "presumed", "expected"):
+    for name in ("cost", "presumed", "expected", "saved"):
         fields[f"{name}_usd"] = usd(int(str(fields.pop(f"{name}_nanos"))))
     fields["attempts"] = [attempt_fields(attempt) for attempt in record.attempts]
     return fields

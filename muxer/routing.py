@@ -21,8 +21,8 @@ from muxer.errors import (
     NoCandidate,
 )
 from muxer.expressions import Expression
-from muxer.interfaces import BudgetClaim, HoldChoice, Quota
 from muxer.signals import Measured
+from muxer.stores import BudgetClaim, HoldChoice, Quota
 from muxer.types import Caller, Excluded, Gate, Needs, Usage
 
 # Under a hard budget every request has an output cap; without the operator's own this is the most we insert.

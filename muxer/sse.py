@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 
 from msgspec import Struct
 
-from muxer.errors import UpstreamBadResponse
+from muxer.failures import UpstreamBadResponse
 
 MAX_EVENT_BYTES = 1_048_576
 _BOM = b"\xef\xbb\xbf"

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 import aiohttp
 import msgspec
 
-from muxer.errors import (
-    ParametersUnsupported,
+from muxer.errors import ParametersUnsupported
+from muxer.failures import (
     ProviderFailed,
     UpstreamAuth,
     UpstreamBadResponse,

@@ -7,8 +7,8 @@ from msgspec.structs import replace
 
 from muxer.attempts import Running
 from muxer.catalog import Model
-from muxer.errors import (
-    InvalidRequest,
+from muxer.errors import InvalidRequest
+from muxer.failures import (
     ProviderFailed,
     UpstreamAuth,
     UpstreamBadResponse,

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from muxer.budgets import Calendar, Target, claims, lines, quotas
-from muxer.interfaces import Window
+from muxer.stores import Window
 from muxer.types import Caller
 from tests.values import a_limit
 

@@ -7,7 +7,7 @@ import pytest
 
 from muxer.catalog import Model
 from muxer.dispatch import Cooldowns, Dispatcher, collect
-from muxer.errors import ProviderFailed, UpstreamAuth, UpstreamError, UpstreamRateLimited, UpstreamRefused
+from muxer.failures import ProviderFailed, UpstreamAuth, UpstreamError, UpstreamRateLimited, UpstreamRefused
 from muxer.routing import Candidate
 from muxer.testing import Behaviour, Cut, Fail, ManualClock, Raw, Say, Stall, a_call, a_request
 from muxer.types import Call, Chunk, ToolCallDelta, Usage

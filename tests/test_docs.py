@@ -227,7 +227,7 @@ def test_each_error_code_is_a_heading_with_its_status_and_type() -> None:
     codes: dict[str, str] = {}
     while waiting:
         error = waiting.pop()
-        waiting += [one for one in error.__subclasses__() if one.__module__ == "muxer.errors"]
+        waiting += [one for one in error.__subclasses__() if one.__module__.startswith("muxer.")]
         if error is not ConfigInvalid:  # told by commands, never over HTTP
             codes.setdefault(error.code, f"**{error.status}** `{error.type}`")
     described = [one for one in headings("docs/http.md", 3) if re.fullmatch("[a-z_0-9]+", one)]
@@ -306,7 +306,10 @@ def test_each_setting_of_a_plugin_is_a_heading_on_its_page() -> None:
 
 def test_each_hook_is_a_heading_with_its_signature() -> None:
     hooks = [hook for hook in vars(hookspecs).values() if hasattr(hook, f"{hookspecs.GROUP}_spec")]
-    signatures = [f"{hook.__name__}{inspect.signature(hook)}".replace("muxer.interfaces.", "") for hook in hooks]
+    signatures = [
+        f"{hook.__name__}{inspect.signature(hook)}".replace("muxer.interfaces.", "").replace("muxer.stores.", "")
+        for hook in hooks
+    ]
     assert headings("docs/plugins.md", 3) == signatures
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muxer.errors import UpstreamBadResponse
+from muxer.failures import UpstreamBadResponse
 from muxer.sse import MAX_EVENT_BYTES, Event, EventParser, read_events, write_event
 
 lines = st.one_of(

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from muxer.errors import (
+from muxer.failures import (
     ProviderFailed,
     UpstreamAuth,
     UpstreamBadResponse,

@@ -9,7 +9,8 @@ import aiohttp
 import msgspec
 from msgspec import Struct
 
-from muxer.errors import MuxerError, UpstreamBadResponse
+from muxer.errors import MuxerError
+from muxer.failures import UpstreamBadResponse
 from muxer.money import Price, Rates, nanos, picos_per_token
 from muxer.sse import read_events
 from muxer.types import Usage

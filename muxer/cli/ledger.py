@@ -10,9 +10,9 @@ from muxer.cli.configuration import read
 from muxer.cli.output import Cell, Column, print_error, print_json, print_table
 from muxer.cli.recorded import fetch
 from muxer.errors import ConfigInvalid, Fault, MuxerError
-from muxer.interfaces import Resolves, Store
 from muxer.money import nanos, usd
 from muxer.records import as_json
+from muxer.stores import Resolves, Store
 from muxer.types import Record
 
 _COLUMNS = (

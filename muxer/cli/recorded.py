@@ -12,7 +12,8 @@ from typing import TypeVar
 from muxer.assemble import Meters
 from muxer.cli.output import print_note
 from muxer.config.settings import Configuration
-from muxer.interfaces import Context, Store
+from muxer.interfaces import Context
+from muxer.stores import Store
 from muxer.upstream import open_client
 
 T = TypeVar("T")

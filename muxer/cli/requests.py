@@ -12,9 +12,9 @@ from muxer.cli.output import NOTHING, Cell, Column, bad, good, print_error, prin
 from muxer.cli.recorded import add_filters, fetch, nothing_recorded, since_s, where
 from muxer.config.settings import Configuration
 from muxer.errors import MuxerError
-from muxer.interfaces import Store
 from muxer.money import usd
 from muxer.records import as_json
+from muxer.stores import Store
 from muxer.types import Record
 
 _COLUMNS = (

@@ -7,8 +7,8 @@ from muxer.cli.configuration import read
 from muxer.cli.output import NOTHING, Column, print_csv, print_error, print_json, print_table
 from muxer.cli.recorded import add_filters, fetch, nothing_recorded, since_s, where
 from muxer.errors import MuxerError
-from muxer.interfaces import Summary
 from muxer.money import usd
+from muxer.stores import Summary
 
 _FIELDS = ("user", "team", "key", "route", "model", "provider", "day", "state")
 _TITLES = {

@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from muxer.errors import UpstreamBadResponse, UpstreamCut
+from muxer.failures import UpstreamBadResponse, UpstreamCut
 from muxer.interfaces import Reply
 from muxer.sse import read_events
 from muxer.types import Answer, Call, ChatRequest, Choice, Chunk, FunctionCall, ToolCall, ToolCallDelta, Usage

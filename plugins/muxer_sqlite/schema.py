@@ -15,11 +15,11 @@ _TEXT = (
     "model", "provider", "error", "config", "prices",
 )  # fmt: skip
 _INTEGERS = (
-    "estimate_tokens", "bound_tokens", "cost_nanos", "presumed_nanos", "expected_nanos", "status", "client_gone",
-    "schema",
+    "estimate_tokens", "bound_tokens", "cost_nanos", "presumed_nanos", "expected_nanos", "saved_nanos",
+    "status", "client_gone", "schema",
 )  # fmt: skip
 _REALS = ("at", "ms", "first_byte_ms")
-_JSON = ("tags", "signals", "needs", "excluded", "attempts")
+_JSON = ("tags", "signals", "needs", "excluded", "attempts", "notes")
 _TOKENS = ("input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens")
 COLUMNS = (*_TEXT, *_INTEGERS, *_REALS, *_JSON, *_TOKENS)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec import Raw, Struct, field
 from msgspec.structs import replace
 
-from muxer import errors
+from muxer import errors, failures
 from muxer.sse import write_event
 from muxer.types import Answer, Call, ChatRequest, Chunk, FunctionCall, Message, TextPart, ToolCall
 from muxer.wire import anthropic_messages
@@ -88,7 +88,7 @@ async def read(pieces: Sequence[bytes], *, keep_raw: bool = False) -> tuple[list
         try:
             async for chunk in stream:
                 chunks.append(chunk)
-        except errors.ProviderFailed as error:
+        except failures.ProviderFailed as error:
             return chunks, type(error).__name__
     return chunks, ""
 
@@ -116,7 +116,7 @@ def test_an_answer_is_read_or_is_no_answer(path: Path) -> None:
     if pair.answer is not None:
         assert anthropic_messages.read_answer(vendor, "anthropic") == pair.answer
         return
-    with pytest.raises(getattr(errors, pair.raises)):
+    with pytest.raises(getattr(failures, pair.raises)):
         anthropic_messages.read_answer(vendor, "anthropic")
 
 
@@ -153,21 +153,21 @@ def test_a_stream_may_be_cut_into_pieces_anywhere(data: st.DataObject) -> None:
 )
 def test_nonsense_is_a_bad_response_and_nothing_else(nonsense: object) -> None:
     event = msgspec.json.encode(nonsense)
-    with pytest.raises(errors.UpstreamBadResponse):
+    with pytest.raises(failures.UpstreamBadResponse):
         anthropic_messages.read_answer(event, "anthropic")
     assert asyncio.run(read([write_event(event)])) == ([], "UpstreamBadResponse")
 
 
 @pytest.mark.parametrize("body", [b"", b"null", b"{}", b"\xff\xfe", b"<html>", b'{"content": [5]}'])
 def test_a_body_that_is_no_message_is_a_bad_response(body: bytes) -> None:
-    with pytest.raises(errors.UpstreamBadResponse):
+    with pytest.raises(failures.UpstreamBadResponse):
         anthropic_messages.read_answer(body, "anthropic")
 
 
 async def test_a_message_about_our_key_is_not_repeated() -> None:
     quoting = b'{"type":"error","error":{"type":"authentication_error","message":"bad key sk-1"}}'
     stream = anthropic_messages.read_stream(Played([write_event(quoting)]), "anthropic")
-    with pytest.raises(errors.UpstreamAuth, match="check the provider's api_key") as raised:
+    with pytest.raises(failures.UpstreamAuth, match="check the provider's api_key") as raised:
         await anext(stream)
     assert "sk-1" not in str(raised.value)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from msgspec import Raw, Struct, field
 from msgspec.structs import replace
 
-from muxer import errors
+from muxer import failures
 from muxer.sse import EventParser, write_event
 from muxer.types import Answer, Call, ChatRequest, Chunk
 from muxer.wire import openai_chat, openai_inbound
@@ -80,7 +80,7 @@ async def read(*pieces: bytes) -> tuple[list[Chunk], str]:
         try:
             async for chunk in stream:
                 chunks.append(chunk)
-        except errors.ProviderFailed as error:
+        except failures.ProviderFailed as error:
             return chunks, type(error).__name__
     return chunks, ""
 
@@ -121,7 +121,7 @@ def test_an_answer_is_read_or_is_no_answer(path: Path) -> None:
     if pair.answer is not None:
         assert replace(openai_chat.read_answer(compact(pair.vendor), "the vendor"), raw=b"") == pair.answer
         return
-    with pytest.raises(getattr(errors, pair.raises)):
+    with pytest.raises(getattr(failures, pair.raises)):
         openai_chat.read_answer(compact(pair.vendor), "the vendor")
 
 
@@ -142,7 +142,7 @@ async def test_a_stream_reads_the_same_in_any_pieces(path: Path) -> None:
 @pytest.mark.parametrize("data", [b"", b"{", b'{"\xff":1}', b"[" * 100_000, b"<html>", b"null"], ids=range(6))
 def test_nonsense_is_a_bad_response_and_nothing_else(data: bytes) -> None:
     for read_one in (openai_chat.read_answer, openai_chat.read_chunk):
-        with pytest.raises(errors.UpstreamBadResponse):
+        with pytest.raises(failures.UpstreamBadResponse):
             read_one(data, "the vendor")
 
 

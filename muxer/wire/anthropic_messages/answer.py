@@ -5,7 +5,7 @@ from typing import Annotated, Generic, TypeVar, get_args
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from muxer.errors import (
+from muxer.failures import (
     ProviderFailed,
     UpstreamAuth,
     UpstreamBadResponse,

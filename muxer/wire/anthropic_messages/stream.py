@@ -6,7 +6,7 @@ from contextlib import aclosing
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
-from muxer.errors import UpstreamBadResponse, UpstreamCut
+from muxer.failures import UpstreamBadResponse, UpstreamCut
 from muxer.interfaces import Reply
 from muxer.sse import read_events
 from muxer.types import Chunk, ToolCallDelta
