@@ -27,11 +27,11 @@ from muxer.failures import (
 )
 from muxer.hookspecs import hookimpl
 from muxer.interfaces import (
-    Asked,
     Authenticator,
     Completes,
     Context,
     Guard,
+    Guarded,
     GuardsAnswers,
     HasEvidence,
     HasRoutes,
@@ -107,7 +107,6 @@ __all__ = [
     "ALL_METRICS",
     "AiohttpClient",
     "Answer",
-    "Asked",
     "Attempt",
     "AudioPart",
     "Authenticator",
@@ -132,6 +131,7 @@ __all__ = [
     "Granted",
     "Guard",
     "GuardRefused",
+    "Guarded",
     "GuardsAnswers",
     "HTTPClient",
     "HasEvidence",

@@ -8,49 +8,22 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from msgspec import Struct
 
 from muxer import measurements
-from muxer.access import Keys, Known
+from muxer.access import Callers, Keys, Known
 from muxer.budgets import Calendar, lines
 from muxer.catalog import build_catalog
 from muxer.config.settings import Configuration, KeySettings
 from muxer.dispatch import Cooldowns, Dispatcher
 from muxer.errors import StoreUnavailable
-from muxer.interfaces import Context, HasRoutes, IsMeter, Log, Meter, Provider, ProviderSettings, Route, Signal
+from muxer.interfaces import Log, Meter, Route
 from muxer.ledger import Ledger, report
-from muxer.measurements import Metric
+from muxer.opener import Meters, Opener
 from muxer.pipeline import InFlight, Parts
 from muxer.prices import PriceTable
 from muxer.routing import Rules
 from muxer.stores import Store
 from muxer.types import Caller
-from muxer.upstream import open_client
 
 REPORT_EVERY_S = 5.0
-
-
-class Meters:
-    """Hands each measurement to every component that takes them."""
-
-    def __init__(self) -> None:
-        self._meters: list[Meter] = []
-
-    def join(self, meter: Meter) -> None:
-        """From now on this meter is told too."""
-        self._meters.append(meter)
-
-    def add(self, metric: Metric, amount: float, *labels: str) -> None:
-        """See Meter."""
-        for meter in self._meters:
-            meter.add(metric, amount, *labels)
-
-    def set(self, metric: Metric, value: float, *labels: str) -> None:
-        """See Meter."""
-        for meter in self._meters:
-            meter.set(metric, value, *labels)
-
-    def observe(self, metric: Metric, value: float, *labels: str) -> None:
-        """See Meter."""
-        for meter in self._meters:
-            meter.observe(metric, value, *labels)
 
 
 class Assembly(Struct, frozen=True, kw_only=True):
@@ -59,7 +32,7 @@ class Assembly(Struct, frozen=True, kw_only=True):
     configuration: Configuration
     parts: Parts
     store: Store
-    keys: Keys
+    callers: Callers
     routes: tuple[Route, ...]
     begun_at: float
 
@@ -71,32 +44,13 @@ async def assemble(
     """Opens all components of a configuration. Raises ConfigInvalid when one of them cannot be opened."""
     settings, kinds, meters = configuration.settings, configuration.kinds, Meters()
     async with AsyncExitStack() as opened:
-
-        async def context(max_connections: int) -> Context:
-            http = await opened.enter_async_context(open_client(max_connections))
-            folder = configuration.folder
-            return Context(http=http, clock=clock, folder=folder, log=log, meter=meters, worker=worker)
-
-        shared = await context(max_connections=100)
-        routes: list[Route] = []
-        for extension_kind in kinds.extensions.values():
-            extension = await opened.enter_async_context(extension_kind.open(extension_kind.settings(), shared))
-            if isinstance(extension, IsMeter):
-                meters.join(extension.meter)
-            if isinstance(extension, HasRoutes):
-                routes += extension.routes()
-        store = await opened.enter_async_context(
-            kinds.stores[settings.store.kind].open(settings.store.settings, shared)
-        )
-        providers: dict[str, Provider] = {}
-        for name, entry in settings.providers.items():
-            if not entry.unavailable:
-                limit = entry.settings.max_connections if isinstance(entry.settings, ProviderSettings) else 100
-                provider = kinds.providers[entry.kind].open(entry.settings, await context(limit))
-                providers[name] = await opened.enter_async_context(provider)
-        signals: dict[str, Signal] = {}
-        for name, signal_kind in kinds.signals.items():
-            signals[name] = await opened.enter_async_context(signal_kind.open(signal_kind.settings(), shared))
+        opener = Opener(configuration, opened, log, meters, clock, worker)
+        shared = await opener.context()
+        routes = await opener.extensions(shared)
+        store = await opener.open(kinds.stores[settings.store.kind], settings.store.settings, shared, "store")
+        providers = await opener.providers()
+        signals, guards = await opener.signals(shared), await opener.guards(shared)
+        sinks = await opener.sinks(shared)
         ledger = Ledger(store, meters, log, settings.budget_status)
         opened.push_async_callback(ledger.close, settings.server.grace_s)
         await opened.enter_async_context(_reporting(store, meters, log))
@@ -106,15 +60,17 @@ async def assemble(
             parts=Parts(
                 rules=_rules(configuration, table),
                 signals=signals,
+                guards=guards,
                 dispatcher=Dispatcher(providers, Cooldowns(time.monotonic, meters), meters),
                 ledger=ledger,
+                sinks=sinks,
                 meter=meters,
                 log=log,
                 clock=clock,
                 in_flight=InFlight(meters),
             ),
             store=store,
-            keys=Keys(_known(key) for key in settings.keys),
+            callers=Callers(Keys(_known(key) for key in settings.keys), await opener.authenticators(shared)),
             routes=tuple(routes),
             begun_at=clock(),
         )

@@ -5,13 +5,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import AsyncExitStack, aclosing, contextmanager
 
 from muxer import measurements
+from muxer.answers import collect
 from muxer.attempts import Running
 from muxer.catalog import Model
 from muxer.errors import InvalidRequest, MuxerError, PluginFailed
 from muxer.failures import ProviderFailed, UpstreamAuth, UpstreamBadResponse, UpstreamRateLimited
 from muxer.interfaces import Completes, Meter, Provider
 from muxer.routing import Candidate
-from muxer.types import Answer, Attempt, Call, Choice, Chunk, FunctionCall, ToolCall, ToolCallDelta, Usage
+from muxer.types import Answer, Attempt, Call, Chunk, Usage
 
 MAX_ATTEMPTS = 3  # the first and two more, fallbacks included (RELIABILITY 2)
 MAX_PAUSE_S = 120.0  # F1
@@ -223,52 +224,3 @@ async def _chained(first: Chunk, rest: AsyncIterator[Chunk]) -> AsyncIterator[Ch
     yield first
     async for chunk in rest:
         yield chunk
-
-
-async def collect(chunks: AsyncIterator[Chunk]) -> Answer:
-    """A whole answer out of a stream's canonical chunks."""
-    parts: dict[int, _Parts] = {}
-    usage: Usage | None = None
-    dropped: tuple[str, ...] = ()
-    async for chunk in chunks:
-        usage = chunk.usage or usage
-        dropped = chunk.dropped or dropped
-        parts.setdefault(chunk.index, _Parts()).add(chunk)
-    if not parts:
-        raise UpstreamBadResponse("the upstream ended its stream before a first chunk")
-    return Answer(choices=tuple(parts[i].choice() for i in sorted(parts)), usage=usage, dropped=dropped)
-
-
-class _Parts:
-    """What one choice has so far."""
-
-    def __init__(self) -> None:
-        self._text: list[str] = []
-        self._reasoning: list[str] = []
-        self._calls: dict[int, list[ToolCallDelta]] = {}
-        self._finish_reason = "stop"
-
-    def add(self, chunk: Chunk) -> None:
-        self._text.append(chunk.text)
-        self._reasoning.append(chunk.reasoning)
-        self._finish_reason = chunk.finish_reason or self._finish_reason
-        for delta in chunk.tool_calls:
-            self._calls.setdefault(delta.index, []).append(delta)
-
-    def choice(self) -> Choice:
-        calls = tuple(
-            ToolCall(
-                id=next((d.id for d in deltas if d.id), ""),
-                function=FunctionCall(
-                    name=next((d.name for d in deltas if d.name), ""),
-                    arguments="".join(d.arguments for d in deltas),
-                ),
-            )
-            for _, deltas in sorted(self._calls.items())
-        )
-        return Choice(
-            text="".join(self._text) or (None if calls else ""),
-            reasoning="".join(self._reasoning),
-            tool_calls=calls,
-            finish_reason=self._finish_reason,
-        )

@@ -8,6 +8,7 @@ MuxerError
 │   ├── ContextTooLong, ModelPriceUnknown, CostUnbounded
 │   └── NotFound, ModelNotFound, MethodNotAllowed, BodyTooLarge, UnsupportedMediaType, ...
 ├── InvalidAPIKey            401
+├── AuthenticatorUnavailable 503: nobody can tell who calls
 ├── PermissionDenied         403
 ├── BudgetExceeded           402 (or `budget_status`)
 ├── RateLimited              429, ConcurrencyExceeded
@@ -219,6 +220,18 @@ class InvalidAPIKey(MuxerError):
     def headers(self) -> dict[str, str]:
         """The challenge HTTP asks for."""
         return {"WWW-Authenticate": "Bearer"}
+
+
+class AuthenticatorUnavailable(MuxerError):
+    """Who could tell the caller cannot just now; nobody is let in meanwhile."""
+
+    status = 503
+    code = "authenticator_unavailable"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Worth another try soon."""
+        return {"Retry-After": "5"}
 
 
 class PermissionDenied(MuxerError):

@@ -191,7 +191,7 @@ class HasEvidence(Protocol):
         """Short quotes by signal name, the strongest first."""
 
 
-class Asked(Struct, kw_only=True):
+class Guarded(Struct, kw_only=True):
     """One request as a guard sees it, without headers or secrets; the same object goes to `before` and to `after`.
 
     `route` is '' while none is chosen, `model` the name that serves once an answer begins. `notes` is for the guard
@@ -215,7 +215,7 @@ class Guard(Protocol):
     """Looks at requests before they are sent, in the order of the file. What it raises but GuardRefused, and a deadline
     it misses, costs its effect only, unless the file marks it `required`."""
 
-    async def before(self, asked: Asked) -> ChatRequest | Answer | None:
+    async def before(self, asked: Guarded) -> ChatRequest | Answer | None:
         """The request to go on with, an answer that makes asking anybody unnecessary, or None for no change. Raises
         GuardRefused to refuse."""
 
@@ -224,9 +224,9 @@ class Guard(Protocol):
 class GuardsAnswers(Protocol):
     """A guard that also looks at answers; the last guard of the file sees them first."""
 
-    def after(self, asked: Asked, chunks: AsyncIterator[Chunk]) -> AsyncIterator[Chunk]:
-        """The chunks to go on with; a whole answer comes as one chunk per choice. A chunk changed by hand is no longer
-        what its `raw` says: clear that."""
+    def after(self, asked: Guarded, chunks: AsyncIterator[Chunk]) -> AsyncIterator[Chunk]:
+        """The chunks to go on with; a whole answer comes as one chunk per choice, then its usage. A chunk passed on as
+        it is keeps the upstream's bytes; of any other only the fields count."""
 
 
 class Sink(Protocol):

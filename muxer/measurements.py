@@ -48,10 +48,20 @@ STORE_ERRORS = Metric("muxer_store_errors_total", "counter", "Failed calls of th
 CONFIG_INFO = Metric("muxer_config_info", "gauge", "1 for the configuration in force.", ("config",))
 LOOP_LAG_SECONDS = Metric("muxer_loop_lag_seconds", "gauge", "How late the event loop runs.")
 IN_FLIGHT = Metric("muxer_requests_in_flight", "gauge", "Requests being served.")
+PLUGIN_FAILURES = Metric(
+    "muxer_plugin_failures_total",
+    "counter",
+    "Failures of a plugin's object.",
+    ("component", "reason"),
+)
+GUARD_REFUSALS = Metric("muxer_guard_refusals_total", "counter", "Requests a guard did not let pass.", ("guard",))
+SAVED_USD = Metric("muxer_saved_usd_total", "counter", "Dollars not spent, by who had the answer ready.", ("guard",))
+DROPPED_RECORDS = Metric("muxer_dropped_records_total", "counter", "Records a sink did not take.", ("sink",))
 
 ALL = (
     REQUESTS, REQUEST_SECONDS, FIRST_TOKEN_SECONDS, OVERHEAD_SECONDS, DECISION_SECONDS, TOKENS, COST_USD,
     PRESUMED_USD, HELD_USD, LIMIT_USED_RATIO, BUDGET_REFUSALS, BUDGET_OVERRUN, ATTEMPTS, FALLBACKS, PROVIDER_UP,
-    STORE_SECONDS, STORE_ERRORS, CONFIG_INFO, LOOP_LAG_SECONDS, IN_FLIGHT,
+    STORE_SECONDS, STORE_ERRORS, CONFIG_INFO, LOOP_LAG_SECONDS, IN_FLIGHT, PLUGIN_FAILURES, GUARD_REFUSALS,
+    SAVED_USD, DROPPED_RECORDS,
 )  # fmt: skip
 """Every family the core reports."""

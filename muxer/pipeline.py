@@ -1,33 +1,39 @@
 """One request, from who asks to what it cost. Read this file first: the steps stand in the order they happen.
 
+guard       who looks at requests sees it: may change it, refuse it, or have the answer     (guards)
 decide      measure the prompt once, find the rule, judge the candidates                    (signals, routing)
 hold        one round trip to the store: every limit checked and taken, the record opened   (ledger)
 dispatch    the first candidate that answers; each further attempt is held first            (dispatch)
-answer      chunks or the whole answer go to the caller, their usage is read on the way
+answer      chunks or the whole answer go through the guards to the caller, their usage is read before that
 settle      the hold becomes the real cost and the record is completed, however it ended    (ledger, records)
+report      the record is measured, logged, and copied to the sinks                         (reports, sinks)
 """
 
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from muxer import measurements
+from muxer.answers import each, pieces
 from muxer.attempts import written_bytes
 from muxer.catalog import Model
 from muxer.dispatch import Dispatch, Dispatcher
 from muxer.errors import BudgetExceeded, ClientGone, MuxerError, PluginFailed, RateLimited, ShuttingDown
 from muxer.failures import UpstreamTimeout
+from muxer.guards import Guards, Watch
 from muxer.interfaces import Log, Meter, Signal
 from muxer.ledger import Ledger, limit_headers
 from muxer.log import frames
-from muxer.money import NANOS_PER_USD, usd
+from muxer.money import NANOS_PER_USD
 from muxer.records import Ending, attempt_fields, complete, new_id, opening
+from muxer.reports import report
 from muxer.routing import Candidate, Plan, Question, Rules, output_cap, plan
 from muxer.signals import measure
+from muxer.sinks import Outlets
 from muxer.stores import Granted
 from muxer.types import Answer, Call, Caller, Chunk, Excluded, Inbound, Usage
 
@@ -65,8 +71,10 @@ class Parts(Struct, frozen=True, kw_only=True):
 
     rules: Rules
     signals: Mapping[str, Signal]
+    guards: Guards
     dispatcher: Dispatcher
     ledger: Ledger
+    sinks: Outlets
     meter: Meter
     log: Log
     clock: Callable[[], float]
@@ -81,8 +89,11 @@ class Decision(Struct, frozen=True, kw_only=True):
     plan: Plan
 
 
-def decide(parts: Parts, caller: Caller, inbound: Inbound, id: str) -> Decision:
-    """The one way to a decision; nothing is held, nobody called. Raises the error that tells why nobody can serve."""
+def decide(parts: Parts, caller: Caller, inbound: Inbound, id: str, settled: Plan | None = None) -> Decision:
+    """The one way to a decision; nothing is held, nobody called. Raises the error that tells why nobody can serve.
+
+    `settled` is the plan whose route stands, when a guard of that route has changed the request.
+    """
     picked = tuple(tag for tag in caller.tags if tag in inbound.tags)
     if picked:
         caller = replace(caller, tags=picked)
@@ -93,6 +104,7 @@ def decide(parts: Parts, caller: Caller, inbound: Inbound, id: str) -> Decision:
         requested=inbound.request.model or "auto",
         measured=measure(inbound.request, inbound.raw, parts.signals),
         is_cooling=parts.dispatcher.cooldowns.reason,
+        settled=settled,
     )
     return Decision(inbound=inbound, question=question, plan=plan(parts.rules, question))
 
@@ -105,11 +117,13 @@ async def serve(parts: Parts, caller: Caller, inbound: Inbound) -> AsyncIterator
     """
     begun = time.perf_counter()
     with parts.in_flight:
-        decision = _decide_measured(parts, caller, inbound, begun)
+        id = new_id(parts.clock)
+        watch = Watch(id, caller, parts.meter)
+        decision, ready = await _decided(parts, caller, inbound, watch, id)
         async with parts.dispatcher.begin(decision.question.measured.estimate_tokens) as dispatch:
-            exchange = Exchange(parts, decision, dispatch, begun)
+            exchange = Exchange(parts, decision, dispatch, watch, begun)
             try:
-                await exchange.begin()
+                await exchange.begin(ready)
                 yield exchange
             except BaseException as error:
                 exchange.failed(error)
@@ -118,23 +132,34 @@ async def serve(parts: Parts, caller: Caller, inbound: Inbound) -> AsyncIterator
                 await exchange.settle()
 
 
-def _decide_measured(parts: Parts, caller: Caller, inbound: Inbound, begun: float) -> Decision:
+async def _decided(
+    parts: Parts, caller: Caller, inbound: Inbound, watch: Watch, id: str
+) -> tuple[Decision, Answer | None]:
+    """The decision on the request as the guards leave it: the file's look before it, those of the route after it.
+    With it the answer, where a guard has one."""
     try:
-        return decide(parts, caller, inbound, new_id(parts.clock))
+        inbound, ready = await watch.look(parts.guards.everywhere, inbound)
+        deciding = time.perf_counter()
+        decision = decide(parts, caller, inbound, id)
+        parts.meter.observe(measurements.DECISION_SECONDS, time.perf_counter() - deciding)
+        if ready is None and (of_route := parts.guards.by_route.get(decision.plan.route)):
+            seen, ready = await watch.look(of_route, inbound, decision.plan.route)
+            if seen is not inbound:
+                decision = decide(parts, caller, seen, id, decision.plan)
     except MuxerError as error:
         parts.meter.add(measurements.REQUESTS, 1, "none", "none", "none", str(error.status))
         raise
-    finally:
-        parts.meter.observe(measurements.DECISION_SECONDS, time.perf_counter() - begun)
+    return decision, ready
 
 
 class Exchange:
     """One request under way: what has been answered so far, and what it has cost."""
 
-    def __init__(self, parts: Parts, decision: Decision, dispatch: Dispatch, begun: float) -> None:
+    def __init__(self, parts: Parts, decision: Decision, dispatch: Dispatch, watch: Watch, begun: float) -> None:
         self._parts = parts
         self._decision = decision
         self._dispatch = dispatch
+        self._watch = watch
         self._begun = begun
         self._sent_at = begun
         self._first_byte_ms = 0.0
@@ -144,6 +169,7 @@ class Exchange:
         self._written_bytes = 0
         self._finished_choices = 0
         self._chunks: AsyncIterator[Chunk] | None = None
+        self._ready: Answer | None = None
         self.record = opening(decision.inbound, decision.question, decision.plan, parts.rules)
         parts.log("debug", "decision", id=self.record.id, reason=self.record.reason, signals=self.record.signals)
         self.answer: Answer | None = None
@@ -152,26 +178,31 @@ class Exchange:
         self.limit_headers: dict[str, str] = {}
         self.client_gone = False
 
-    async def begin(self) -> None:
-        """Holds, and finds the first candidate that answers."""
+    async def begin(self, ready: Answer | None) -> None:
+        """Holds, and finds the first candidate that answers, or gives the answer a guard has ready."""
         plan = self._decision.plan
         offered = plan.candidates if plan.downgrades else plan.candidates[:1]
+        choices = [candidate.choice for candidate in offered]
         self._may_be_held = True
         try:
-            granted = await self._parts.ledger.hold(self.record, [candidate.choice for candidate in offered])
+            granted = await self._parts.ledger.hold(self.record, choices if ready is None else [offered[0].unasked])
         except (BudgetExceeded, RateLimited):
             self._may_be_held = False
             raise
         self._pass_over(offered[: granted.choice])
         self.limit_headers = limit_headers(granted)
         self._sent_at = time.perf_counter()
-        began = await self._first_answer(plan, granted)
+        began = ready or await self._first_answer(plan, granted)
         self._first_byte_ms = self._ms()
-        if isinstance(began, Answer):
-            self.answer, self.dropped = began, began.dropped
+        self._ready = ready
+        if not isinstance(began, Answer):
+            self._chunks, self.dropped = began, self._dispatch.dropped
+        elif self._decision.inbound.request.stream:
+            self._chunks = each(pieces(began))
+        else:
             self._dispatch.finish(began.usage, sum(map(written_bytes, began.choices)))
-            return
-        self._chunks, self.dropped = began, self._dispatch.dropped
+            self.answer = await self._watch.whole(began, self.served.name)
+            self.dropped = began.dropped
 
     def _pass_over(self, too_dear: Sequence[Candidate]) -> None:
         """Records the candidates that did not fit the budget, where the route lets the next one serve."""
@@ -216,12 +247,20 @@ class Exchange:
         """The chunks of a streamed answer. It ends when the request is settled, so what the caller writes after it
         is the last byte of a finished record (I4). Raises ProviderFailed when the upstream breaks off."""
         assert self._chunks is not None, "only a streamed request has chunks"
-        async for chunk in self._chunks:
+        counted = self._counted(self._chunks)
+        async with aclosing(counted), aclosing(self._watch.over(counted, self.served.name)) as seen:
+            async for chunk in seen:
+                yield chunk
+            async for _ in counted:
+                pass  # a guard may stop early; the usage comes last
+        await self.settle()
+
+    async def _counted(self, chunks: AsyncIterator[Chunk]) -> AsyncGenerator[Chunk, None]:
+        async for chunk in chunks:
             self._usage = chunk.usage or self._usage
             self._finished_choices += chunk.finish_reason is not None
             self._written_bytes += written_bytes(chunk)
             yield chunk
-        await self.settle()
 
     def failed(self, error: BaseException) -> None:
         """Remembers what ended the request early, as an error of ours."""
@@ -239,17 +278,26 @@ class Exchange:
         self.record = complete(self.record, self._ending())
         if self._may_be_held:
             await self._parts.ledger.settle(self.record)
-        self._measure(time.perf_counter() - settling)
-        self._log()
+        own_s = self._sent_at - self._begun + time.perf_counter() - settling
+        report(self.record, own_s, self._watch.answered_by, self._parts.meter, self._parts.log)
+        self._parts.sinks.put(self.record)
 
     @property
     def served(self) -> Model:
-        """The model that answers."""
+        """The model that answers, or did."""
+        models = self._parts.rules.catalog.models
+        if self._ready is not None and self._ready.model in models:
+            return models[self._ready.model]
         running = self._dispatch.running
         if running is not None:
             return running.candidate.model
         last = self._dispatch.ended[-1].model if self._dispatch.ended else self.record.model
-        return self._parts.rules.catalog.models[last]
+        return models[last]
+
+    @property
+    def guard_headers(self) -> dict[str, str]:
+        """What the guards want the caller to know."""
+        return self._watch.headers
 
     def metadata(self) -> dict[str, object]:
         """What we add to an answer as `router_metadata`; `estimated_cost` is dollars by the provider's usage."""
@@ -293,43 +341,14 @@ class Exchange:
             ms=round(self._ms(), 3),
             first_byte_ms=round(self._first_byte_ms, 3),
             client_gone=self.client_gone,
+            notes=self._watch.notes,
+            saved_nanos=self._saved_nanos(served),
         )
 
-    def _measure(self, settling_s: float) -> None:
-        meter, record = self._parts.meter, self.record
-        where = (record.model, record.provider)
-        meter.add(measurements.REQUESTS, 1, record.route, *where, str(record.status))
-        meter.observe(measurements.REQUEST_SECONDS, record.ms / 1000, record.route)
-        meter.observe(measurements.OVERHEAD_SECONDS, self._sent_at - self._begun + settling_s)
-        meter.add(measurements.COST_USD, record.cost_nanos / NANOS_PER_USD, record.route, *where)
-        if self._first_byte_ms:
-            meter.observe(measurements.FIRST_TOKEN_SECONDS, self._first_byte_ms / 1000, record.model)
-        usage = record.usage
-        plain = usage.input_tokens - usage.cached_input_tokens - usage.cache_write_tokens
-        kinds = ("input", plain), ("cached_input", usage.cached_input_tokens), ("output", usage.output_tokens)
-        for kind, tokens in (*kinds, ("cache_write", usage.cache_write_tokens)):
-            if tokens > 0:
-                meter.add(measurements.TOKENS, tokens, *where, kind)
-
-    def _log(self) -> None:
-        record = self.record
-        self._parts.log(
-            "info",
-            "request",
-            id=record.id,
-            user=record.user,
-            key=record.key,
-            route=record.route,
-            model=record.model,
-            provider=record.provider,
-            status=record.status,
-            error=record.error,
-            input_tokens=record.usage.input_tokens,
-            output_tokens=record.usage.output_tokens,
-            cost_usd=usd(record.cost_nanos),
-            ms=record.ms,
-            client_gone=record.client_gone,
-        )
+    def _saved_nanos(self, model: Model) -> int:
+        """What an answer that a guard had ready would have cost."""
+        usage = self._ready.usage if self._ready else None
+        return model.price.cost_nanos(usage) if usage and model.price else 0
 
 
 def _ours(error: BaseException) -> MuxerError:

@@ -2,8 +2,10 @@
 
 import importlib
 import importlib.metadata
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -29,11 +31,12 @@ def installed() -> dict[str, importlib.metadata.EntryPoint]:
     return {entry.name: entry for entry in importlib.metadata.entry_points(group=hookspecs.GROUP)}
 
 
-def find_kinds(names: Sequence[str]) -> Kinds:
+def find_kinds(names: Sequence[str], folder: Path | None = None) -> Kinds:
     """Imports the named plugins and collects what they offer.
 
-    A name is an entry point's, or a module's (`package.module`). Raises ConfigInvalid with a fault for each plugin that
-    is not installed, does not import, misspells a hook, or offers a name twice; its path is `plugins[i]`.
+    A name is an entry point's, or a module's: `package.module`, or one that lies in `folder`. Raises ConfigInvalid with
+    a fault for each plugin that is not installed, does not import, misspells a hook, or offers a name twice; its path
+    is `plugins[i]`.
     """
     entries = installed()
     faults: list[Fault] = []
@@ -41,7 +44,7 @@ def find_kinds(names: Sequence[str]) -> Kinds:
     tables: dict[str, dict[str, Kind[Any]]] = {hook: {} for hook in _HOOKS}
     for index, name in enumerate(names):
         try:
-            _collect(_import(name, entries), name, tables, origins)
+            _collect(_import(name, entries, folder), name, tables, origins)
         except _Unusable as error:
             faults.append(Fault(str(error), path=f"plugins[{index}]", hint=error.hint))
     if faults:
@@ -55,25 +58,26 @@ class _Unusable(Exception):
         self.hint = hint
 
 
-def _import(name: str, entries: dict[str, importlib.metadata.EntryPoint]) -> ModuleType:
-    load: Callable[[], Any]
-    if name in entries:
-        load = entries[name].load
-    elif "." in name:
-
-        def load() -> Any:
-            return importlib.import_module(name)
-    else:
+def _import(name: str, entries: dict[str, importlib.metadata.EntryPoint], folder: Path | None) -> ModuleType:
+    lies_beside = folder is not None and _lies_in(folder, name)
+    if name not in entries and "." not in name and not lies_beside:
         near = get_close_matches(name, entries, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"install it: pip install modelmuxer-{name}"
         raise _Unusable(f"no plugin {name!r} is installed", hint)
+    if lies_beside and str(folder) not in sys.path:
+        sys.path.append(str(folder))  # at the end: what lies there replaces nothing that is installed
     try:
-        plugin = load()
+        plugin = entries[name].load() if name in entries else importlib.import_module(name)
     except (Exception, SystemExit) as error:  # foreign code runs on import and may raise anything
         raise _Unusable(f"plugin {name!r} does not import: {type(error).__name__}: {error}") from error
     if not isinstance(plugin, ModuleType):
         raise _Unusable(f"plugin {name!r} is not a module; its entry point must name one")
     return plugin
+
+
+def _lies_in(folder: Path, name: str) -> bool:
+    path = folder.joinpath(*name.split("."))
+    return path.with_name(f"{path.name}.py").is_file() or (path / "__init__.py").is_file()
 
 
 def _collect(plugin: ModuleType, name: str, tables: dict[str, dict[str, Kind[Any]]], origins: dict[str, str]) -> None:

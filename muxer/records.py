@@ -77,6 +77,8 @@ class Ending(Struct, frozen=True, kw_only=True):
     first_byte_ms: float
     error: str = ""
     client_gone: bool = False
+    notes: dict[str, str] = {}
+    saved_nanos: int = 0
 
 
 def complete(record: Record, ending: Ending) -> Record:
@@ -95,6 +97,8 @@ def complete(record: Record, ending: Ending) -> Record:
         first_byte_ms=ending.first_byte_ms,
         error=ending.error,
         client_gone=ending.client_gone,
+        notes=ending.notes,
+        saved_nanos=ending.saved_nanos,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from muxer.access import may_use
 from muxer.budgets import Calendar, Line, Target, claims, quotas
@@ -73,6 +74,12 @@ class Candidate(Struct, frozen=True, kw_only=True):
             quotas=self.quotas,
         )
 
+    @property
+    def unasked(self) -> HoldChoice:
+        """The same where nobody has to be asked: it is a request, and costs nothing."""
+        quotas = tuple(quota for quota in self.quotas if quota.unit == "requests")
+        return replace(self.choice, bound_nanos=0, floor_nanos=0, expected_nanos=0, quotas=quotas)
+
 
 class Plan(Struct, frozen=True, kw_only=True):
     """The decision: candidates in the order they would be tried, those passed over, and the reason in words."""
@@ -86,7 +93,10 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 
 class Question(Struct, frozen=True, kw_only=True):
-    """Everything a plan depends on besides the rules. `is_cooling` tells why a model is set aside just now, or ''."""
+    """Everything a plan depends on besides the rules. `is_cooling` tells why a model is set aside just now, or ''.
+
+    `settled` is the plan made before a guard of its route changed the request: its route stands, its costs do not.
+    """
 
     id: str
     now: float
@@ -94,6 +104,7 @@ class Question(Struct, frozen=True, kw_only=True):
     requested: str
     measured: Measured
     is_cooling: Callable[[Model], str]
+    settled: Plan | None = None
 
 
 def plan(rules: Rules, question: Question) -> Plan:
@@ -111,7 +122,7 @@ def plan(rules: Rules, question: Question) -> Plan:
         raise _nobody(excluded, question)
     return Plan(
         route=route.name,
-        reason=f"{reason}; cheapest first" if route.order == "cheapest" else reason,
+        reason=f"{reason}; cheapest first" if route.order == "cheapest" and question.settled is None else reason,
         candidates=tuple(candidates),
         excluded=tuple(excluded),
         downgrades=route.on_budget == "downgrade",
@@ -133,7 +144,9 @@ def _facts(question: Question) -> Mapping[str, object]:
 
 
 def _route(rules: Rules, question: Question) -> tuple[RouteSettings, str]:
-    requested = question.requested
+    requested, settled = question.requested, question.settled
+    if settled is not None and (again := _named(rules, settled.route)) is not None:
+        return again, settled.reason
     if requested == "auto":
         values = _facts(question)
         for route, condition in zip(rules.routes, rules.conditions, strict=True):
@@ -141,7 +154,7 @@ def _route(rules: Rules, question: Question) -> tuple[RouteSettings, str]:
                 return route, f"rule {route.name}: {route.when or 'matches everything'}"
         return _fallback_route(rules), "no rule matches; defaults.model"
     if requested.startswith("auto:"):
-        named = next((route for route in rules.routes if route.name == requested[5:]), None)
+        named = _named(rules, requested[5:])
         if named is None:
             raise _not_found(requested)
         return named, f"route {named.name} named by the caller"
@@ -149,6 +162,10 @@ def _route(rules: Rules, question: Question) -> tuple[RouteSettings, str]:
         raise _not_found(requested)
     fallbacks = rules.catalog.models[requested].fallbacks if requested in rules.catalog.models else ()
     return RouteSettings(name=PINNED, use=(requested, *fallbacks)), "model named by the caller"
+
+
+def _named(rules: Rules, name: str) -> RouteSettings | None:
+    return next((route for route in rules.routes if route.name == name), None)
 
 
 def _fallback_route(rules: Rules) -> RouteSettings:

@@ -99,7 +99,7 @@ class Server:
             if is_public:
                 request[_CALLER] = ANONYMOUS
                 return await route.handler(request)  # type: ignore[no-any-return]  # a plugin's handler is Any
-            caller = request[_CALLER] = self._assembly.keys.caller(request.headers)
+            caller = request[_CALLER] = await self._assembly.callers.caller(request.headers)
             if _RANKS[caller.role] < _RANKS[route.scope]:
                 raise PermissionDenied(f"this key has the role {caller.role!r}; {route.path} needs {route.scope!r}")
             return await route.handler(request)  # type: ignore[no-any-return]  # a plugin's handler is Any
@@ -286,6 +286,7 @@ def exchange_headers(exchange: Exchange) -> dict[str, str]:
         "x-muxer-provider": served.provider,
         "x-muxer-model": served.name,
         "x-muxer-reason": record.reason,
+        **exchange.guard_headers,
         **exchange.limit_headers,
     }
     if exchange.dropped:

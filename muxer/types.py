@@ -258,12 +258,13 @@ class Choice(Struct, frozen=True, kw_only=True):
 
 
 class Answer(Struct, frozen=True, kw_only=True):
-    """A whole answer; `raw` as in a chunk."""
+    """A whole answer; `raw` as in a chunk. `model` names who gave it, where a guard has it ready."""
 
     choices: tuple[Choice, ...] = ()
     usage: Usage | None = None
     raw: bytes = b""
     dropped: tuple[str, ...] = ()
+    model: str = ""
 
 
 Role = Literal["user", "metrics", "viewer", "admin"]

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from muxer.access import ANONYMOUS, Keys, Known, credential, digest, may_use
+from muxer.access import ANONYMOUS, Callers, Keys, Known, credential, digest, may_use
 from muxer.errors import InvalidAPIKey
 from muxer.types import Caller
+from tests.proxy import OpenProxy
 
 ALICE = Caller(key="k-1", user="alice")
 KEYS = Keys([Known(digest("sk-alice"), ALICE), Known(digest("sk-bob"), Caller(key="k-2", user="bob"))])
@@ -54,10 +55,10 @@ def test_the_message_tells_a_missing_key_from_a_wrong_one_and_quotes_neither() -
     assert "alic" not in raised.value.message
 
 
-def test_without_keys_everybody_is_anonymous() -> None:
-    keys = Keys([])
-    assert keys.is_open and not KEYS.is_open
-    assert keys.caller({"x-api-key": "anything"}) is keys.caller({}) is ANONYMOUS
+async def test_without_keys_everybody_is_anonymous() -> None:
+    callers = Callers(Keys([]))
+    assert callers.is_open and not Callers(KEYS).is_open
+    assert await callers.caller({"x-api-key": "anything"}) is await callers.caller({}) is ANONYMOUS
 
 
 def test_only_digests_of_keys_are_kept() -> None:
@@ -81,3 +82,34 @@ def test_bytes_that_are_no_text_have_a_digest_too() -> None:
 )
 def test_a_key_may_be_for_some_models_only(globs: tuple[str, ...], model: str, allowed: bool) -> None:
     assert may_use(Caller(key="k", user="u", models=globs), model) is allowed
+
+
+@pytest.mark.parametrize(
+    ("does", "headers", "status", "code"),
+    [
+        ("knows", {"x-portal": "carol"}, 200, ""),
+        ("knows", {"x-portal": "forged"}, 401, "invalid_api_key"),
+        ("knows", {}, 401, "invalid_api_key"),
+        ("knows", {"x-api-key": "sk-alice"}, 200, ""),
+        ("raises", {"x-portal": "carol"}, 503, "authenticator_unavailable"),
+        ("raises", {"x-api-key": "sk-alice"}, 200, ""),
+        ("returns junk", {"x-portal": "carol"}, 503, "authenticator_unavailable"),
+    ],
+)
+async def test_authenticators_are_asked_about_what_no_key_fits(
+    proxy: OpenProxy, does: str, headers: dict[str, str], status: int, code: str
+) -> None:
+    authenticators = f"[{{kind: portal, does: {does}}}]"
+    running = await proxy(plugins="[openai, sqlite, tests.odd_guards]", authenticators=authenticators)
+    for _ in range(2):
+        async with running.client.get("/user/stats", headers=headers) as response:
+            body = await response.json()
+            assert (response.status, body.get("error", {}).get("code", "")) == (status, code)
+    assert status != 200 or body["user"] in ("carol", "alice")
+    assert "secret" not in str(running.log.lines)
+
+
+async def test_with_an_authenticator_nobody_is_anonymous(proxy: OpenProxy) -> None:
+    running = await proxy(plugins="[openai, sqlite, tests.odd_guards]", authenticators="[{kind: portal}]", keys="[]")
+    async with running.client.get("/user/stats") as response:
+        assert response.status == 401

@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from muxer.answers import collect
 from muxer.catalog import Model
-from muxer.dispatch import Cooldowns, Dispatcher, collect
+from muxer.dispatch import Cooldowns, Dispatcher
 from muxer.failures import ProviderFailed, UpstreamAuth, UpstreamError, UpstreamRateLimited, UpstreamRefused
 from muxer.routing import Candidate
 from muxer.testing import Behaviour, Cut, Fail, ManualClock, Raw, Say, Stall, a_call, a_request

@@ -289,7 +289,11 @@ def keys_of(cls: type, prefix: str) -> dict[str, str]:
 def test_each_key_of_the_file_is_a_heading_with_its_type_and_default() -> None:
     expected = keys_of(settings.Settings, "") | keys_of(ProviderSettings, "providers.NAME.")
     expected |= {name: re.sub(";.*", "; required*", expected[name]) for name in settings.REQUIRED}
-    expected |= dict.fromkeys(("store.kind", "providers.NAME.kind"), "*text; required*")
+    lists = {"authenticators": settings.Listed, "guards": settings.ListedGuard, "sinks": settings.ListedSink}
+    for section, cls in lists.items():
+        expected |= keys_of(cls, f"{section}[].")
+    kinds = ("store", "providers.NAME", *(f"{section}[]" for section in lists))
+    expected |= dict.fromkeys((f"{path}.kind" for path in kinds), "*text; required*")
     expected["store"] = "*mapping; default: `{kind: sqlite, path: muxer.db}`*"
     page = "docs/configuration.md"
     described = {path: below(page, path).split("\n")[0] for path in headings(page, 3)}

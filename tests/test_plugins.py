@@ -103,3 +103,11 @@ def test_a_module_that_offers_nothing_is_fine(written: Write) -> None:
 def test_a_name_that_is_no_module_is_a_fault() -> None:
     (fault,) = faults_of(["no.such.module"])
     assert "does not import: ModuleNotFoundError" in fault
+
+
+def test_a_module_beside_the_file_is_found_and_replaces_nothing_installed(tmp_path: Path) -> None:
+    (tmp_path / "lies_beside.py").write_text(OFFER.format("beside"))
+    (tmp_path / "msgspec.py").write_text("1 / 0")
+    assert find_kinds(["lies_beside"], tmp_path).providers.keys() == {"beside"}
+    assert str(tmp_path) == sys.path[-1]
+    sys.path.remove(str(tmp_path))

@@ -21,7 +21,7 @@ _TYPES = {str: "text", int: "whole number", float: "number", bool: "true or fals
 
 
 class _Offer(Struct, frozen=True):
-    """A kind and what it builds: provider, store, signal or extension."""
+    """A kind and what it builds: provider, store, guard and so on."""
 
     what: str
     kind: Kind[Any]
@@ -85,10 +85,8 @@ def _plugins(loaded: frozenset[str], kinds: Kinds) -> Iterator[_Plugin]:
 
 
 def _offers(kinds: Kinds) -> Iterator[_Offer]:
-    yield from (_Offer("provider", kind) for kind in kinds.providers.values())
-    yield from (_Offer("store", kind) for kind in kinds.stores.values())
-    yield from (_Offer("signal", kind) for kind in kinds.signals.values())
-    yield from (_Offer("extension", kind) for kind in kinds.extensions.values())
+    for sort in (field for field in Kinds.__struct_fields__ if field != "origins"):
+        yield from (_Offer(sort.removesuffix("s"), kind) for kind in getattr(kinds, sort).values())
 
 
 def _as_json(plugin: _Plugin) -> dict[str, object]:

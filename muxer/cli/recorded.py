@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from muxer.assemble import Meters
 from muxer.cli.output import print_note
 from muxer.config.settings import Configuration
 from muxer.interfaces import Context
+from muxer.opener import Meters
 from muxer.stores import Store
 from muxer.upstream import open_client
 

@@ -157,7 +157,7 @@ def _with_key(configuration: Configuration, secret: str) -> Configuration:
 
 def _refuse_open_door(configuration: Configuration, host: str) -> None:
     """A public address without keys would give everybody the providers' money (RELIABILITY 4, TLS)."""
-    if is_loopback(host) or configuration.settings.keys:
+    if is_loopback(host) or configuration.settings.keys or configuration.settings.authenticators:
         return
     problem = f"will not listen on {host} without API keys: anybody who reaches it could spend your providers' money"
     remedy = "set ALLOWED_API_KEYS or `keys:` in routing.yaml, add --make-key, or listen on 127.0.0.1"

@@ -79,6 +79,14 @@ def check_routes(notes: Notes, routes: Sequence[RouteSettings | None], models: M
         _check_candidates(notes, here, route, models)
 
 
+def check_guards(notes: Notes, routes: Sequence[RouteSettings | None], guards: Sequence[str]) -> None:
+    """Each guard a route names is one of the file's."""
+    for index, route in enumerate(routes):
+        for number, name in enumerate(route.guards if route else ()):
+            if name not in guards:
+                _add_absent(notes, ("routes", index, "guards", number), "guard", name, guards)
+
+
 def signal_types(notes: Notes, kinds: Kinds, plugins: Sequence[str]) -> dict[str, type]:
     """Every name a rule may use and its type: the free signals and those of the plugins, each with one owner."""
     types: dict[str, type] = dict(FREE_SIGNALS)

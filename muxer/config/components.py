@@ -7,7 +7,7 @@ from msgspec import Struct, structs
 
 from muxer.config.decode import Decoder
 from muxer.config.environment import PLACEHOLDERS
-from muxer.config.settings import Component
+from muxer.config.settings import Component, Listed, ListedGuard, ListedSink
 from muxer.config.tree import Node, Scalar, Table
 from muxer.errors import ConfigInvalid, Fault
 from muxer.interfaces import Kind, Kinds
@@ -33,6 +33,39 @@ def component(decoder: Decoder, node: Node, name: str, path: str, kinds: AnyKind
         vendor=kind.name,
         base_url=base_url if isinstance(base_url, str) else None,
     )
+
+
+def components(
+    decoder: Decoder, section: Node | None, name: str, shape: type[Listed], kinds: AnyKinds | None
+) -> list[Component | None]:
+    """The components of a list, by names that differ; None for one with faults."""
+    found: list[Component | None] = []
+    names: dict[str, str] = {}
+    for index, node in enumerate(decoder.items(section, name)):
+        path = f"{name}[{index}]"
+        listed = decoder.struct(_part(node, shape, own=False), shape, path)
+        one = component(decoder, _part(node, shape, own=True), "", path, kinds)
+        found.append(_listed(one, listed))
+        named = found[-1].name if found[-1] else ""
+        if named and names.setdefault(named, path) != path:
+            decoder.note(node, path, f"{named!r} is already the name of {names[named]}", "give each its own `name`")
+    return found
+
+
+def _listed(one: Component | None, listed: Listed | None) -> Component | None:
+    if one is None or listed is None:
+        return None
+    required = isinstance(listed, ListedGuard | ListedSink) and listed.required
+    timeout_s = listed.timeout_s if isinstance(listed, ListedGuard) else 0.0
+    return structs.replace(one, name=listed.name or one.kind, required=required, timeout_s=timeout_s)
+
+
+def _part(node: Node, shape: type[Listed], *, own: bool) -> Node:
+    """The keys of an entry that the core reads, or the others, which are the plugin's own."""
+    if not isinstance(node, Table):
+        return node
+    entries = {key: entry for key, entry in node.entries.items() if (key not in shape.__struct_fields__) == own}
+    return Table(node.place, entries, {key: place for key, place in node.keys.items() if key in entries})
 
 
 def default_store(root: Table) -> Table:

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from muxer.config import advice, checks
-from muxer.config.components import component, default_store, in_demo
+from muxer.config.components import component, components, default_store, in_demo
 from muxer.config.decode import Decoder
 from muxer.config.environment import sha256_of, with_dotenv
 from muxer.config.faults import Faults
@@ -23,6 +23,9 @@ from muxer.config.settings import (
     General,
     KeySettings,
     LimitSettings,
+    Listed,
+    ListedGuard,
+    ListedSink,
     ModelSettings,
     RouteSettings,
     Settings,
@@ -34,8 +37,10 @@ from muxer.expressions import Expression
 from muxer.interfaces import Kinds
 from muxer.prices import PriceTable
 
-FindKinds = Callable[[Sequence[str]], Kinds]
+FindKinds = Callable[[Sequence[str], Path], Kinds]
+"""Kinds by the names of plugins; some may lie as modules in that folder."""
 
+_LISTS: Mapping[str, type[Listed]] = {"authenticators": Listed, "guards": ListedGuard, "sinks": ListedSink}
 _SECTIONS = tuple(name for name in Settings.__struct_fields__ if name not in General.__struct_fields__)
 
 
@@ -50,6 +55,7 @@ class _Draft(Struct, frozen=True, kw_only=True):
     routes: list[RouteSettings | None]
     limits: list[LimitSettings | None]
     keys: list[KeySettings | None]
+    lists: dict[str, list[Component | None]]
 
 
 def load(
@@ -72,7 +78,7 @@ def load(
     file_places = dict(places(root))
     root = with_variables(root, variables)
     debug = is_debug(variables, faults)
-    draft = _draft(root, faults, find_kinds, demo=demo)
+    draft = _draft(root, faults, lambda names: find_kinds(names, path.parent.absolute()), demo=demo)
     notes = Notes(root, faults)
     _check(notes, draft, table)
     rules = _rules(notes, draft)
@@ -125,7 +131,7 @@ def _read(path: Path) -> bytes:
         raise ConfigInvalid([Fault(f"cannot be read: {reason}", file=str(path))]) from error
 
 
-def _draft(root: Table, faults: Faults, find_kinds: FindKinds, *, demo: bool) -> _Draft:
+def _draft(root: Table, faults: Faults, find_kinds: Callable[[Sequence[str]], Kinds], *, demo: bool) -> _Draft:
     """Decodes every section by itself, so that a fault in one hides none in another."""
     decoder = Decoder(faults)
     entries = root.entries
@@ -149,10 +155,14 @@ def _draft(root: Table, faults: Faults, find_kinds: FindKinds, *, demo: bool) ->
         routes=decoder.structs(entries.get("routes"), RouteSettings, "routes"),
         limits=decoder.structs(entries.get("limits"), LimitSettings, "limits"),
         keys=decoder.structs(entries.get("keys"), KeySettings, "keys"),
+        lists={
+            section: components(decoder, entries.get(section), section, shape, getattr(kinds, section, None))
+            for section, shape in _LISTS.items()
+        },
     )
 
 
-def _kinds(root: Table, faults: Faults, find_kinds: FindKinds, *, demo: bool) -> Kinds | None:
+def _kinds(root: Table, faults: Faults, find_kinds: Callable[[Sequence[str]], Kinds], *, demo: bool) -> Kinds | None:
     """What the named plugins offer, or None: then nothing can be said about kinds."""
     # A second decoder: what is wrong with the list itself was noted with the other sections.
     decoder = Decoder(Faults(faults.file))
@@ -186,6 +196,7 @@ def _check(notes: Notes, draft: _Draft, table: PriceTable | None) -> None:
     checks.check_general(notes, draft.general)
     checks.check_models(notes, draft.models, draft.providers)
     checks.check_routes(notes, draft.routes, draft.models)
+    checks.check_guards(notes, draft.routes, [guard.name for guard in draft.lists["guards"] if guard])
     checks.check_limits(notes, draft.limits, draft.models)
     checks.check_keys(notes, draft.keys)
     if table is not None and any(limit and limit.is_hard_budget for limit in draft.limits):
@@ -210,6 +221,9 @@ def _settings(draft: _Draft) -> Settings:
         routes=tuple(route for route in draft.routes if route is not None),
         limits=tuple(limit for limit in draft.limits if limit is not None),
         keys=tuple(_without_secret(key) for key in draft.keys if key is not None),
+        authenticators=tuple(one for one in draft.lists["authenticators"] if one is not None),
+        guards=tuple(one for one in draft.lists["guards"] if one is not None),
+        sinks=tuple(one for one in draft.lists["sinks"] if one is not None),
     )
 
 

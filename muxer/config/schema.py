@@ -6,7 +6,7 @@ import msgspec
 from msgspec import NODEFAULT, Struct, inspect
 
 from muxer.config.scalars import LARGEST_USD
-from muxer.config.settings import REQUIRED, Component, Settings
+from muxer.config.settings import REQUIRED, Component, Listed, ListedGuard, ListedSink, Settings
 from muxer.interfaces import ProviderSettings
 
 Schema = dict[str, Any]
@@ -28,11 +28,22 @@ def schema() -> Schema:
     provider = _Writer(definitions).open_struct(
         ProviderSettings, "A provider: its kind, then the settings of that kind; these are the common ones."
     )
+    listed = {
+        "authenticator": _Writer(definitions).open_struct(Listed, "An authenticator: its kind, then its settings."),
+        "guard": _Writer(definitions).open_struct(ListedGuard, "A guard: its kind, then the settings of that kind."),
+        "sink": _Writer(definitions).open_struct(ListedSink, "A sink: its kind, then the settings of that kind."),
+    }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "routing.yaml of ModelMuxer",
         **root,
-        "$defs": {"reference": _REFERENCE, "store": store, "provider": provider, **dict(sorted(definitions.items()))},
+        "$defs": {
+            "reference": _REFERENCE,
+            "store": store,
+            "provider": provider,
+            **listed,
+            **dict(sorted(definitions.items())),
+        },
     }
 
 
@@ -92,7 +103,7 @@ class _Writer:
             return {"type": "object", "additionalProperties": values, **names}
         if isinstance(wanted, inspect.VarTupleType):
             shortest = {"minItems": wanted.min_length} if wanted.min_length else {}
-            return {"type": "array", "items": self._type(wanted.item_type, name), **shortest}
+            return {"type": "array", "items": self._type(wanted.item_type, name.removesuffix("s")), **shortest}
         return _scalar(wanted)
 
     def _reference_to(self, cls: type, name: str) -> Schema:

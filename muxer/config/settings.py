@@ -114,6 +114,9 @@ class RouteSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         Meta(description="when the first model does not fit the budget: refuse, or take the next that fits"),
     ] = "refuse"
     timeout_s: Annotated[Seconds | None, Meta(description="one deadline over all attempts")] = None
+    guards: Annotated[
+        tuple[str, ...], Meta(description="guards of this route alone; one that no route names is in force everywhere")
+    ] = ()
 
 
 Scope = Literal["all", "team", "user", "key", "model", "route", "tag"]
@@ -181,10 +184,32 @@ class DefaultsSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     ] = None
 
 
+class Listed(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the core reads of an entry in a list of components; the other keys are the plugin's own."""
+
+    name: Annotated[
+        Annotated[str, Meta(min_length=1)] | None, Meta(description="tells several of a kind apart; default: the kind")
+    ] = None
+
+
+class ListedSink(Listed, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A sink as the core reads it."""
+
+    required: Annotated[bool, Meta(description="the proxy does not start without it")] = False
+
+
+class ListedGuard(Listed, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A guard as the core reads it."""
+
+    required: Annotated[bool, Meta(description="refuse requests when it fails, instead of going on without it")] = False
+    timeout_s: Annotated[Seconds, Meta(description="the most it may take for one request, or one chunk")] = 0.1
+
+
 class Component(Struct, frozen=True, kw_only=True):
     """A component as configured: its kind, the plugin's own settings decoded, or why it is unavailable.
 
     `vendor` and `base_url` say whose prices apply: they are the file's also under --demo, when `kind` is `demo`.
+    `required` and `timeout_s` are those of guards and sinks.
     """
 
     name: str
@@ -193,6 +218,8 @@ class Component(Struct, frozen=True, kw_only=True):
     unavailable: str = ""
     vendor: str = ""
     base_url: str | None = None
+    required: bool = False
+    timeout_s: float = 0.0
 
 
 REQUIRED = ("version", "plugins", "providers", "models")
@@ -231,6 +258,13 @@ class Settings(General, frozen=True, forbid_unknown_fields=True, kw_only=True):
     keys: Annotated[
         tuple[KeySettings, ...], Meta(description="who may call; default: the keys in ALLOWED_API_KEYS")
     ] = ()
+    authenticators: Annotated[
+        tuple[Component, ...], Meta(description="who else knows callers, asked in this order about what no key fits")
+    ] = ()
+    guards: Annotated[
+        tuple[Component, ...], Meta(description="what looks at requests and answers on their way, in this order")
+    ] = ()
+    sinks: Annotated[tuple[Component, ...], Meta(description="where copies of finished records go")] = ()
 
 
 class Place(Struct, frozen=True):

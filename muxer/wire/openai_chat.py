@@ -204,11 +204,26 @@ def _called(function: _Function | None) -> FunctionCall:
     return FunctionCall(name=function.name or "", arguments=function.arguments or "")
 
 
-def read_chunk(data: bytes, who: str) -> Chunk:
-    """One event of a stream. Raises UpstreamBadResponse, also for an error event (B52)."""
+def read_chunks(data: bytes, who: str) -> list[Chunk]:
+    """The chunks of one event of a stream: one for each choice in it, which is one in practice.
+
+    Raises UpstreamBadResponse, also for an error event (B52).
+    """
     body = _read_body(data, who)
     usage = read_usage(body.usage)
-    choice = body.choices[0] if body.choices else None
+    choices = body.choices or ()
+    if len(choices) < 2:
+        return [_read_chunk(choices[0] if choices else None, usage, data)]
+    fields = decode_fields(data)
+    each = msgspec.json.decode(fields["choices"], type=list[Raw])
+    # Each choice becomes an event of its own; what was said of all of them, their usage, comes with the last.
+    alone = [encode(fields | {"choices": [one]} | ({"usage": None} if "usage" in fields else {})) for one in each[:-1]]
+    alone.append(encode(fields | {"choices": each[-1:]}))
+    usages = [None] * len(alone[:-1]) + [usage]
+    return [_read_chunk(*parts) for parts in zip(choices, usages, alone, strict=True)]
+
+
+def _read_chunk(choice: _Choice | None, usage: Usage | None, data: bytes) -> Chunk:
     if choice is None or choice.delta is None:
         return Chunk(usage=usage, raw=data, finish_reason=choice.finish_reason if choice else None)
     return Chunk(
@@ -238,9 +253,9 @@ async def read_stream(reply: Reply, who: str) -> AsyncGenerator[Chunk, None]:
             is_stream = True
             if event.data == b"[DONE]":
                 return
-            chunk = read_chunk(event.data, who)
-            is_finished = is_finished or chunk.finish_reason is not None
-            yield chunk
+            for chunk in read_chunks(event.data, who):
+                is_finished = is_finished or chunk.finish_reason is not None
+                yield chunk
     if not is_stream:
         raise UpstreamBadResponse(f"{who} answered a request for a stream without one")
     if not is_finished:

@@ -68,6 +68,18 @@ def decode_request(body: bytes) -> ChatRequest:
     return request
 
 
+def patched(body: bytes, before: ChatRequest, after: ChatRequest) -> bytes:
+    """The body of a request that was changed after it was read: fields nobody changed keep their bytes."""
+    fields = decode_fields(body)
+    for name in ChatRequest.__struct_fields__:
+        value = getattr(after, name)
+        if value is None or (name == "stream" and not value):
+            fields.pop(name, None)
+        elif value != getattr(before, name):
+            fields[name] = raw(value)
+    return encode(fields)
+
+
 def _field_error(message: str) -> InvalidRequest:
     """`Expected int, got str - at $.messages[0].role` as an error with its param."""
     what, _, path = message.partition(" - at `$")

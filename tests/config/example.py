@@ -75,7 +75,7 @@ KINDS = Kinds(
 _OFFERS = {"openai", "anthropic", "sqlite", "heuristics", "demo"}
 
 
-def find_kinds(names: Sequence[str]) -> Kinds:
+def find_kinds(names: Sequence[str], folder: Path | None = None) -> Kinds:
     unknown = [(index, name) for index, name in enumerate(names) if name not in _OFFERS]
     if unknown:
         raise ConfigInvalid([Fault(f"no plugin {name!r}", path=f"plugins[{index}]") for index, name in unknown])

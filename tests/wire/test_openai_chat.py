@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from muxer import failures
 from muxer.sse import EventParser, write_event
-from muxer.types import Answer, Call, ChatRequest, Chunk
+from muxer.types import Answer, Call, ChatRequest, Chunk, Usage
 from muxer.wire import openai_chat, openai_inbound
 
 PAIRS = Path(__file__).parent / "openai"
@@ -141,7 +141,7 @@ async def test_a_stream_reads_the_same_in_any_pieces(path: Path) -> None:
 
 @pytest.mark.parametrize("data", [b"", b"{", b'{"\xff":1}', b"[" * 100_000, b"<html>", b"null"], ids=range(6))
 def test_nonsense_is_a_bad_response_and_nothing_else(data: bytes) -> None:
-    for read_one in (openai_chat.read_answer, openai_chat.read_chunk):
+    for read_one in (openai_chat.read_answer, openai_chat.read_chunks):
         with pytest.raises(failures.UpstreamBadResponse):
             read_one(data, "the vendor")
 
@@ -195,3 +195,17 @@ async def test_a_stream_passes_without_usage_to_who_did_not_ask(path: Path) -> N
     sent = written(chunks, wants_usage=False)
     assert not [event for event in sent if "usage" in event or "router_metadata" in event]
     assert len(sent) == len(chunks) - sum(chunk.usage is not None and b'"choices":[]' in chunk.raw for chunk in chunks)
+
+
+def test_an_event_with_several_choices_becomes_one_for_each() -> None:
+    event = (
+        b'{"id":"x","choices":[{"index":0,"delta":{"content":"a"},"finish_reason":"stop"},'
+        b'{"index":1,"delta":{"content":"b"},"logprobs":1}],"usage":{"prompt_tokens":1,"completion_tokens":2}}'
+    )
+    first, second = openai_chat.read_chunks(event, "x")
+    assert (first.text, first.index, first.finish_reason, first.usage) == ("a", 0, "stop", None)
+    assert (second.text, second.index, second.usage) == ("b", 1, Usage(1, 2))
+    alone = [json.loads(chunk.raw) for chunk in (first, second)]
+    assert alone[0]["choices"] == [{"index": 0, "delta": {"content": "a"}, "finish_reason": "stop"}]
+    assert alone[1]["choices"] == [{"index": 1, "delta": {"content": "b"}, "logprobs": 1}]
+    assert [one["usage"] for one in alone] == [None, {"prompt_tokens": 1, "completion_tokens": 2}]

@@ -209,7 +209,7 @@ def test_a_canonical_usage_comes_in_a_chunk_of_its_own_to_who_asked() -> None:
 
 def test_what_was_written_reads_back_as_the_same_chunks() -> None:
     events = [json.dumps(one).encode() for one in written(CANONICAL[:5], wants_usage=False)]
-    assert [replace(openai_chat.read_chunk(event, "ourselves"), raw=b"") for event in events] == CANONICAL[:5]
+    assert [replace(openai_chat.read_chunks(event, "ourselves")[0], raw=b"") for event in events] == CANONICAL[:5]
 
 
 def test_an_error_is_an_event_of_its_own() -> None:
