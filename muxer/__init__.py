@@ -51,6 +51,7 @@ from muxer.interfaces import (
 from muxer.measurements import ALL as ALL_METRICS
 from muxer.measurements import Metric
 from muxer.money import Price, Rates, Tier, usd
+from muxer.records import as_json as record_as_json
 from muxer.sse import Event, EventParser, read_events, write_event
 from muxer.stores import (
     BudgetClaim,
@@ -90,6 +91,7 @@ from muxer.types import (
     Record,
     RefusalPart,
     ResponseFormat,
+    Role,
     SignalValue,
     StreamOptions,
     TextPart,
@@ -168,6 +170,7 @@ __all__ = [
     "Reply",
     "Resolves",
     "ResponseFormat",
+    "Role",
     "Route",
     "Signal",
     "SignalValue",
@@ -200,6 +203,7 @@ __all__ = [
     "open_client",
     "raise_for_status",
     "read_events",
+    "record_as_json",
     "refuse_dropped",
     "usd",
     "write_event",

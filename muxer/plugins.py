@@ -69,10 +69,19 @@ def _import(name: str, entries: dict[str, importlib.metadata.EntryPoint], folder
     try:
         plugin = entries[name].load() if name in entries else importlib.import_module(name)
     except (Exception, SystemExit) as error:  # foreign code runs on import and may raise anything
-        raise _Unusable(f"plugin {name!r} does not import: {type(error).__name__}: {error}") from error
+        hint = _how_to_install(name, entries) if isinstance(error, ModuleNotFoundError) else ""
+        raise _Unusable(f"plugin {name!r} does not import: {type(error).__name__}: {error}", hint) from error
     if not isinstance(plugin, ModuleType):
         raise _Unusable(f"plugin {name!r} is not a module; its entry point must name one")
     return plugin
+
+
+def _how_to_install(name: str, entries: dict[str, importlib.metadata.EntryPoint]) -> str:
+    """What brings the packages a plugin needs: the extra of its own name, where its distribution has one."""
+    distribution = entries[name].dist if name in entries else None
+    if distribution is None or name not in (distribution.metadata.get_all("Provides-Extra") or ()):
+        return ""
+    return f"install what it needs: pip install '{distribution.name}[{name}]'"
 
 
 def _lies_in(folder: Path, name: str) -> bool:

@@ -303,7 +303,8 @@ def test_each_key_of_the_file_is_a_heading_with_its_type_and_default() -> None:
 def test_each_setting_of_a_plugin_is_a_heading_on_its_page() -> None:
     kinds = find_kinds(sorted(installed()))
     shared = set(ProviderSettings.__struct_fields__)
-    for kind in (*kinds.providers.values(), *kinds.stores.values()):
+    built = kinds.providers, kinds.stores, kinds.guards, kinds.sinks, kinds.authenticators
+    for kind in (kind for table in built for kind in table.values()):
         own = [field for field in kind.settings.__struct_fields__ if field not in shared]
         assert [one for one in headings(f"docs/plugins/{kind.name}.md", 3) if one not in shared] == own
 

@@ -11,27 +11,33 @@ pytest.register_assert_rewrite("muxer.testing.contracts")
 from muxer.testing.behaviours import Behaviour, BillAndFail, Cut, Fail, Raw, Say, Slow, Stall  # noqa: E402
 from muxer.testing.builders import ManualClock, a_call, a_record, a_request, open_context  # noqa: E402
 from muxer.testing.calls import Act, Asked, Break, Format, Spoken, Step, Wait  # noqa: E402
+from muxer.testing.contracts.authenticator import AuthenticatorContract  # noqa: E402
+from muxer.testing.contracts.guard import GuardContract, a_visit, each_chunk  # noqa: E402
 from muxer.testing.contracts.money import a_choice, a_claim, an_attempt  # noqa: E402
 from muxer.testing.contracts.provider import ProviderContract, collected  # noqa: E402
 from muxer.testing.contracts.signal import SignalContract  # noqa: E402
+from muxer.testing.contracts.sink import SinkContract, some_records  # noqa: E402
 from muxer.testing.contracts.store import StoreContract  # noqa: E402
 from muxer.testing.upstream import ScriptedUpstream, UpstreamCall  # noqa: E402
 
 __all__ = [
     "Act",
     "Asked",
+    "AuthenticatorContract",
     "Behaviour",
     "BillAndFail",
     "Break",
     "Cut",
     "Fail",
     "Format",
+    "GuardContract",
     "ManualClock",
     "ProviderContract",
     "Raw",
     "Say",
     "ScriptedUpstream",
     "SignalContract",
+    "SinkContract",
     "Slow",
     "Spoken",
     "Stall",
@@ -44,7 +50,10 @@ __all__ = [
     "a_claim",
     "a_record",
     "a_request",
+    "a_visit",
     "an_attempt",
     "collected",
+    "each_chunk",
     "open_context",
+    "some_records",
 ]
