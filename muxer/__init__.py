@@ -3,6 +3,7 @@
 Everything a plugin or an application may use is named here; the rest of the package may change.
 """
 
+from muxer.answers import collect, pieces
 from muxer.embedded import Muxer
 from muxer.errors import (
     BudgetExceeded,
@@ -199,8 +200,10 @@ __all__ = [
     "UpstreamUnreachable",
     "Usage",
     "Window",
+    "collect",
     "hookimpl",
     "open_client",
+    "pieces",
     "raise_for_status",
     "read_events",
     "record_as_json",

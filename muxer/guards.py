@@ -68,7 +68,14 @@ class Watch:
         Raises GuardRefused, and PluginFailed when a required guard fails.
         """
         for armed in guards:
-            asked = Guarded(id=self._id, caller=self._caller, api=inbound.api, request=inbound.request, route=route)
+            asked = Guarded(
+                id=self._id,
+                caller=self._caller,
+                api=inbound.api,
+                raw=inbound.raw,
+                request=inbound.request,
+                route=route,
+            )
             try:
                 found = await self._ask(armed, asked)
                 if isinstance(found, ChatRequest):

@@ -194,7 +194,8 @@ class HasEvidence(Protocol):
 class Guarded(Struct, kw_only=True):
     """One request as a guard sees it, without headers or secrets; the same object goes to `before` and to `after`.
 
-    `route` is '' while none is chosen, `model` the name that serves once an answer begins. `notes` is for the guard
+    `raw` is its body in the format `api`, `route` is '' while none is chosen, `model` the name that serves once an
+    answer begins. `notes` is for the guard
     alone, from its `before` to its `after`; what it writes into `record` is kept in the request's record, and what it
     writes into `headers` is sent as `x-muxer-NAME`.
     """
@@ -202,6 +203,7 @@ class Guarded(Struct, kw_only=True):
     id: str
     caller: Caller
     api: str
+    raw: bytes
     request: ChatRequest
     route: str = ""
     model: str = ""

@@ -22,7 +22,7 @@ from muxer import (
     UpstreamCut,
     Usage,
 )
-from muxer.testing.builders import a_request
+from muxer.testing.builders import a_call, a_request
 from muxer.testing.contracts.signal import SHAPES
 
 TEXT = "Paris is the capital of France."
@@ -32,7 +32,8 @@ ALICE = Caller(key="k-1", user="alice")
 
 def a_visit(request: ChatRequest | None = None, **changes: object) -> Guarded:
     """Alice's request as a guard sees it, with fields changed."""
-    visit = Guarded(id="request-1", caller=ALICE, api="openai.chat", request=request or a_request(), model="m-1")
+    call = a_call(request or a_request())
+    visit = Guarded(id=call.id, caller=ALICE, api=call.api, raw=call.raw, request=call.request, model="m-1")
     for name, value in changes.items():
         setattr(visit, name, value)
     return visit

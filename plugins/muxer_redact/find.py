@@ -1,0 +1,97 @@
+"""Finds what should not leave the house in a text: e-mail addresses, phone and card numbers, keys and passwords."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from msgspec import Struct
+
+
+class Found(Struct, frozen=True, order=True):
+    """A stretch of a text and what it is."""
+
+    start: int
+    end: int
+    what: str
+
+
+# A run of the characters of an address is tried once, from its start, so a long one costs no more than its length.
+_EMAIL = re.compile(r"(?<![\w.%+\-])[\w.%+\-]{1,64}@(?:[\w\-]{1,63}\.){1,8}[^\W\d_]{2,24}(?![\w\-])")
+# Written with + and a country code, or in groups as in North America; a bare run of digits is any number.
+_PHONE = re.compile(
+    r"(?<![\w+.\-])(?:"
+    r"\+[1-9](?:[ .\-/()]{0,2}\d){6,14}"
+    r"|(?:1[ .\-])?(?:\(\d{3}\) ?|\d{3}[.\-])\d{3}[.\- ]\d{4}"
+    r")(?![\w\-])"
+)
+_CARD = re.compile(r"(?<![\w.\-])[2-6](?:[ \-]?\d){12,18}(?![\w\-])")
+_SECRET = re.compile(
+    r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[\s\S]{1,10000}?-----END [A-Z ]{0,30}PRIVATE KEY-----"
+    r"|(?<![\w\-])(?:"
+    r"sk-[\w\-]{16,200}"  # OpenAI, Anthropic, OpenRouter, LiteLLM
+    r"|(?:sk|rk|pk)_(?:live|test)_\w{16,200}"  # Stripe
+    r"|mux_[\w\-]{16,200}"
+    r"|gh[opusr]_\w{30,255}|github_pat_\w{40,255}|glpat-[\w\-]{20,100}"
+    r"|(?:AKIA|ASIA)[A-Z0-9]{16}"  # AWS key ids
+    r"|AIza[\w\-]{35}|ya29\.[\w\-]{20,500}"  # Google
+    r"|xox[abeprs]-[\w\-]{10,250}"  # Slack
+    r"|hf_\w{30,100}|npm_\w{36}|pypi-[\w\-]{50,300}|SG\.[\w\-]{16,64}\.[\w\-]{16,64}"
+    r"|eyJ[\w\-]{8,4000}\.eyJ[\w\-]{8,8000}\.[\w\-]{8,1000}"  # a JSON Web Token
+    r")(?![\w\-])"
+)
+
+
+def _is_card(text: str) -> bool:
+    """Whether a number passes Luhn's check, as every card's does (ISO/IEC 7812-1)."""
+    digits = [int(digit) for digit in reversed(text) if digit.isdigit()]
+    doubled = sum(digit * 2 - 9 * (digit > 4) for digit in digits[1::2])
+    return 13 <= len(digits) <= 19 and (sum(digits[::2]) + doubled) % 10 == 0
+
+
+class _Search(Struct, frozen=True):
+    pattern: re.Pattern[str]
+    holds: Callable[[str], bool]
+
+
+def _always(text: str) -> bool:
+    return True
+
+
+# In the order of who keeps a stretch that two of them claim.
+_SEARCHES: Mapping[str, _Search] = {
+    "secret": _Search(_SECRET, _always),
+    "email": _Search(_EMAIL, _always),
+    "card": _Search(_CARD, _is_card),
+    "phone": _Search(_PHONE, _always),
+}
+CATEGORIES = tuple(_SEARCHES)
+# What a text must have for a search to be worth its time.
+_HINTS: Mapping[str, re.Pattern[str]] = {
+    "email": re.compile("@"),
+    "card": re.compile(r"\d"),
+    "phone": re.compile(r"\d"),
+}
+
+
+class Finder:
+    """Finds some categories, and what patterns of the operator's own find."""
+
+    def __init__(self, categories: Sequence[str], patterns: Mapping[str, str]) -> None:
+        own = {name: _Search(re.compile(pattern), _always) for name, pattern in patterns.items()}
+        self._searches = own | {name: search for name, search in _SEARCHES.items() if name in categories}
+
+    def find(self, text: str) -> list[Found]:
+        """What stands in a text, in its order; no two overlap."""
+        taken: list[Found] = []
+        for found in self._all(text):
+            if all(found.end <= other.start or other.end <= found.start for other in taken):
+                taken.append(found)
+        return sorted(taken)
+
+    def _all(self, text: str) -> Iterator[Found]:
+        for what, search in self._searches.items():
+            hint = _HINTS.get(what)
+            if hint is not None and not hint.search(text):
+                continue
+            for match in search.pattern.finditer(text):
+                if match.end() > match.start() and search.holds(match.group()):
+                    yield Found(match.start(), match.end(), what)

@@ -1,0 +1,208 @@
+"""The guard `redact`: what it finds and what it leaves, and that an answer has the originals however it is cut."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from muxer_redact import Redact, RedactSettings, open_redact
+from muxer_redact.find import CATEGORIES, Finder
+from muxer_redact.restore import Restorer
+
+from muxer import (
+    ChatRequest,
+    Chunk,
+    FunctionCall,
+    Guard,
+    GuardRefused,
+    Message,
+    TextPart,
+    ThinkingPart,
+    ToolCall,
+    ToolCallDelta,
+)
+from muxer.testing import GuardContract, Say, a_request, a_visit, each_chunk, open_context
+from tests.proxy import OpenProxy, events
+
+FINDER = Finder(CATEGORIES, {})
+FOUND = {
+    "email": ["a@b.co", "jane.doe+tag@mail.example.org", "ü.ser@exämple.de", "x_1%y@sub-domain.example.travel"],
+    "phone": [
+        "+41 44 668 18 00",
+        "+1 (555) 123-4567",
+        "555-123-4567",
+        "(555) 123-4567",
+        "+442079460958",
+        "1-800-555-0199",
+    ],
+    "card": ["4111 1111 1111 1111", "4111111111111111", "5500-0000-0000-0004", "378282246310005", "6011000990139424"],
+    "secret": [
+        "sk-proj-abcdefghijklmnopqrstuvwx",
+        "sk-ant-api03-" + "a" * 40,
+        "AKIAIOSFODNN7EXAMPLE",
+        "ghp_" + "a1" * 18,
+        "xoxb-123456789012-abcdef",
+        "AIza" + "b" * 35,
+        "mux_ab12_" + "c" * 40,
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abcdefghijk",
+        "-----BEGIN RSA PRIVATE KEY-----\nMIIEow==\n-----END RSA PRIVATE KEY-----",
+    ],
+}
+LEFT = [
+    "What is the capital of France?",
+    "Order 4111111111111112 of 2026-11-25",  # Luhn says no
+    "1234567890123456789012345678901234567890",
+    "IPv4 192.168.100.200, version 1.2.3-4567, 3.14159265358979",
+    "user@localhost, @decorator, a @ b, foo@bar",
+    "sk-short, task-force-of-the-twentieth-century, disk-usage",
+    "12:30:45, 10-20-30, (5) 123, 2024-01-02 03:04",
+    "550e8400-e29b-41d4-a716-446655440000",
+    "eyJ is how a token begins",
+]
+
+
+@asynccontextmanager
+async def opened(folder: Path, **settings: Any) -> AsyncIterator[Guard]:
+    async with open_context(folder) as context, open_redact(RedactSettings(**settings), context) as guard:
+        yield guard
+
+
+class TestRedact(GuardContract):
+    def open(self, folder: Path) -> AbstractAsyncContextManager[Guard]:
+        return opened(folder)
+
+
+@pytest.mark.parametrize(("what", "text"), [(what, text) for what, texts in FOUND.items() for text in texts])
+def test_finds_it_whole_wherever_it_stands(what: str, text: str) -> None:
+    for sentence in ("{}", "Mine is {}, thanks.", '{{"value":"{}"}}', "({})", "see:\n{}\nend"):
+        around = sentence.format(text)
+        (found,) = FINDER.find(around)
+        assert (found.what, around[found.start : found.end]) == (what, text)
+
+
+@pytest.mark.parametrize("text", LEFT)
+def test_leaves_what_only_looks_like_it(text: str) -> None:
+    assert FINDER.find(text) == []
+
+
+@pytest.mark.parametrize(
+    "pattern", ["a", "a@", "@a.", "1", "+1", "4 ", "sk-", "eyJa.", "-----BEGIN PRIVATE KEY-----", "(555) "]
+)
+def test_a_long_text_takes_no_longer_than_its_length(pattern: str) -> None:
+    FINDER.find((pattern * 65_536)[:65_536])  # a quadratic search would not end within faulthandler_timeout
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [*(text for texts in FOUND.values() for text in texts), "Paris ", " and ", "[", "]", "[EMAIL_1]"]
+        )
+    )
+)
+async def test_what_goes_out_holds_nothing_and_comes_back_as_it_was(words: list[str]) -> None:
+    text = " ".join(words)
+    visit = a_visit(a_request(text))
+    guard = Redact(RedactSettings())
+    asked = await guard.before(visit) or visit.request
+    sent = asked.question
+    assert FINDER.find(sent) == []
+    pieces = [Chunk(text=letter) for letter in sent] + [Chunk(finish_reason="stop")]
+    back = [chunk async for chunk in guard.after(visit, each_chunk(pieces))]
+    assert "".join(chunk.text for chunk in back) == text
+
+
+@given(st.text(alphabet="[EMAIL_12]x", max_size=40), st.lists(st.integers(1, 5)))
+def test_the_pieces_of_a_text_do_not_matter(text: str, cuts: list[int]) -> None:
+    values = {"[EMAIL_1]": "a@b.co", "[EMAIL_12]": "c@d.co"}
+    whole, restorer = Restorer(values), Restorer(values)
+    pieces, start = [], 0
+    for cut in cuts:
+        pieces.append(text[start : start + cut])
+        start += cut
+    pieces.append(text[start:])
+    assert "".join(map(restorer.feed, pieces)) + restorer.rest() == whole.feed(text) + whole.rest()
+
+
+async def test_the_same_value_has_the_same_placeholder_in_every_message() -> None:
+    messages = (
+        Message(role="system", content="Help jane@x.org."),
+        Message(role="user", content=(TextPart("I am jane@x.org"), TextPart("or +41 44 668 18 00"))),
+        Message(role="assistant", tool_calls=(ToolCall(id="1", function=FunctionCall("mail", '{"to":"jane@x.org"}')),)),
+        Message(role="tool", content="sent to bob@x.org", tool_call_id="1"),
+    )
+    asked = await Redact(RedactSettings()).before(a_visit(ChatRequest(messages=messages)))
+    assert asked is not None
+    said = json.dumps([message.text for message in asked.messages])
+    assert said == json.dumps(["Help [EMAIL_1].", "I am [EMAIL_1]\nor [PHONE_1]", "", "sent to [EMAIL_2]"])
+    assert asked.messages[2].tool_calls and asked.messages[2].tool_calls[0].function.arguments == '{"to":"[EMAIL_1]"}'
+
+
+async def test_a_longer_conversation_begins_as_the_shorter_did() -> None:
+    first = (Message(role="user", content="I am jane@x.org"),)
+    later = (*first, Message(role="assistant", content="Hi jane@x.org"), Message(role="user", content="and bob@x.org"))
+    short, long = [await Redact(RedactSettings()).before(a_visit(ChatRequest(messages=one))) for one in (first, later)]
+    assert short and long and long.messages[0] == short.messages[0]
+
+
+async def test_signed_reasoning_is_left_alone() -> None:
+    message = Message(role="assistant", content=(ThinkingPart("jane@x.org?", "signature"), TextPart("jane@x.org")))
+    asked = await Redact(RedactSettings()).before(a_visit(ChatRequest(messages=(message,))))
+    assert asked and asked.messages[0].parts == (ThinkingPart("jane@x.org?", "signature"), TextPart("[EMAIL_1]"))
+
+
+async def test_a_callers_own_placeholder_stays_his() -> None:
+    visit = a_visit(a_request("Replace [EMAIL_1] by jane@x.org"))
+    guard = Redact(RedactSettings())
+    asked = await guard.before(visit)
+    assert asked and asked.question == "Replace [EMAIL_1] by [EMAIL_2]"
+    back = [chunk async for chunk in guard.after(visit, each_chunk([Chunk(text="[EMAIL_1] is [EMAIL_2]")]))]
+    assert "".join(chunk.text for chunk in back) == "[EMAIL_1] is jane@x.org"
+
+
+async def test_arguments_of_tools_get_the_originals_as_json() -> None:
+    settings = RedactSettings(patterns={"name": 'O"Neil'})
+    visit, guard = a_visit(a_request('Mail O"Neil')), Redact(settings)
+    await guard.before(visit)
+    deltas = [ToolCallDelta(0, "1", "mail", '{"to":"[NA'), ToolCallDelta(0, None, None, 'ME_1]"}')]
+    chunks = [*(Chunk(tool_calls=(delta,)) for delta in deltas), Chunk(finish_reason="tool_calls")]
+    back = [call.arguments async for chunk in guard.after(visit, each_chunk(chunks)) for call in chunk.tool_calls]
+    assert json.loads("".join(back)) == {"to": 'O"Neil'}
+
+
+async def test_what_must_not_be_asked_about_is_refused_without_quoting_it() -> None:
+    guard = Redact(RedactSettings(refuse=("secret",)))
+    with pytest.raises(GuardRefused, match="looks like a secret") as refused:
+        await guard.before(a_visit(a_request(f"My key is {FOUND['secret'][0]}")))
+    assert FOUND["secret"][0] not in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"patterns": {"Name": "x"}}, "is no name"),
+        ({"patterns": {"email": "x"}}, "is no name"),
+        ({"patterns": {"name": "("}}, "no regular expression"),
+        ({"refuse": ("name",)}, "is not looked for"),
+        ({"what": ("email",), "refuse": ("card",)}, "is not looked for"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        RedactSettings(**settings)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_over_http_the_upstream_never_sees_it_and_the_caller_always_does(proxy: OpenProxy, stream: bool) -> None:
+    answer = Say(text="I wrote to [EMAIL_1] and [EMAIL_1].")
+    running = await proxy(answer, plugins="[openai, sqlite, redact]", guards="[{kind: redact, required: true}]")
+    response = await running.chat(messages=[{"role": "user", "content": "Write to jane@x.org"}], stream=stream)
+    said = (await events(response)).text if stream else (await response.json())["choices"][0]["message"]["content"]
+    assert said == "I wrote to jane@x.org and jane@x.org."
+    (call,) = running.upstream.calls
+    assert "jane@x.org" not in json.dumps(call.body) and response.headers["x-muxer-redacted"] == "1"
+    record = await running.record(response)
+    assert record.notes == {"redacted": "email: 1"} and "jane" not in repr(record) + repr(running.log.lines)
