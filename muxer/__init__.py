@@ -28,6 +28,7 @@ from muxer.failures import (
 )
 from muxer.hookspecs import hookimpl
 from muxer.interfaces import (
+    AddsHeaders,
     Authenticator,
     Completes,
     Context,
@@ -108,6 +109,7 @@ from muxer.wire.openai_provider import Dialect, OpenAIProvider
 
 __all__ = [
     "ALL_METRICS",
+    "AddsHeaders",
     "AiohttpClient",
     "Answer",
     "Attempt",

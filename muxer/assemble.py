@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from muxer import measurements
 from muxer.access import Callers, Keys, Known
@@ -14,7 +15,7 @@ from muxer.catalog import build_catalog
 from muxer.config.settings import Configuration, KeySettings
 from muxer.dispatch import Cooldowns, Dispatcher
 from muxer.errors import StoreUnavailable
-from muxer.interfaces import Log, Meter, Route
+from muxer.interfaces import Log, Meter
 from muxer.ledger import Ledger, report
 from muxer.opener import Meters, Opener
 from muxer.pipeline import InFlight, Parts
@@ -33,7 +34,7 @@ class Assembly(Struct, frozen=True, kw_only=True):
     parts: Parts
     store: Store
     callers: Callers
-    routes: tuple[Route, ...]
+    extensions: tuple[object, ...]
     begun_at: float
 
 
@@ -46,8 +47,9 @@ async def assemble(
     async with AsyncExitStack() as opened:
         opener = Opener(configuration, opened, log, meters, clock, worker)
         shared = await opener.context()
-        routes = await opener.extensions(shared)
+        extensions = await opener.extensions(shared)
         store = await opener.open(kinds.stores[settings.store.kind], settings.store.settings, shared, "store")
+        extensions += await opener.extensions(replace(shared, store=store))
         providers = await opener.providers()
         signals, guards = await opener.signals(shared), await opener.guards(shared)
         sinks = await opener.sinks(shared)
@@ -71,7 +73,7 @@ async def assemble(
             ),
             store=store,
             callers=Callers(Keys(_known(key) for key in settings.keys), await opener.authenticators(shared)),
-            routes=tuple(routes),
+            extensions=tuple(extensions),
             begun_at=clock(),
         )
 

@@ -1,9 +1,9 @@
 """What a plugin can be: the protocols of its objects, the kinds that build them, and what they are handed."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Annotated, Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 from aiohttp import web
@@ -101,11 +101,19 @@ class HasRoutes(Protocol):
         """The routes, read once when the server is assembled."""
 
 
+@runtime_checkable
+class AddsHeaders(Protocol):
+    """An extension that adds response headers to answers, beside ours."""
+
+    def headers(self, record: Record) -> Mapping[str, str]:
+        """The headers of one answer. The record is complete for a whole answer, and still open for a stream."""
+
+
 class Context(Struct, frozen=True, kw_only=True):
     """What the core hands to a kind when it opens a component.
 
     `clock` gives Unix seconds, `folder` is where relative paths start, `worker` tells this process from its
-    siblings (0 when it is alone).
+    siblings (0 when it is alone). `store` is there for extensions whose kind `needs` it.
     """
 
     http: HTTPClient
@@ -114,13 +122,14 @@ class Context(Struct, frozen=True, kw_only=True):
     log: Log
     meter: Meter
     worker: int = 0
+    store: Store | None = None
 
 
 class Kind(Generic[ComponentT]):
     """A way to build components: its name in YAML, the type of its settings, and how to open one.
 
     A kind of Signal also declares the `signals` it measures and their types (float, int, bool, str), since rules are
-    type-checked before anything is opened.
+    type-checked before anything is opened. An extension that reads the ledger and the records `needs` the store.
     """
 
     def __init__(
@@ -129,11 +138,13 @@ class Kind(Generic[ComponentT]):
         settings: type[Struct],
         open: Callable[[Any, Context], AbstractAsyncContextManager[ComponentT]],
         signals: Mapping[str, type] | None = None,
+        needs: Collection[Literal["store"]] = (),
     ) -> None:
         self.name = name
         self.settings = settings
         self.open = open
         self.signals: Mapping[str, type] = signals or {}
+        self.needs = frozenset(needs)
 
     def __repr__(self) -> str:
         return f"Kind({self.name!r})"

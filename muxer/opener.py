@@ -11,7 +11,7 @@ from muxer.config.settings import Component, Configuration
 from muxer.errors import ConfigInvalid, Fault
 from muxer.fence import Fence, FencedSignal
 from muxer.guards import Armed, Guards
-from muxer.interfaces import Context, HasRoutes, IsMeter, Kind, Log, Meter, Provider, ProviderSettings, Route, Signal
+from muxer.interfaces import Context, IsMeter, Kind, Log, Meter, Provider, ProviderSettings, Signal
 from muxer.log import frames
 from muxer.measurements import Metric
 from muxer.sinks import Outlet, Outlets
@@ -89,16 +89,17 @@ class Opener:
             fault = Fault(f"kind {kind.name!r} cannot be opened: {type(error).__name__}: {error}", path=path)
             raise ConfigInvalid([fault]) from error
 
-    async def extensions(self, context: Context) -> list[Route]:
-        """Opens the extensions and returns the routes they add."""
-        routes: list[Route] = []
+    async def extensions(self, context: Context) -> list[object]:
+        """Opens the extensions: those that need the store once it is there, and the others, meters among them, before
+        anything that is measured."""
+        found: list[object] = []
         for name, kind in self._kinds.extensions.items():
-            extension = await self.open(kind, kind.settings(), context, f"extension {name}")
-            if isinstance(extension, IsMeter):
-                self._meters.join(extension.meter)
-            if isinstance(extension, HasRoutes):
-                routes += extension.routes()
-        return routes
+            if bool(kind.needs) == (context.store is not None):
+                extension = await self.open(kind, kind.settings(), context, f"extension {name}")
+                if isinstance(extension, IsMeter):
+                    self._meters.join(extension.meter)
+                found.append(extension)
+        return found
 
     async def providers(self) -> dict[str, Provider]:
         """The providers that can be asked, each with connections of its own."""

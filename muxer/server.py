@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 import aiohttp.http
@@ -25,7 +25,8 @@ from muxer.errors import (
     PermissionDenied,
     UnsupportedMediaType,
 )
-from muxer.interfaces import Route
+from muxer.fence import ComponentFailed, Fence
+from muxer.interfaces import AddsHeaders, HasRoutes, Route
 from muxer.log import frames
 from muxer.pipeline import Exchange, serve
 from muxer.types import Caller, Inbound
@@ -61,6 +62,11 @@ class Server:
         self._assembly = assembly
         self._is_loopback = is_loopback
         self._patience = patience
+        self._adding = [
+            (one, Fence(f"extension {type(one).__name__}", assembly.parts.meter, assembly.parts.log))
+            for one in assembly.extensions
+            if isinstance(one, AddsHeaders)
+        ]
         self.is_ready = True
 
     def application(self) -> web.Application:
@@ -69,7 +75,7 @@ class Server:
             middlewares=[self._edge], client_max_size=self._assembly.configuration.settings.server.max_body_bytes
         )
         application.on_response_prepare.append(_hide_server)
-        for route in (*self._routes(), *self._assembly.routes):
+        for route in (*self._routes(), *self._routes_of_extensions()):
             handler = self._guarded(route)
             application.router.add_route(route.method, route.path, handler)
             if route.path.startswith("/v1/"):
@@ -90,6 +96,9 @@ class Server:
             Route("GET", "/livez", self._livez, "public"),
             Route("GET", "/readyz", self._readyz, "public"),
         ]
+
+    def _routes_of_extensions(self) -> list[Route]:
+        return [route for one in self._assembly.extensions if isinstance(one, HasRoutes) for route in one.routes()]
 
     def _guarded(self, route: Route) -> Respond:
         """The handler behind a check of the caller's role. On loopback, metrics are open to all (DESIGN 4)."""
@@ -167,14 +176,15 @@ class Server:
             metadata = exchange.metadata()
             answer = openai_inbound.encode_answer(exchange.answer, exchange.record.id, int(time.time()), metadata)
             exchange.client_gone = request.transport is None or request.transport.is_closing()  # S12
-            return web.Response(body=answer, content_type="application/json", headers=exchange_headers(exchange))
+            await exchange.settle()
+            return web.Response(body=answer, content_type="application/json", headers=self._headers(exchange))
 
     async def _stream(self, request: web.Request, exchange: Exchange, inbound: Inbound) -> web.StreamResponse:
         """Writes chunks as they come. When the caller leaves, the answer is read on for its usage (S11).
 
         The status has been sent by then, so whatever goes wrong can only be told by a last event.
         """
-        headers = exchange_headers(exchange) | {"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
+        headers = self._headers(exchange) | {"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
         response = web.StreamResponse(headers=headers)
         writer = openai_inbound.StreamWriter(
             exchange.record.id, int(time.time()), exchange.served.name, wants_usage=inbound.request.wants_usage
@@ -201,6 +211,14 @@ class Server:
             await exchange.settle()
             told = error if isinstance(error, MuxerError) else self._unforeseen(request, error)
             await outlet.write(openai_inbound.write_error(error_fields(told)))
+
+    def _headers(self, exchange: Exchange) -> dict[str, str]:
+        """Ours, and under them those of extensions; one that fails has none."""
+        added: dict[str, str] = {}
+        for extension, fence in self._adding:
+            with suppress(ComponentFailed), fence.around():
+                added.update(extension.headers(exchange.record))
+        return {name: _header_safe(value) for name, value in (added | exchange_headers(exchange)).items()}
 
     async def _models(self, request: web.Request) -> web.Response:
         return json_response(views.models(self._assembly, request[_CALLER]))
@@ -293,7 +311,7 @@ def exchange_headers(exchange: Exchange) -> dict[str, str]:
         headers["x-muxer-dropped"] = ", ".join(exchange.dropped)
     if exchange.output_cap is not None:
         headers["x-muxer-output-cap"] = str(exchange.output_cap)
-    return {name: _header_safe(value) for name, value in headers.items()}
+    return headers
 
 
 def _as_text(value: str) -> str:
