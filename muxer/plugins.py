@@ -62,7 +62,8 @@ def _import(name: str, entries: dict[str, importlib.metadata.EntryPoint], folder
     lies_beside = folder is not None and _lies_in(folder, name)
     if name not in entries and "." not in name and not lies_beside:
         near = get_close_matches(name, entries, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"install it: pip install modelmuxer-{name}"
+        install = f"install it: pip install modelmuxer-{name}"
+        hint = f"did you mean {near[0]!r}? Or {install}" if near else install
         raise _Unusable(f"no plugin {name!r} is installed", hint)
     if lies_beside and str(folder) not in sys.path:
         sys.path.append(str(folder))  # at the end: what lies there replaces nothing that is installed

@@ -11,6 +11,7 @@ from hypothesis import settings
 from muxer.prices import PriceTable, load_prices
 from muxer.server import PATIENCE, Patience
 from muxer.testing import Behaviour
+from tests.installed import Installation, build
 from tests.proxy import SECTIONS, OpenProxy, Proxy, open_proxy
 
 # A machine that is busy with other things makes no test fail.
@@ -21,6 +22,16 @@ settings.load_profile("tests")
 @pytest.fixture(scope="session")
 def table() -> PriceTable:
     return load_prices()
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(Path(__file__).parent.parent, tmp_path_factory.mktemp("dist"))
+
+
+@pytest.fixture(scope="session")
+def installation(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    return Installation(tmp_path_factory.mktemp("venv"), tmp_path_factory.mktemp("empty"), wheel)
 
 
 @pytest.fixture

@@ -1,65 +1,21 @@
 """The wheel alone: built once, installed beside its dependencies and nothing else, run in an empty folder."""
 
 import re
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
 from email.parser import Parser
-from importlib.metadata import Distribution, distribution
+from importlib.metadata import distribution
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
 
+from tests.installed import Installation
+
 ROOT = Path(__file__).parent.parent
-DEADLINE_S = 30
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built as a release is."""
-    folder = tmp_path_factory.mktemp("dist")
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-    subprocess.run(build, cwd=ROOT, check=True, capture_output=True, timeout=DEADLINE_S)
-    (built,) = folder.glob("*.whl")
-    return built
-
-
-@pytest.fixture(scope="module")
-def run(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Runs `muxer` in an empty folder with an empty environment, from an installation of its own."""
-    venv = tmp_path_factory.mktemp("venv")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True, timeout=DEADLINE_S)
-    site = next(venv.glob("lib/python*/site-packages"))
-    with ZipFile(wheel) as archive:
-        archive.extractall(site)
-    for path in _dependencies(distribution("modelmuxer"), set()):
-        (site / path.name).symlink_to(path)
-    empty = tmp_path_factory.mktemp("empty")
-
-    def run(*words: str) -> "subprocess.CompletedProcess[str]":
-        # What an installer writes as bin/muxer.
-        start = [str(venv / "bin" / "python"), "-c", "import sys; from muxer.__main__ import main; sys.exit(main())"]
-        return subprocess.run([*start, *words], cwd=empty, env={}, capture_output=True, text=True, timeout=DEADLINE_S)
-
-    return run
-
-
-def _dependencies(of: Distribution, seen: set[str]) -> Iterator[Path]:
-    """What the declared dependencies of a distribution, extras left out, put into site-packages."""
-    for requirement in of.requires or []:
-        name = re.sub(r"[-_.]+", "-", re.split(r"[^\w.-]", requirement)[0]).lower()
-        if "extra ==" in requirement or name in seen:
-            continue
-        seen.add(name)
-        try:
-            found = distribution(name)
-        except ModuleNotFoundError:  # for another platform or Python
-            continue
-        tops = {file.parts[0] for file in found.files or [] if file.parts[0] not in ("..", "__pycache__")}
-        yield from (Path(str(found.locate_file(top))).resolve() for top in sorted(tops))
-        yield from _dependencies(found, seen)
+def run(installation: Installation) -> Installation:
+    return installation
 
 
 @pytest.fixture(scope="module")
@@ -93,24 +49,24 @@ def test_it_says_its_licence(wheel: Path, names: list[str]) -> None:
     assert place.replace("METADATA", "licenses/LICENSE") in names
 
 
-def test_it_says_its_version(run: Run) -> None:
+def test_it_says_its_version(run: Installation) -> None:
     done = run("--version")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"modelmuxer {distribution('modelmuxer').version}\n"
 
 
-def test_the_shipped_file_is_valid_with_its_plugins(run: Run) -> None:
+def test_the_shipped_file_is_valid_with_its_plugins(run: Installation) -> None:
     done = run("check", str(ROOT / "routing.yaml"))
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_every_command_explains_itself(run: Run) -> None:
+def test_every_command_explains_itself(run: Installation) -> None:
     listed = re.findall(r"^    (\w+) ", run("--help").stdout, re.MULTILINE)
     assert {"serve", "demo", "check"} <= set(listed)
     assert {name: run(name, "--help").returncode for name in listed} == dict.fromkeys(listed, 0)
 
 
-def test_the_demonstration_runs_to_its_end(run: Run) -> None:
+def test_the_demonstration_runs_to_its_end(run: Installation) -> None:
     done = run("demo")
     assert (done.returncode, done.stderr) == (0, "")
     assert "What is the capital of France?" in done.stdout

@@ -82,16 +82,18 @@ class Finder:
     def find(self, text: str) -> list[Found]:
         """What stands in a text, in its order; no two overlap."""
         taken: list[Found] = []
-        for found in self._all(text):
-            if all(found.end <= other.start or other.end <= found.start for other in taken):
-                taken.append(found)
-        return sorted(taken)
-
-    def _all(self, text: str) -> Iterator[Found]:
         for what, search in self._searches.items():
             hint = _HINTS.get(what)
-            if hint is not None and not hint.search(text):
-                continue
-            for match in search.pattern.finditer(text):
-                if match.end() > match.start() and search.holds(match.group()):
-                    yield Found(match.start(), match.end(), what)
+            if hint is None or hint.search(text):
+                taken = sorted([*taken, *_search(what, search, text, taken)])
+        return taken
+
+
+def _search(what: str, search: _Search, text: str, taken: Sequence[Found]) -> Iterator[Found]:
+    """What one search finds between the stretches that are taken."""
+    starts = [0, *(found.end for found in taken)]
+    ends = [*(found.start for found in taken), len(text)]
+    for start, end in zip(starts, ends, strict=True):
+        for match in search.pattern.finditer(text, start, end):
+            if match.end() > match.start() and search.holds(match.group()):
+                yield Found(match.start(), match.end(), what)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from muxer_redact import Redact, RedactSettings, open_redact
 from muxer_redact.find import CATEGORIES, Finder
@@ -103,6 +103,7 @@ def test_a_long_text_takes_no_longer_than_its_length(pattern: str) -> None:
         )
     )
 )
+@example(["+1 (555) 123-4567", "4111 1111 1111 1111"])
 async def test_what_goes_out_holds_nothing_and_comes_back_as_it_was(words: list[str]) -> None:
     text = " ".join(words)
     visit = a_visit(a_request(text))
