@@ -23,7 +23,11 @@ _PHONE = re.compile(
     r"|(?:1[ .\-])?(?:\(\d{3}\) ?|\d{3}[.\-])\d{3}[.\- ]\d{4}"
     r")(?![\w\-])"
 )
-_CARD = re.compile(r"(?<![\w.\-])[2-6](?:[ \-]?\d){12,18}(?![\w\-])")
+# Written in one, or in the groups of the cards themselves.
+_CARD = re.compile(
+    r"(?<![\w.\-])(?:[2-6]\d{12,18}|[2-6]\d{3}(?P<gap>[ \-])\d{4}(?P=gap)\d{4}(?P=gap)\d{4}(?:(?P=gap)\d{3})?"
+    r"|3[47]\d{2}(?P<gap2>[ \-])\d{6}(?P=gap2)\d{5})(?![\w\-])"
+)
 _SECRET = re.compile(
     r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[\s\S]{1,10000}?-----END [A-Z ]{0,30}PRIVATE KEY-----"
     r"|(?<![\w\-])(?:"
