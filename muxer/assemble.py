@@ -63,7 +63,7 @@ async def assemble(
                 rules=_rules(configuration, table),
                 signals=signals,
                 guards=guards,
-                dispatcher=Dispatcher(providers, Cooldowns(time.monotonic, meters), meters),
+                dispatcher=Dispatcher(providers, Cooldowns(time.monotonic, meters), meters, log),
                 ledger=ledger,
                 sinks=sinks,
                 meter=meters,

@@ -2,15 +2,16 @@
 
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing, contextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, aclosing, contextmanager
 
 from muxer import measurements
 from muxer.answers import collect
 from muxer.attempts import Running
 from muxer.catalog import Model
-from muxer.errors import InvalidRequest, MuxerError, PluginFailed
-from muxer.failures import ProviderFailed, UpstreamAuth, UpstreamBadResponse, UpstreamRateLimited
-from muxer.interfaces import Completes, Meter, Provider
+from muxer.errors import InvalidRequest, MuxerError
+from muxer.failures import ProviderBroke, ProviderFailed, UpstreamAuth, UpstreamBadResponse, UpstreamRateLimited
+from muxer.interfaces import Completes, Log, Meter, Provider
+from muxer.log import frames
 from muxer.routing import Candidate
 from muxer.types import Answer, Attempt, Call, Chunk, Usage
 
@@ -75,25 +76,40 @@ class Cooldowns:
 class Dispatcher:
     """Knows the providers and who is set aside."""
 
-    def __init__(self, providers: Mapping[str, Provider], cooldowns: Cooldowns, meter: Meter) -> None:
-        self._providers = providers
-        self._meter = meter
+    def __init__(self, providers: Mapping[str, Provider], cooldowns: Cooldowns, meter: Meter, log: Log) -> None:
+        self.providers = providers
         self.cooldowns = cooldowns
+        self.meter = meter
+        self._log = log
+        self._told: set[str] = set()
 
     def begin(self, estimate_tokens: int) -> "Dispatch":
         """A dispatch for one request."""
-        return Dispatch(self._providers, self.cooldowns, self._meter, estimate_tokens)
+        return Dispatch(self, estimate_tokens)
+
+    @contextmanager
+    def foreign(self, provider: str) -> Iterator[None]:
+        """Around a provider's code: what it raises that is not ours is counted, told once, and a failure of it."""
+        try:
+            yield
+        except MuxerError:
+            raise
+        except (Exception, SystemExit) as error:
+            self.meter.add(measurements.PLUGIN_FAILURES, 1, f"provider {provider}", "raised")
+            if provider not in self._told:
+                self._told.add(provider)
+                what = type(error).__name__
+                self._log("error", "plugin_failed", component=f"provider {provider}", error=what, trace=frames(error))
+            raise ProviderBroke(f"provider {provider!r} raised {type(error).__name__}") from error
 
 
 class Dispatch:
     """The attempts of one request. Entered as a context, whose end closes the upstream call."""
 
-    def __init__(
-        self, providers: Mapping[str, Provider], cooldowns: Cooldowns, meter: Meter, estimate_tokens: int
-    ) -> None:
-        self._providers = providers
-        self._cooldowns = cooldowns
-        self._meter = meter
+    def __init__(self, dispatcher: Dispatcher, estimate_tokens: int) -> None:
+        self._dispatcher = dispatcher
+        self._cooldowns = dispatcher.cooldowns
+        self._meter = dispatcher.meter
         self._estimate_tokens = estimate_tokens
         self._streams = AsyncExitStack()
         self.ended: list[Attempt] = []
@@ -139,7 +155,7 @@ class Dispatch:
     async def _attempt(
         self, candidate: Candidate, granted_nanos: int, make_call: MakeCall
     ) -> Answer | AsyncIterator[Chunk]:
-        provider = self._providers[candidate.model.provider]
+        provider = self._dispatcher.providers[candidate.model.provider]
         call = make_call(candidate, granted_nanos)
         self.running = Running(
             candidate=candidate,
@@ -147,11 +163,11 @@ class Dispatch:
             begun_at=time.perf_counter(),
             estimate_tokens=self._estimate_tokens,
         )
-        chunks = _iterate(provider, call, candidate.model.provider)
+        chunks = _iterate(provider, call, self._dispatcher.foreign(candidate.model.provider))
         if call.request.stream:
             return await self._first_chunk(chunks)
         if isinstance(provider, Completes):
-            with _foreign(candidate.model.provider):
+            with self._dispatcher.foreign(candidate.model.provider):
                 return await provider.acompletion(call)
         async with aclosing(chunks):
             return await collect(chunks)
@@ -197,20 +213,11 @@ class Dispatch:
         self._meter.add(measurements.ATTEMPTS, 1, attempt.model, attempt.provider, attempt.outcome)
 
 
-@contextmanager
-def _foreign(provider: str) -> Iterator[None]:
-    """Around a plugin's object: what it raises that is not ours leaves unknown what it did upstream."""
-    try:
-        yield
-    except MuxerError:
-        raise
-    except Exception as error:
-        raise PluginFailed(f"provider {provider!r} raised {type(error).__name__}") from error
-
-
-async def _iterate(provider: Provider, call: Call, name: str) -> AsyncGenerator[Chunk, None]:
+async def _iterate(
+    provider: Provider, call: Call, foreign: AbstractContextManager[None]
+) -> AsyncGenerator[Chunk, None]:
     """The provider's stream as a generator that can be closed, whatever kind of iterator it gave."""
-    with _foreign(name):
+    with foreign:
         stream = provider.astreaming(call)
         try:
             async for chunk in stream:

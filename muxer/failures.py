@@ -88,3 +88,12 @@ class UpstreamRefused(ProviderFailed):
     type = "invalid_request_error"
     code = "upstream_refused"
     falls_back = False
+
+
+class ProviderBroke(ProviderFailed):
+    """A provider's own code raised what is not ours: what it did upstream before that is unknown."""
+
+    status = 500
+    type = "api_error"
+    code = "plugin_error"
+    outcome = "presumed"

@@ -1,6 +1,7 @@
 """The guards of a request: each looks at it before it is sent, and some at what comes back."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping, Sequence
 
 from msgspec import Struct, field
@@ -93,6 +94,7 @@ class Watch:
     async def _ask(self, armed: Armed, asked: Guarded) -> ChatRequest | Answer | None:
         if armed.fence.is_closed:
             raise ComponentFailed
+        begun = time.perf_counter()
         try:
             with armed.fence.around(GuardRefused):
                 async with asyncio.timeout(armed.timeout_s):
@@ -100,6 +102,9 @@ class Watch:
         except GuardRefused:
             self._meter.add(measurements.GUARD_REFUSALS, 1, armed.name)
             raise
+        if time.perf_counter() - begun > armed.timeout_s:  # it blocked the loop, and with it its deadline
+            armed.fence.failed("timeout", detail=f"it blocked for longer than its timeout_s of {armed.timeout_s:g}")
+            raise ComponentFailed
         if found is None or isinstance(found, ChatRequest) or (isinstance(found, Answer) and found.choices):
             return found
         armed.fence.failed("junk", detail=f"`before` returned a {type(found).__name__}")

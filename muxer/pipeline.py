@@ -22,12 +22,11 @@ from muxer.answers import each, pieces
 from muxer.attempts import written_bytes
 from muxer.catalog import Model
 from muxer.dispatch import Dispatch, Dispatcher
-from muxer.errors import BudgetExceeded, ClientGone, MuxerError, PluginFailed, RateLimited, ShuttingDown
+from muxer.errors import BudgetExceeded, ClientGone, MuxerError, RateLimited, ShuttingDown
 from muxer.failures import UpstreamTimeout
 from muxer.guards import Guards, Watch
 from muxer.interfaces import Log, Meter, Signal
 from muxer.ledger import Ledger, limit_headers
-from muxer.log import frames
 from muxer.money import NANOS_PER_USD
 from muxer.records import Ending, attempt_fields, complete, new_id, opening
 from muxer.reports import report
@@ -266,8 +265,6 @@ class Exchange:
         """Remembers what ended the request early, as an error of ours."""
         self._error = _ours(error)
         self._error.request_id = self.record.id
-        if isinstance(error, PluginFailed):
-            self._parts.log("error", "plugin_failed", id=self.record.id, trace=frames(error.__cause__ or error))
 
     async def settle(self) -> None:
         """Replaces the hold by the cost and completes the record; a second call does nothing (I6)."""

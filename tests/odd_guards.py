@@ -59,7 +59,6 @@ class Odd:
                 await asyncio.Event().wait()
             case "blocks":
                 time.sleep(0.05)
-                await asyncio.sleep(0)
             case "returns junk":
                 return "junk"
             case "asks junk":

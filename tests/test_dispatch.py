@@ -229,7 +229,7 @@ class Endless:
 
 async def test_a_stream_is_closed_when_its_dispatch_ends() -> None:
     provider = Endless()
-    dispatcher = Dispatcher({"p": provider}, Cooldowns(ManualClock(), Silent()), Silent())
+    dispatcher = Dispatcher({"p": provider}, Cooldowns(ManualClock(), Silent()), Silent(), Lines())
     call = a_call(a_request(stream=True))
     async with dispatcher.begin(estimate_tokens=1) as dispatch:
         await dispatch.first_answer([CANDIDATE], 0, no_more, lambda candidate, granted: call)
@@ -293,3 +293,16 @@ async def test_what_a_fallback_cannot_express_does_not_hide_the_outage(proxy: Op
     routes = "[{name: default, use: [small, strange]}]"
     running = await proxy(Fail(status=503), plugins=ODD, providers=ODD_PROVIDERS, models=ODD_MODELS, routes=routes)
     assert (await running.chat()).status == 502
+
+
+async def test_a_provider_whose_code_breaks_is_passed_over_and_told_once(proxy: OpenProxy) -> None:
+    providers = ODD_PROVIDERS.replace("refuses", "raises")
+    routes = "[{name: default, use: [strange, small]}]"
+    running = await proxy(plugins=ODD, providers=providers, models=ODD_MODELS, routes=routes)
+    for _ in range(2):
+        response = await running.chat()
+        assert (response.status, response.headers["x-muxer-model"]) == (200, "small")
+        outcomes = [attempt.outcome for attempt in (await running.record(response)).attempts]
+        assert outcomes == ["presumed", "exact"]
+    (line,) = [line for line in running.log.lines if line["event"] == "plugin_failed"]
+    assert line["component"] == "provider odd" and "sk-a-secret" not in str(running.log.lines)
