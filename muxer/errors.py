@@ -291,15 +291,16 @@ class RateLimited(MuxerError):
     type = "rate_limit_error"
     code = "rate_limit_exceeded"
 
-    def __init__(self, message: str, retry_after_s: float) -> None:
+    def __init__(self, message: str, retry_after_s: float, left: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self._left = left or {}
 
     @property
     def headers(self) -> dict[str, str]:
-        """When to try again, in whole seconds and in milliseconds (which SDKs prefer)."""
+        """When to try again, in whole seconds and in milliseconds (which SDKs prefer), and what is left of the rate."""
         milliseconds = max(1, -int(-self.retry_after_s * 1000 // 1))
-        return {"Retry-After": str(-(-milliseconds // 1000)), "retry-after-ms": str(milliseconds)}
+        return {"Retry-After": str(-(-milliseconds // 1000)), "retry-after-ms": str(milliseconds), **self._left}
 
 
 class ConcurrencyExceeded(RateLimited):
