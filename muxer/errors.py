@@ -7,7 +7,7 @@ MuxerError
 │   ├── Unsupported, ParametersUnsupported, GuardRefused
 │   ├── ContextTooLong, ModelPriceUnknown, CostUnbounded
 │   └── NotFound, ModelNotFound, MethodNotAllowed, BodyTooLarge, UnsupportedMediaType, ...
-├── InvalidAPIKey            401
+├── InvalidAPIKey            401, KeyDisabled
 ├── AuthenticatorUnavailable 503: nobody can tell who calls
 ├── PermissionDenied         403
 ├── BudgetExceeded           402 (or `budget_status`)
@@ -222,6 +222,12 @@ class InvalidAPIKey(MuxerError):
         return {"WWW-Authenticate": "Bearer"}
 
 
+class KeyDisabled(InvalidAPIKey):
+    """The key is known and is revoked or has expired (B44)."""
+
+    code = "key_disabled"
+
+
 class AuthenticatorUnavailable(MuxerError):
     """Who could tell the caller cannot just now; nobody is let in meanwhile."""
 
@@ -317,7 +323,7 @@ class NoCandidate(MuxerError):
 
 
 class StoreUnavailable(MuxerError):
-    """Budgets cannot be checked, so nothing is sent (S18)."""
+    """Budgets or keys cannot be checked, so nothing is sent (S18)."""
 
     status = 503
     code = "budget_store_unavailable"

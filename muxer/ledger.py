@@ -131,8 +131,13 @@ def _words(refusal: Refusal, at: Standing) -> str:
         f"the {_ADJECTIVES[at.window]} budget of {at.per} {at.subject!r} is used up for this request: limit "
         f"${usd(at.limit_nanos or 0)}, spent ${usd(at.spent_nanos)}, held ${usd(at.held_nanos)}, presumed "
         f"${usd(at.presumed_nanos)}, asked ${usd(refusal.asked_nanos)} for {refusal.model}; {resets}. "
-        f"Raise {at.limit} in routing.yaml, set a lower max_tokens, or wait"
+        f"{_remedy(at.limit)}, set a lower max_tokens, or wait"
     )
+
+
+def _remedy(limit: str) -> str:
+    is_stored = limit.startswith("keys.*.")
+    return "Ask for a key with higher limits" if is_stored else f"Raise {limit} in routing.yaml"
 
 
 _ADJECTIVES = {"day": "daily", "month": "monthly", "total": "total"}
