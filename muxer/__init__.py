@@ -50,6 +50,8 @@ from muxer.interfaces import (
     Sink,
     Timeouts,
 )
+from muxer.keys import KeepsKeys, StoredKey
+from muxer.limits import Amounts
 from muxer.measurements import ALL as ALL_METRICS
 from muxer.measurements import Metric
 from muxer.money import Price, Rates, Tier, usd
@@ -111,6 +113,7 @@ __all__ = [
     "ALL_METRICS",
     "AddsHeaders",
     "AiohttpClient",
+    "Amounts",
     "Answer",
     "Attempt",
     "AudioPart",
@@ -147,6 +150,7 @@ __all__ = [
     "InvalidAPIKey",
     "IsMeter",
     "IsRemote",
+    "KeepsKeys",
     "Kind",
     "Log",
     "Message",
@@ -181,6 +185,7 @@ __all__ = [
     "Standing",
     "Store",
     "StoreUnavailable",
+    "StoredKey",
     "StreamOptions",
     "Summary",
     "TextPart",

@@ -16,6 +16,7 @@ COMMANDS = {
     "requests": "show what was recorded",
     "usage": "sum up spend and tokens",
     "ledger": "list presumed spend, and say what it really cost",
+    "keys": "make, list and revoke API keys in the store",
 }
 
 

@@ -3,14 +3,17 @@
 import asyncio
 import hashlib
 import hmac
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from msgspec import Struct
 
-from muxer.errors import AuthenticatorUnavailable, InvalidAPIKey
+from muxer.errors import AuthenticatorUnavailable, InvalidAPIKey, KeyDisabled
 from muxer.fence import ComponentFailed, Fence
 from muxer.interfaces import Authenticator
+from muxer.keyring import Keyring, Known
+from muxer.keys import PREFIX, moment
 from muxer.types import Caller
 
 ANONYMOUS = Caller(key="anonymous", user="anonymous")
@@ -30,35 +33,41 @@ def credential(headers: Mapping[str, str]) -> str:
     return headers.get("x-api-key", "").strip()
 
 
-class Known(Struct, frozen=True):
-    """One key: its digest and who it stands for."""
-
-    digest: str
-    caller: Caller
-
-
 class Keys:
-    """The keys of a configuration."""
+    """The keys of a configuration, and those of its store. `now` gives Unix seconds."""
 
-    def __init__(self, known: Iterable[Known]) -> None:
+    def __init__(self, known: Iterable[Known], stored: Keyring, now: Callable[[], float] = time.time) -> None:
         self._by_digest = {key.digest: key for key in known}
+        self._stored = stored
+        self._now = now
 
-    @property
-    def is_open(self) -> bool:
-        """Whether there is none."""
-        return not self._by_digest
+    async def is_empty(self) -> bool:
+        """Whether none is in the file, and none was ever made in the store. Raises StoreUnavailable when that cannot
+        be known."""
+        return not self._by_digest and await self._stored.is_empty()
 
-    def caller(self, headers: Mapping[str, str]) -> Caller:
-        """Who sent these headers. Raises InvalidAPIKey; an unknown key takes as long as a known one (B42)."""
+    async def caller(self, headers: Mapping[str, str]) -> Caller:
+        """Who sent these headers. Raises InvalidAPIKey, KeyDisabled (B44), or StoreUnavailable when only the store
+        could tell. How long it takes says nothing of how much of a key was right (B42)."""
         secret = credential(headers)
         if not secret:
             raise InvalidAPIKey("no API key: send it as `Authorization: Bearer KEY` or `x-api-key: KEY`")
         asked = digest(secret)
-        # The look-up is by digest, whose value an attacker cannot steer; the comparison is for the last doubt.
         found = self._by_digest.get(asked)
+        if found is None and secret.startswith(PREFIX):
+            found = await self._stored.find(asked)
+        # The look-up is by digest, whose value an attacker cannot steer; the comparison is for the last doubt.
         if found is None or not hmac.compare_digest(found.digest, asked):
             raise InvalidAPIKey("the API key is not known; check it for a missing part, or ask who runs this proxy")
+        if found.is_revoked:
+            raise KeyDisabled("the API key was revoked; ask who runs this proxy for another")
+        if found.expires_at is not None and self._now() >= found.expires_at:
+            raise KeyDisabled(f"the API key expired at {moment(found.expires_at)}; ask who runs this proxy for another")
         return found.caller
+
+    def forget(self, digest: str) -> None:
+        """Asks the store anew about this key: it has just been revoked."""
+        self._stored.forget(digest)
 
 
 AUTHENTICATOR_DEADLINE_S = 5.0
@@ -95,23 +104,28 @@ class Callers:
         self._keys = keys
         self._doorkeepers = tuple(doorkeepers)
 
-    @property
-    def is_open(self) -> bool:
-        """Whether nobody needs to say who it is."""
-        return self._keys.is_open and not self._doorkeepers
+    async def is_open(self) -> bool:
+        """Whether nobody needs to say who it is. Raises StoreUnavailable when that cannot be known."""
+        return not self._doorkeepers and await self._keys.is_empty()
 
     async def caller(self, headers: Mapping[str, str]) -> Caller:
-        """Who sent these headers. Raises InvalidAPIKey, AuthenticatorUnavailable."""
-        if self.is_open:
+        """Who sent these headers. Raises InvalidAPIKey, KeyDisabled, AuthenticatorUnavailable, StoreUnavailable."""
+        if await self.is_open():
             return ANONYMOUS
         try:
-            return self._keys.caller(headers)
+            return await self._keys.caller(headers)
+        except KeyDisabled:
+            raise  # nobody else may let in again who was shut out
         except InvalidAPIKey:
             for doorkeeper in self._doorkeepers:
                 found = await doorkeeper.caller(headers)
                 if found is not None:
                     return found
             raise
+
+    def forget(self, digest: str) -> None:
+        """Asks the store anew about this key: it has just been revoked."""
+        self._keys.forget(digest)
 
 
 def may_use(caller: Caller, model: str) -> bool:

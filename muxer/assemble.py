@@ -9,13 +9,15 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from muxer import measurements
-from muxer.access import Callers, Keys, Known
-from muxer.budgets import Calendar, lines
+from muxer.access import Callers, Keys
+from muxer.budgets import Calendar, key_lines, lines
 from muxer.catalog import build_catalog
 from muxer.config.settings import Configuration, KeySettings
 from muxer.dispatch import Cooldowns, Dispatcher
 from muxer.errors import StoreUnavailable
 from muxer.interfaces import Log, Meter
+from muxer.keyring import Keyring, Known
+from muxer.keys import KeepsKeys, instant
 from muxer.ledger import Ledger, report
 from muxer.opener import Meters, Opener
 from muxer.pipeline import InFlight, Parts
@@ -72,7 +74,10 @@ async def assemble(
                 in_flight=InFlight(meters),
             ),
             store=store,
-            callers=Callers(Keys(_known(key) for key in settings.keys), await opener.authenticators(shared)),
+            callers=Callers(
+                Keys(map(_known, settings.keys), Keyring(_keeper(store), meters), clock),
+                await opener.authenticators(shared),
+            ),
             extensions=tuple(extensions),
             begun_at=clock(),
         )
@@ -94,9 +99,20 @@ def _rules(configuration: Configuration, table: PriceTable) -> Rules:
 
 def _known(key: KeySettings) -> Known:
     caller = Caller(
-        key=key.name, user=key.user or key.name, team=key.team, tags=key.tags, models=key.models, role=key.role
+        key=key.name,
+        user=key.user or key.name,
+        team=key.team,
+        tags=key.tags,
+        models=key.models,
+        role=key.role,
+        limits=key_lines(key.limits, key.name),
     )
-    return Known((key.digest or "").removeprefix("sha256:"), caller)
+    expires_at = None if key.expires is None else instant(key.expires)
+    return Known(digest=(key.digest or "").removeprefix("sha256:"), caller=caller, expires_at=expires_at)
+
+
+def _keeper(store: Store) -> KeepsKeys | None:
+    return store if isinstance(store, KeepsKeys) else None
 
 
 @asynccontextmanager

@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Literal
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from muxer.config.settings import LimitSettings
+from muxer.limits import Amounts, Budget, Line, Rate
 from muxer.money import nanos
 from muxer.stores import BudgetClaim, Quota, Window
 from muxer.types import Caller
@@ -69,33 +70,6 @@ def _after(name: str, start: datetime) -> datetime:
     return start.replace(year=start.year + start.month // 12, month=start.month % 12 + 1)
 
 
-class Budget(Struct, frozen=True):
-    """Money per calendar window."""
-
-    window: str
-    limit_nanos: int
-    soft: bool
-
-
-class Rate(Struct, frozen=True):
-    """Requests or tokens a minute, or slots."""
-
-    unit: Literal["requests", "tokens", "slots"]
-    capacity: int
-    per_minute: int
-
-
-class Line(Struct, frozen=True, kw_only=True):
-    """One amount of a limit in the file, the same for each subject of its scope; known by its place:
-    `limits[0].daily_usd`."""
-
-    id: str
-    per: str
-    where: dict[str, str]
-    budget: Budget | None = None
-    rate: Rate | None = None
-
-
 class Target(Struct, frozen=True):
     """What a request goes to, for limits per model or route."""
 
@@ -105,20 +79,28 @@ class Target(Struct, frozen=True):
 
 def lines(limits: Sequence[LimitSettings]) -> tuple[Line, ...]:
     """The limits of a file, one line per amount."""
-    return tuple(
-        Line(
-            id=f"limits[{index}].{key}",
-            per=limit.per,
-            where={str(name): value for name, value in limit.where.items()},
-            budget=amount if isinstance(amount, Budget) else None,
-            rate=amount if isinstance(amount, Rate) else None,
-        )
-        for index, limit in enumerate(limits)
-        for key, amount in _amounts(limit)
-    )
+    found: list[Line] = []
+    for index, limit in enumerate(limits):
+        where = {str(name): value for name, value in limit.where.items()}
+        found += _lines(limit, Line(id=f"limits[{index}]", per=limit.per, where=where))
+    return tuple(found)
 
 
-def _amounts(limit: LimitSettings) -> Iterator[tuple[str, Budget | Rate]]:
+def key_lines(limits: Sequence[Amounts], name: str, account: str = "") -> tuple[Line, ...]:
+    """The limits of one key, one line per amount: `keys.NAME.limits[0].daily_usd`."""
+    found: list[Line] = []
+    for index, limit in enumerate(limits):
+        found += _lines(limit, Line(id=f"keys.{name}.limits[{index}]", per="key", account=account))
+    return tuple(found)
+
+
+def _lines(limit: Amounts, of: Line) -> Iterator[Line]:
+    for key, amount in _amounts(limit):
+        budget, rate = (amount, None) if isinstance(amount, Budget) else (None, amount)
+        yield replace(of, id=f"{of.id}.{key}", budget=budget, rate=rate)
+
+
+def _amounts(limit: Amounts) -> Iterator[tuple[str, Budget | Rate]]:
     """Every amount of one limit by its key in the file."""
     soft = limit.hold == "expected"
     for key, window in (("daily_usd", "day"), ("monthly_usd", "month"), ("total_usd", "total")):
@@ -138,7 +120,7 @@ def _amounts(limit: LimitSettings) -> Iterator[tuple[str, Budget | Rate]]:
 def claims(
     limits: Sequence[Line], calendar: Calendar, caller: Caller, target: Target, now: float
 ) -> tuple[BudgetClaim, ...]:
-    """Every window of every budget that names this request (S2)."""
+    """Every window of every budget that names this request, those of its key included (S2)."""
     return tuple(
         BudgetClaim(
             limit=line.id,
@@ -149,14 +131,14 @@ def claims(
             limit_nanos=line.budget.limit_nanos,
             soft=line.budget.soft,
         )
-        for line in limits
+        for line in (*limits, *caller.limits)
         if line.budget is not None
         for subject in _touched(line, caller, target)
     )
 
 
 def quotas(limits: Sequence[Line], caller: Caller, target: Target, tokens: int) -> tuple[Quota, ...]:
-    """Every rate and slot limit that names this request; `tokens` is the estimate taken from token rates."""
+    """Every rate and slot limit that names this request, as `claims`; `tokens` is the estimate taken of token rates."""
     return tuple(
         Quota(
             limit=line.id,
@@ -168,7 +150,7 @@ def quotas(limits: Sequence[Line], caller: Caller, target: Target, tokens: int) 
             per_minute=line.rate.per_minute,
             amount=tokens if line.rate.unit == "tokens" else 1,
         )
-        for line in limits
+        for line in (*limits, *caller.limits)
         if line.rate is not None
         for subject in _touched(line, caller, target)
     )
@@ -197,5 +179,7 @@ def _subjects(scope: str, caller: Caller, target: Target) -> tuple[str, ...]:
 
 def _account(line: Line, subject: str) -> str:
     """The counter's name. Lines that count the same requests share one, so spend survives an edit of the amounts."""
+    if line.account:
+        return line.account
     only = "".join(f"|{name}={value}" for name, value in sorted(line.where.items()))
     return f"{line.per}:{subject}{only}"

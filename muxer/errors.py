@@ -7,7 +7,7 @@ MuxerError
 │   ├── Unsupported, ParametersUnsupported, GuardRefused
 │   ├── ContextTooLong, ModelPriceUnknown, CostUnbounded
 │   └── NotFound, ModelNotFound, MethodNotAllowed, BodyTooLarge, UnsupportedMediaType, ...
-├── InvalidAPIKey            401
+├── InvalidAPIKey            401, KeyDisabled
 ├── AuthenticatorUnavailable 503: nobody can tell who calls
 ├── PermissionDenied         403
 ├── BudgetExceeded           402 (or `budget_status`)
@@ -223,6 +223,12 @@ class InvalidAPIKey(MuxerError):
         return {"WWW-Authenticate": "Bearer"}
 
 
+class KeyDisabled(InvalidAPIKey):
+    """The key is known and is revoked or has expired (B44)."""
+
+    code = "key_disabled"
+
+
 class AuthenticatorUnavailable(MuxerError):
     """Who could tell the caller cannot just now; nobody is let in meanwhile."""
 
@@ -292,15 +298,16 @@ class RateLimited(MuxerError):
     type = "rate_limit_error"
     code = "rate_limit_exceeded"
 
-    def __init__(self, message: str, retry_after_s: float) -> None:
+    def __init__(self, message: str, retry_after_s: float, left: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self._left = left or {}
 
     @property
     def headers(self) -> dict[str, str]:
-        """When to try again, in whole seconds and in milliseconds (which SDKs prefer)."""
+        """When to try again, in whole seconds and in milliseconds (which SDKs prefer), and what is left of the rate."""
         milliseconds = max(1, -int(-self.retry_after_s * 1000 // 1))
-        return {"Retry-After": str(-(-milliseconds // 1000)), "retry-after-ms": str(milliseconds)}
+        return {"Retry-After": str(-(-milliseconds // 1000)), "retry-after-ms": str(milliseconds), **self._left}
 
 
 class ConcurrencyExceeded(RateLimited):
@@ -317,7 +324,7 @@ class NoCandidate(MuxerError):
 
 
 class StoreUnavailable(MuxerError):
-    """Budgets cannot be checked, so nothing is sent (S18)."""
+    """Budgets or keys cannot be checked, so nothing is sent (S18)."""
 
     status = 503
     code = "budget_store_unavailable"

@@ -121,6 +121,7 @@ def _quota_error(at: QuotaStanding) -> RateLimited:
         f"{at.per} {at.subject!r} has used up its {at.unit} for now: {at.remaining} of {at.capacity} are left under "
         f"{at.limit}; try again in {at.retry_after_s:.1f} s",
         at.retry_after_s,
+        _rate_headers([at]),
     )
 
 
@@ -130,8 +131,13 @@ def _words(refusal: Refusal, at: Standing) -> str:
         f"the {_ADJECTIVES[at.window]} budget of {at.per} {at.subject!r} is used up for this request: limit "
         f"${usd(at.limit_nanos or 0)}, spent ${usd(at.spent_nanos)}, held ${usd(at.held_nanos)}, presumed "
         f"${usd(at.presumed_nanos)}, asked ${usd(refusal.asked_nanos)} for {refusal.model}; {resets}. "
-        f"Raise {at.limit} in routing.yaml, set a lower max_tokens, or wait"
+        f"{_remedy(at.limit)}, set a lower max_tokens, or wait"
     )
+
+
+def _remedy(limit: str) -> str:
+    is_stored = limit.startswith("keys.*.")
+    return "Ask for a key with higher limits" if is_stored else f"Raise {limit} in routing.yaml"
 
 
 _ADJECTIVES = {"day": "daily", "month": "monthly", "total": "total"}
@@ -173,16 +179,21 @@ class _Fullest:
 
 def limit_headers(granted: Granted) -> dict[str, str]:
     """What is left, in the headers clients know: OpenAI's for rates, the tightest of each unit; ours for money."""
+    headers = _rate_headers(granted.quotas)
+    if granted.budgets:
+        headers["x-muxer-budget-remaining-usd"] = usd(min(remaining_nanos(standing) for standing in granted.budgets))
+    return headers
+
+
+def _rate_headers(quotas: Sequence[QuotaStanding]) -> dict[str, str]:
     headers: dict[str, str] = {}
     for unit in ("requests", "tokens"):
-        of_unit = [quota for quota in granted.quotas if quota.unit == unit]
+        of_unit = [quota for quota in quotas if quota.unit == unit]
         if of_unit:
             tightest = min(of_unit, key=lambda quota: quota.remaining)
             headers[f"x-ratelimit-limit-{unit}"] = str(tightest.capacity)
             headers[f"x-ratelimit-remaining-{unit}"] = str(tightest.remaining)
             headers[f"x-ratelimit-reset-{unit}"] = f"{tightest.resets_s:.3f}s"
-    if granted.budgets:
-        headers["x-muxer-budget-remaining-usd"] = usd(min(remaining_nanos(standing) for standing in granted.budgets))
     return headers
 
 

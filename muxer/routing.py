@@ -9,7 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from muxer.access import may_use
-from muxer.budgets import Calendar, Line, Target, claims, quotas
+from muxer.budgets import Calendar, Target, claims, quotas
 from muxer.catalog import Catalog, Group, Model
 from muxer.config.settings import DefaultsSettings, RouteSettings
 from muxer.errors import (
@@ -22,6 +22,7 @@ from muxer.errors import (
     NoCandidate,
 )
 from muxer.expressions import Expression
+from muxer.limits import Line
 from muxer.signals import Measured
 from muxer.stores import BudgetClaim, HoldChoice, Quota
 from muxer.types import Caller, Excluded, Gate, Needs, Usage

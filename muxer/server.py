@@ -12,7 +12,7 @@ from aiohttp import web
 from aiohttp.http_parser import HttpRequestParserPy
 from msgspec import Struct
 
-from muxer import views
+from muxer import admin, views
 from muxer.access import ANONYMOUS
 from muxer.assemble import Assembly
 from muxer.errors import (
@@ -27,6 +27,7 @@ from muxer.errors import (
 )
 from muxer.fence import ComponentFailed, Fence
 from muxer.interfaces import AddsHeaders, HasRoutes, Route
+from muxer.keys import StoredKey
 from muxer.log import frames
 from muxer.pipeline import Exchange, serve
 from muxer.types import Caller, Inbound
@@ -92,6 +93,9 @@ class Server:
             Route("GET", "/user/stats", self._user_stats, "user"),
             Route("GET", "/stats", self._stats, "user"),
             Route("GET", "/providers", self._providers, "user"),
+            Route("POST", "/admin/keys", self._create_key, "admin"),
+            Route("GET", "/admin/keys", self._list_keys, "admin"),
+            Route("DELETE", "/admin/keys/{id}", self._revoke_key, "admin"),
             Route("GET", "/health", self._health, "public"),
             Route("GET", "/livez", self._livez, "public"),
             Route("GET", "/readyz", self._readyz, "public"),
@@ -237,6 +241,28 @@ class Server:
 
     async def _providers(self, _: web.Request) -> web.Response:
         return json_response(views.providers(self._assembly))
+
+    async def _create_key(self, request: web.Request) -> web.Response:
+        asked, now = admin.decode((await self._body(request)).removeprefix(_BOM)), self._assembly.parts.clock()
+        in_file = [key.name for key in self._assembly.configuration.settings.keys]
+        key, secret = await admin.create(self._assembly.store, in_file, asked, now)
+        self._log_key("key_created", key, request)
+        headers = {"Cache-Control": "no-store"}
+        return json_response({"key": secret, **admin.fields(key, now)}, status=201, headers=headers)
+
+    async def _list_keys(self, _: web.Request) -> web.Response:
+        keys, now = await admin.keeper(self._assembly.store).keys(), self._assembly.parts.clock()
+        return json_response({"keys": [admin.fields(key, now) for key in keys]})
+
+    async def _revoke_key(self, request: web.Request) -> web.Response:
+        now = self._assembly.parts.clock()
+        key = await admin.revoke(self._assembly.store, request.match_info["id"], now)
+        self._assembly.callers.forget(key.digest)
+        self._log_key("key_revoked", key, request)
+        return json_response(admin.fields(key, now))
+
+    def _log_key(self, event: str, key: StoredKey, request: web.Request) -> None:
+        self._assembly.parts.log("info", event, id=key.id, name=key.name, role=key.role, by=request[_CALLER].key)
 
     async def _health(self, _: web.Request) -> web.Response:
         return json_response(await views.health(self._assembly))

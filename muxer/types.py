@@ -6,6 +6,8 @@ from typing import Literal
 import msgspec
 from msgspec import Struct, field
 
+from muxer.limits import Line
+
 # The canonical request is shaped like OpenAI's chat completions: the format nearly every caller and upstream
 # speaks needs no translation, and every other format has one (muxer.wire).
 
@@ -272,7 +274,8 @@ Role = Literal["user", "metrics", "viewer", "admin"]
 
 
 class Caller(Struct, frozen=True, kw_only=True):
-    """Who asks. `models` are the globs of model names this caller may use; empty means all."""
+    """Who asks. `models` are the globs of model names this caller may use; empty means all. `limits` are those of this
+    caller's key alone."""
 
     key: str
     user: str
@@ -280,6 +283,7 @@ class Caller(Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     role: Role = "user"
+    limits: tuple[Line, ...] = ()
 
 
 SignalValue = float | int | bool | str

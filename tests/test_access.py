@@ -8,13 +8,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from muxer.access import ANONYMOUS, Callers, Keys, Known, credential, digest, may_use
-from muxer.errors import InvalidAPIKey
+from muxer.access import ANONYMOUS, Callers, Keys, credential, digest, may_use
+from muxer.errors import InvalidAPIKey, KeyDisabled
+from muxer.keyring import Keyring, Known
 from muxer.types import Caller
-from tests.proxy import OpenProxy
+from tests.proxy import OpenProxy, Silent
 
 ALICE = Caller(key="k-1", user="alice")
-KEYS = Keys([Known(digest("sk-alice"), ALICE), Known(digest("sk-bob"), Caller(key="k-2", user="bob"))])
+END_S = 1_800_000_000.0
+
+
+def keys(*known: Known, now: float = END_S - 1) -> Keys:
+    return Keys(known, Keyring(None, Silent()), lambda: now)
+
+
+def known(secret: str, caller: Caller, expires_at: float | None = None) -> Known:
+    return Known(digest=digest(secret), caller=caller, expires_at=expires_at)
+
+
+KEYS = keys(known("sk-alice", ALICE), known("sk-bob", Caller(key="k-2", user="bob")))
 
 
 @pytest.mark.parametrize(
@@ -35,30 +47,44 @@ def test_a_key_comes_in_either_header(headers: Mapping[str, str], found: str) ->
     assert credential(CIMultiDict(headers)) == found
 
 
-def test_a_known_key_is_its_caller() -> None:
-    assert KEYS.caller({"Authorization": "Bearer sk-alice"}) is ALICE
+async def test_a_known_key_is_its_caller() -> None:
+    assert await KEYS.caller({"Authorization": "Bearer sk-alice"}) is ALICE
 
 
 @given(st.text())
-def test_any_other_key_is_nobody(secret: str) -> None:
+async def test_any_other_key_is_nobody(secret: str) -> None:
     if secret.strip() in ("sk-alice", "sk-bob"):
         return
     with pytest.raises(InvalidAPIKey):
-        KEYS.caller({"x-api-key": secret})
+        await KEYS.caller({"x-api-key": secret})
 
 
-def test_the_message_tells_a_missing_key_from_a_wrong_one_and_quotes_neither() -> None:
+async def test_the_message_tells_a_missing_key_from_a_wrong_one_and_quotes_neither() -> None:
     with pytest.raises(InvalidAPIKey, match="no API key"):
-        KEYS.caller({})
+        await KEYS.caller({})
     with pytest.raises(InvalidAPIKey, match="not known") as raised:
-        KEYS.caller({"x-api-key": "sk-alicf"})
+        await KEYS.caller({"x-api-key": "sk-alicf"})
     assert "alic" not in raised.value.message
 
 
 async def test_without_keys_everybody_is_anonymous() -> None:
-    callers = Callers(Keys([]))
-    assert callers.is_open and not Callers(KEYS).is_open
+    callers = Callers(keys())
+    assert await callers.is_open() and not await Callers(KEYS).is_open()
     assert await callers.caller({"x-api-key": "anything"}) is await callers.caller({}) is ANONYMOUS
+
+
+async def test_a_key_works_until_the_instant_it_expires() -> None:
+    one = known("sk-alice", ALICE, expires_at=END_S)
+    assert await keys(one, now=END_S - 0.001).caller({"x-api-key": "sk-alice"}) is ALICE
+    with pytest.raises(KeyDisabled, match="expired at 2027-01-15T08:00:00Z"):
+        await keys(one, now=END_S).caller({"x-api-key": "sk-alice"})
+
+
+async def test_a_key_that_has_expired_does_not_open_the_door() -> None:
+    late = keys(known("sk-alice", ALICE, expires_at=END_S), now=END_S + 1)
+    assert not await Callers(late).is_open()
+    with pytest.raises(InvalidAPIKey, match="no API key"):
+        await Callers(late).caller({})
 
 
 def test_only_digests_of_keys_are_kept() -> None:
@@ -113,3 +139,12 @@ async def test_with_an_authenticator_nobody_is_anonymous(proxy: OpenProxy) -> No
     running = await proxy(plugins="[openai, sqlite, tests.odd_guards]", authenticators="[{kind: portal}]", keys="[]")
     async with running.client.get("/user/stats") as response:
         assert response.status == 401
+
+
+async def test_an_authenticator_does_not_let_in_who_comes_with_a_key_that_has_ended(proxy: OpenProxy) -> None:
+    keys = "[{name: ci, secret: sk-ci, expires: '2020-01-01T00:00:00Z'}]"
+    running = await proxy(plugins="[openai, sqlite, tests.odd_guards]", authenticators="[{kind: portal}]", keys=keys)
+    async with running.client.get("/user/stats", headers={"x-portal": "carol", "x-api-key": "sk-ci"}) as response:
+        assert (response.status, (await response.json())["error"]["code"]) == (401, "key_disabled")
+    async with running.client.get("/user/stats", headers={"x-portal": "carol"}) as response:
+        assert response.status == 200

@@ -1,14 +1,17 @@
 """Which limits a request touches and when their windows begin, in every time zone (I9, T8)."""
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from itertools import pairwise
 from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from muxer.budgets import Calendar, Target, claims, lines, quotas
+from muxer.budgets import Calendar, Target, claims, key_lines, lines, quotas
+from muxer.limits import Amounts
 from muxer.stores import Window
 from muxer.types import Caller
 from tests.values import a_limit
@@ -183,6 +186,21 @@ def test_rates_and_slots_are_quotas_and_not_budgets() -> None:
         ("tokens", 5, 1_000, 70),
         ("slots", 2, 0, 1),
     ]
+
+
+def test_limits_of_a_key_are_lines_of_its_caller_with_a_counter_of_their_own() -> None:
+    amounts = [Amounts(daily_usd=Decimal(1), hold="expected"), Amounts(requests_per_minute=60, burst=5)]
+    limits = lines([a_limit(per="key", daily_usd=2)])
+    for account, counter in (("", "key:k-1"), ("key_id:7", "key_id:7")):
+        caller = replace(ALICE, limits=key_lines(amounts, "k-1", account))
+        shared, own = claims(limits, Calendar("UTC"), caller, TARGET, NOON)
+        assert (shared.account, shared.limit) == ("key:k-1", "limits[0].daily_usd")
+        assert (own.account, own.limit, own.limit_nanos, own.soft) == (
+            counter, "keys.k-1.limits[0].daily_usd", 10**9, True,
+        )  # fmt: skip
+        (quota,) = quotas(limits, caller, TARGET, tokens=7)
+        assert (quota.per, quota.subject, quota.account) == ("key", "k-1", counter)
+        assert (quota.limit, quota.capacity) == ("keys.k-1.limits[1].requests_per_minute", 5)
 
 
 @given(st.sampled_from(ZONES), st.dates(datetime(2000, 1, 1).date(), datetime(2037, 1, 1).date()))

@@ -298,3 +298,30 @@ async def test_more_tokens_than_a_burst_holds_are_refused_for_good(proxy: OpenPr
     error = (await response.json())["error"]
     assert (response.status, error["code"]) == (400, "invalid_value")
     assert "limits[0].tokens_per_minute" in error["message"]
+
+
+async def test_a_refusal_for_rate_says_what_is_left_as_an_answer_does(proxy: OpenProxy) -> None:
+    rates = "[{per: user, requests_per_minute: 2}, {per: all, tokens_per_minute: 1_000_000}]"
+    opened = await proxy(clock=lambda: AT_MIDNIGHT, limits=rates)
+    first, _, third = [await opened.chat() for _ in range(3)]
+    assert (first.status, third.status) == (200, 429)
+    headers = {name.lower(): value for name, value in third.headers.items() if "rate" in name or "etry" in name}
+    assert headers == {
+        "retry-after": "30",
+        "retry-after-ms": "30000",
+        "x-ratelimit-limit-requests": "2",
+        "x-ratelimit-remaining-requests": "0",
+        "x-ratelimit-reset-requests": "60.000s",
+    }
+    assert first.headers["x-ratelimit-remaining-requests"] == "1"
+
+
+async def test_a_refusal_for_slots_has_no_rate_to_tell(proxy: OpenProxy) -> None:
+    opened = await proxy(Stall(), limits="[{per: user, concurrent: 1}]")
+    running = asyncio.create_task(opened.chat())
+    await opened.upstream.arrived(1)
+    response = await opened.chat()
+    opened.upstream.gate.set()
+    await running
+    assert (response.status, response.headers["Retry-After"]) == (429, "1")
+    assert not [name for name in response.headers if name.lower().startswith("x-ratelimit")]

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from aiohttp import ClientResponse
 
-from muxer.testing import Raw, Say
+from muxer.testing import ManualClock, Raw, Say
 from tests.proxy import QUESTION, OpenProxy, events, raw_request
 from tests.values import damaged
 
@@ -155,6 +155,18 @@ async def test_a_wrong_key_is_401(proxy: OpenProxy, headers: Mapping[str, str]) 
     assert (response.status, response.headers["WWW-Authenticate"]) == (401, "Bearer")
     assert (await error_of(response))["code"] == "invalid_api_key"
     assert not opened.upstream.calls
+
+
+async def test_a_key_of_the_file_has_limits_and_an_end_of_its_own(proxy: OpenProxy) -> None:
+    clock = ManualClock()
+    key = "{name: ci, secret: sk-ci, user: ci, expires: '2026-09-22T02:00:00Z', limits: [{requests_per_minute: 2}]}"
+    opened = await proxy(SAID, SAID, clock=clock, limits="[]", keys=f"[{key}]")
+    responses = [await opened.chat("sk-ci") for _ in range(3)]
+    assert [response.status for response in responses] == [200, 200, 429]
+    assert "keys.ci.limits[0].requests_per_minute" in (await error_of(responses[2]))["message"]
+    clock.now_s += 3_600
+    response = await opened.chat("sk-ci")
+    assert (response.status, (await error_of(response))["code"]) == (401, "key_disabled")
 
 
 async def test_a_key_in_the_query_is_not_read(proxy: OpenProxy) -> None:

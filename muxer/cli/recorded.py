@@ -60,7 +60,15 @@ def fetch(configuration: Configuration, query: Callable[[Store], Awaitable[T]], 
     path = _path(configuration)
     if path is not None and not (configuration.folder / path).exists():
         return otherwise
-    return asyncio.run(_fetch(configuration, query))
+    return change(configuration, query)
+
+
+def change(configuration: Configuration, work: Callable[[Store], Awaitable[T]]) -> T:
+    """What the work on the configured store returns; a file that does not exist is made.
+
+    Raises ConfigInvalid and StoreUnavailable. A server that runs on the same store is not disturbed.
+    """
+    return asyncio.run(_fetch(configuration, work))
 
 
 def nothing_recorded(configuration: Configuration, arguments: argparse.Namespace) -> str:

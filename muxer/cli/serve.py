@@ -19,12 +19,15 @@ from msgspec.structs import replace
 from muxer.access import digest
 from muxer.assemble import assemble
 from muxer.cli.configuration import Loaded, read
+from muxer.cli.recorded import fetch
 from muxer.config.settings import Configuration, KeySettings
 from muxer.errors import ConfigInvalid, Fault, MuxerError
 from muxer.interfaces import Log
+from muxer.keys import KeepsKeys
 from muxer.log import JSONLog
 from muxer.pipeline import InFlight
 from muxer.server import Server
+from muxer.stores import Store
 from muxer.supervisor import Link, Orders, reserve, supervise
 
 CANCEL_S = 1.0  # how long cancelled requests may take to settle
@@ -38,7 +41,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", help="address to listen on, instead of server.listen")
     parser.add_argument("--port", type=_port, help="port to listen on, instead of server.listen; 0 takes a free one")
     parser.add_argument("--demo", action="store_true", help="answer offline: no key, no network, all else real")
-    parser.add_argument("--make-key", action="store_true", help="with no API key configured, make one and require it")
+    parser.add_argument(
+        "--make-key", action="store_true", help="with no API key in the file or the store, make one and require it"
+    )
     parser.add_argument("--workers", type=_count, metavar="N", help="processes, instead of server.workers")
     parser.add_argument("--link", type=int, help=argparse.SUPPRESS)  # to the parent, which adds it for a worker
 
@@ -49,18 +54,19 @@ def run(arguments: argparse.Namespace) -> int:
         return _work(arguments, Link(arguments.link))
     try:
         loaded = read(arguments.config, demo=arguments.demo, may_choose_demo=True)
-        made = ""
-        if arguments.make_key and not loaded.configuration.settings.keys:
+        made, has_keys = "", _has_keys(loaded.configuration)
+        if arguments.make_key and not has_keys:
             made = f"mux_{secrets.token_urlsafe(32)}"
             loaded = replace(loaded, configuration=_with_key(loaded.configuration, made))
         host, port = _address(arguments, loaded.configuration)
-        _refuse_open_door(loaded.configuration, host)
+        if not (is_loopback(host) or has_keys or made or loaded.configuration.settings.authenticators):
+            raise _open_door(host)
         log = _log(loaded.configuration)
         for warning in loaded.configuration.warnings:
             log("warning", "configuration", message=str(warning))
 
         def announce(port: int) -> None:
-            print(_banner(loaded, host, port, made), file=sys.stderr, flush=True)
+            print(_banner(loaded, host, port, made, needs_key=has_keys or bool(made)), file=sys.stderr, flush=True)
 
         workers = arguments.workers or loaded.configuration.settings.server.workers
         if workers > 1:
@@ -80,7 +86,6 @@ def _work(arguments: argparse.Namespace, link: Link) -> int:
         if orders.made_key:
             loaded = replace(loaded, configuration=_with_key(loaded.configuration, orders.made_key))
         host, _ = _address(arguments, loaded.configuration)
-        _refuse_open_door(loaded.configuration, host)
         log = partial(_log(loaded.configuration), worker=orders.worker)
         uvloop.run(_serve(loaded, host, orders.port, log, lambda _: link.ready(), link, orders.worker))
     except MuxerError as error:
@@ -155,13 +160,23 @@ def _with_key(configuration: Configuration, secret: str) -> Configuration:
     return replace(configuration, settings=replace(configuration.settings, keys=(key,)))
 
 
-def _refuse_open_door(configuration: Configuration, host: str) -> None:
+def _has_keys(configuration: Configuration) -> bool:
+    """Whether callers need a key: one of the file, or one that was ever made in the store."""
+    return bool(configuration.settings.keys) or fetch(configuration, _has_stored_keys, False)
+
+
+async def _has_stored_keys(store: Store) -> bool:
+    return isinstance(store, KeepsKeys) and bool(await store.keys())
+
+
+def _open_door(host: str) -> ConfigInvalid:
     """A public address without keys would give everybody the providers' money (RELIABILITY 4, TLS)."""
-    if is_loopback(host) or configuration.settings.keys or configuration.settings.authenticators:
-        return
     problem = f"will not listen on {host} without API keys: anybody who reaches it could spend your providers' money"
-    remedy = "set ALLOWED_API_KEYS or `keys:` in routing.yaml, add --make-key, or listen on 127.0.0.1"
-    raise ConfigInvalid([Fault(problem, hint=remedy)])
+    remedy = (
+        "set ALLOWED_API_KEYS or `keys:` in routing.yaml, run `muxer keys create NAME`, add --make-key, or listen on "
+        "127.0.0.1"
+    )
+    return ConfigInvalid([Fault(problem, hint=remedy)])
 
 
 async def _serve(
@@ -180,6 +195,8 @@ async def _serve(
     if link:
         link.when_cut(stop.set)
     async with assemble(configuration, loaded.table, log, worker=worker) as assembly:
+        if not is_loopback(host) and await assembly.callers.is_open():
+            raise _open_door(host)
         server = Server(assembly, is_loopback=is_loopback(host))
         grace_s = configuration.settings.server.grace_s
         runner = web.AppRunner(
@@ -227,7 +244,7 @@ def _cannot_listen(host: str, port: int, error: OSError) -> ConfigInvalid:
     )
 
 
-def _banner(loaded: Loaded, host: str, port: int, made_key: str) -> str:
+def _banner(loaded: Loaded, host: str, port: int, made_key: str, *, needs_key: bool) -> str:
     """Tells a person where the proxy is and how to try it; for stderr, so that stdout is the log alone."""
     configuration = loaded.configuration
     reached = _REACHED_AT.get(host, host)
@@ -243,7 +260,7 @@ def _banner(loaded: Loaded, host: str, port: int, made_key: str) -> str:
         )
         lines.append(f"  export MUXER_KEY={made_key}")
     key, hint = "", ""
-    if configuration.settings.keys:
+    if needs_key:
         key = ' -H "Authorization: Bearer $MUXER_KEY"'
         hint = "" if made_key else " (with one of your API keys in MUXER_KEY)"
     lines += [

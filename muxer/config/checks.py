@@ -19,6 +19,8 @@ from muxer.config.settings import (
 from muxer.config.tree import Items, Scalar, find
 from muxer.expressions import Expression, ExpressionInvalid, compile_expression
 from muxer.interfaces import Kinds
+from muxer.keys import instant
+from muxer.limits import AMOUNTS, Amounts
 from muxer.prices import PriceTable
 
 Models = Mapping[str, ModelSettings | None]
@@ -113,11 +115,6 @@ def compiled(
     ]
 
 
-LIMIT_AMOUNTS = (
-    "daily_usd", "monthly_usd", "total_usd", "requests_per_minute", "tokens_per_minute", "concurrent",
-)  # fmt: skip
-
-
 def check_limits(notes: Notes, limits: Sequence[LimitSettings | None], models: Models) -> None:
     """Each limit has an amount, and is about models and routes that exist."""
     section = find(notes.root, ("routes",))
@@ -128,18 +125,22 @@ def check_limits(notes: Notes, limits: Sequence[LimitSettings | None], models: M
         if limit is None:
             continue
         here: Steps = ("limits", index)
-        if not any(notes.has(*here, key) for key in LIMIT_AMOUNTS):
-            notes.add(here, "no amount", f"give one of {', '.join(LIMIT_AMOUNTS)}")
-        if limit.burst is not None and limit.requests_per_minute is None and limit.tokens_per_minute is None:
-            notes.add((*here, "burst"), "needs requests_per_minute or tokens_per_minute", on_key=True)
+        _check_amounts(notes, here, limit)
         for key, value in limit.where.items():
             known = scopes.get(key)
             if known is not None and value not in known:
                 _add_absent(notes, (*here, "where", key), key, value, known)
 
 
+def _check_amounts(notes: Notes, here: Steps, limit: Amounts) -> None:
+    if not any(notes.has(*here, key) for key in AMOUNTS):
+        notes.add(here, "no amount", f"give one of {', '.join(AMOUNTS)}")
+    if limit.burst is not None and limit.requests_per_minute is None and limit.tokens_per_minute is None:
+        notes.add((*here, "burst"), "needs requests_per_minute or tokens_per_minute", on_key=True)
+
+
 def check_keys(notes: Notes, keys: Sequence[KeySettings | None]) -> None:
-    """Each key has one secret or one digest, and its own name."""
+    """Each key has one secret or one digest, its own name, limits with amounts, and an end that is an instant."""
     names: dict[str, int] = {}
     secrets: dict[str, int] = {}
     for index, key in enumerate(keys):
@@ -156,6 +157,18 @@ def check_keys(notes: Notes, keys: Sequence[KeySettings | None]) -> None:
         secret = key.secret or key.digest or ""
         if secret and secrets.setdefault(secret, index) != index:
             notes.add(here, f"the same secret as {path_of(('keys', secrets[secret]))}")
+        for number, limit in enumerate(key.limits):
+            _check_amounts(notes, (*here, "limits", number), limit)
+        _check_expires(notes, here, key)
+
+
+def _check_expires(notes: Notes, here: Steps, key: KeySettings) -> None:
+    if key.expires is None:
+        return
+    try:
+        instant(key.expires)
+    except ValueError as error:
+        notes.add((*here, "expires"), f"{notes.named((*here, 'expires'))} is no instant", str(error))
 
 
 def _check_model(notes: Notes, here: Steps, model: ModelSettings, providers: Collection[str]) -> None:

@@ -199,7 +199,8 @@ def _check(notes: Notes, draft: _Draft, table: PriceTable | None) -> None:
     checks.check_guards(notes, draft.routes, [guard.name for guard in draft.lists["guards"] if guard])
     checks.check_limits(notes, draft.limits, draft.models)
     checks.check_keys(notes, draft.keys)
-    if table is not None and any(limit and limit.is_hard_budget for limit in draft.limits):
+    of_keys = [limit for key in draft.keys if key for limit in key.limits]
+    if table is not None and any(limit and limit.is_hard_budget for limit in (*draft.limits, *of_keys)):
         checks.check_prices(notes, draft.models, draft.providers, table)
 
 

@@ -1,7 +1,6 @@
 """What `routing.yaml` may say, as types: each field is a key of the file (DESIGN §3), described in its place."""
 
 from collections.abc import Mapping
-from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,6 +9,7 @@ from msgspec import Meta, Struct, field
 from muxer.errors import Fault
 from muxer.expressions import Expression
 from muxer.interfaces import Kinds
+from muxer.limits import Amounts, Dollars, Positive
 from muxer.types import Role
 
 FREE_SIGNALS: Mapping[str, type] = {
@@ -28,10 +28,8 @@ FREE_SIGNALS: Mapping[str, type] = {
 }
 """What every `when` may use without a plugin, and the types."""
 
-Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
 Weight = Annotated[float, Meta(ge=0)]
-Dollars = Annotated[Decimal, Meta(description="US dollars")]
 
 
 class ServerSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -122,7 +120,7 @@ class RouteSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 Scope = Literal["all", "team", "user", "key", "model", "route", "tag"]
 
 
-class LimitSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class LimitSettings(Amounts, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Money that each subject of a scope may spend per calendar window. Every line that matches must hold."""
 
     per: Annotated[Scope, Meta(description="who or what has this limit, each on its own")]
@@ -130,25 +128,6 @@ class LimitSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         dict[Literal["user", "team", "key", "tag", "model", "route"], str],
         Meta(description="only for requests whose caller or target has these values"),
     ] = field(default_factory=dict)
-    daily_usd: Annotated[Dollars | None, Meta(description="US dollars per calendar day")] = None
-    monthly_usd: Annotated[Dollars | None, Meta(description="US dollars per calendar month")] = None
-    total_usd: Annotated[Dollars | None, Meta(description="US dollars for ever")] = None
-    requests_per_minute: Annotated[Positive | None, Meta(description="requests a minute")] = None
-    tokens_per_minute: Annotated[Positive | None, Meta(description="tokens a minute, input and output")] = None
-    burst: Annotated[
-        Positive | None, Meta(description="how much of either may come at once; default: one minute's worth")
-    ] = None
-    concurrent: Annotated[Positive | None, Meta(description="requests at the same time")] = None
-    hold: Annotated[
-        Literal["bound", "expected"],
-        Meta(description="bound never overspends; expected refuses less near the limit"),
-    ] = "bound"
-
-    @property
-    def is_hard_budget(self) -> bool:
-        """Whether it is about money and must hold: then every model needs a price (S19)."""
-        amounts = (self.daily_usd, self.monthly_usd, self.total_usd)
-        return self.hold == "bound" and any(amount is not None for amount in amounts)
 
 
 class KeySettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -169,6 +148,10 @@ class KeySettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     tags: Annotated[tuple[str, ...], Meta(description="tags a request may pick from")] = ()
     models: Annotated[tuple[str, ...], Meta(description="globs of model names; none means all")] = ()
     role: Annotated[Role, Meta(description="what the key may do besides its own requests")] = "user"
+    limits: Annotated[tuple[Amounts, ...], Meta(description="limits of this key alone, beside those under limits")] = ()
+    expires: Annotated[
+        str | None, Meta(description="when it stops working, as 2027-01-31T00:00:00Z; default: never")
+    ] = None
 
 
 class DefaultsSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

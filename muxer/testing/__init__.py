@@ -13,6 +13,7 @@ from muxer.testing.builders import ManualClock, a_call, a_record, a_request, ope
 from muxer.testing.calls import Act, Asked, Break, Format, Spoken, Step, Wait  # noqa: E402
 from muxer.testing.contracts.authenticator import AuthenticatorContract  # noqa: E402
 from muxer.testing.contracts.guard import GuardContract, a_visit, each_chunk  # noqa: E402
+from muxer.testing.contracts.keys import KeysContract, a_key  # noqa: E402
 from muxer.testing.contracts.money import a_choice, a_claim, an_attempt  # noqa: E402
 from muxer.testing.contracts.provider import ProviderContract, collected  # noqa: E402
 from muxer.testing.contracts.signal import SignalContract  # noqa: E402
@@ -31,6 +32,7 @@ __all__ = [
     "Fail",
     "Format",
     "GuardContract",
+    "KeysContract",
     "ManualClock",
     "ProviderContract",
     "Raw",
@@ -48,6 +50,7 @@ __all__ = [
     "a_call",
     "a_choice",
     "a_claim",
+    "a_key",
     "a_record",
     "a_request",
     "a_visit",

@@ -6,9 +6,12 @@ from pathlib import Path
 
 from msgspec import Struct
 
-_NAMES = ("beat", "extend", "hold", "interrupt", "page", "resolve", "row", "settle", "stand", "sums")
-# What frees money must also pass when the memory is full (S9). Servers before 7 do not know the flag.
-_PASS_WHEN_FULL = ("beat", "interrupt", "resolve", "settle")
+_NAMES = (
+    "add_key", "beat", "extend", "hold", "interrupt", "key", "keys", "page", "resolve", "revoke_key", "row", "settle",
+    "stand", "sums",
+)  # fmt: skip
+# What frees money or ends a key must also pass when the memory is full (S9). Servers before 7 do not know the flag.
+_PASS_WHEN_FULL = ("beat", "interrupt", "resolve", "revoke_key", "settle")
 
 
 class Script(Struct, frozen=True):

@@ -14,9 +14,11 @@ from muxer import (
     Record,
     Refused,
     Standing,
+    StoredKey,
     StoreUnavailable,
     Summary,
 )
+from muxer_redis import keys as key_rows
 from muxer_redis import records, replies
 from muxer_redis.calls import Calls
 from muxer_redis.owners import Owner
@@ -118,6 +120,24 @@ class RedisStore:
     async def resolve(self, id: str, cost_nanos: int) -> bool:
         """See Resolves."""
         return bool(await self._calls.run("resolve", self._clock(), id, str(cost_nanos), self._keep_s))
+
+    async def add_key(self, key: StoredKey) -> bool:
+        """See KeepsKeys."""
+        return bool(await self._calls.run("add_key", self._clock(), key.id, key.digest, key.name, key_rows.encode(key)))
+
+    async def key(self, digest: str) -> StoredKey | None:
+        """See KeepsKeys."""
+        found = key_rows.read(await self._calls.run("key", self._clock(), digest))
+        return found[0] if found else None
+
+    async def keys(self) -> list[StoredKey]:
+        """See KeepsKeys."""
+        return key_rows.read(await self._calls.run("keys", self._clock()))
+
+    async def revoke_key(self, id: str, at: float) -> StoredKey | None:
+        """See KeepsKeys."""
+        found = key_rows.read(await self._calls.run("revoke_key", self._clock(), id, repr(at)))
+        return found[0] if found else None
 
     async def held(self) -> tuple[int, int]:
         """See Store."""

@@ -26,10 +26,12 @@ from muxer import (
     Refused,
     Standing,
     Store,
+    StoredKey,
     StoreUnavailable,
     Summary,
     hookimpl,
 )
+from muxer_sqlite import keys as key_rows
 from muxer_sqlite import ledger, reading, schema
 from muxer_sqlite import quotas as quota_rows
 from muxer_sqlite.owners import Owner
@@ -50,11 +52,14 @@ class SqliteSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class SqliteStore:
-    """The store over one writer and one reader."""
+    """The store over one writer and two readers; keys have their own, so that no long sum delays a request."""
 
-    def __init__(self, writer: Writer, reader: "_Reader", owner: str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, writer: Writer, reader: "_Reader", key_reader: "_Reader", owner: str, clock: Callable[[], float]
+    ) -> None:
         self._writer = writer
         self._reader = reader
+        self._key_reader = key_reader
         self._owner = owner
         self._clock = clock
 
@@ -109,6 +114,22 @@ class SqliteStore:
         """See Resolves."""
         return await self._writer.run(lambda db: ledger.resolve(db, id, cost_nanos))
 
+    async def add_key(self, key: StoredKey) -> bool:
+        """See KeepsKeys."""
+        return await self._writer.run(lambda db: key_rows.add(db, key))
+
+    async def key(self, digest: str) -> StoredKey | None:
+        """See KeepsKeys."""
+        return await self._key_reader.run(lambda db: key_rows.find(db, digest))
+
+    async def keys(self) -> list[StoredKey]:
+        """See KeepsKeys."""
+        return await self._key_reader.run(key_rows.every)
+
+    async def revoke_key(self, id: str, at: float) -> StoredKey | None:
+        """See KeepsKeys."""
+        return await self._writer.run(lambda db: key_rows.revoke(db, id, at))
+
     async def held(self) -> tuple[int, int]:
         """See Store."""
         return await self._reader.run(reading.held)
@@ -153,19 +174,20 @@ async def open_sqlite(settings: SqliteSettings, context: Context) -> AsyncIterat
         try:
             connection = opened.enter_context(closing(_connect(path, settings)))
             schema.create(connection)
-            reader = opened.enter_context(closing(_connect(path, settings)))
+            readers = [opened.enter_context(closing(_connect(path, settings))) for _ in range(2)]
             owner = Owner(path.with_name(path.name + ".owners"))
         except (sqlite3.Error, OSError, ValueError) as error:  # ValueError: a NUL in the path
             fault = Fault(f"the store {settings.path!r} cannot be opened: {error}", path="store.path")
             raise ConfigInvalid([fault]) from error
         opened.callback(owner.close)
         opened.callback(_leave, connection, owner, context)
-        thread = opened.enter_context(ThreadPoolExecutor(1, "sqlite-reader"))
+        threads = [opened.enter_context(ThreadPoolExecutor(1, f"sqlite-{what}")) for what in ("reader", "keys")]
+        reader, key_reader = map(_Reader, readers, threads)
         async with Writer(connection) as writer:
             await _sweep(writer, owner, context)
             sweeper = asyncio.create_task(_sweep_for_ever(writer, owner, context))
             try:
-                yield SqliteStore(writer, _Reader(reader, thread), owner.name, context.clock)
+                yield SqliteStore(writer, reader, key_reader, owner.name, context.clock)
             finally:
                 sweeper.cancel()
                 await asyncio.gather(sweeper, return_exceptions=True)

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from muxer import Record, Usage
+from muxer_sqlite import keys
 
 VERSION = 1
 
@@ -63,7 +64,7 @@ def create(connection: sqlite3.Connection) -> None:
         raise sqlite3.DatabaseError(
             f"the file was written by a later version (schema {found}, this one knows {VERSION})"
         )
-    connection.executescript(_DDL)
+    connection.executescript(_DDL + keys.DDL)
     connection.execute(f"PRAGMA user_version = {VERSION}")
 
 

@@ -171,6 +171,16 @@ def test_a_public_address_without_keys_is_refused(tmp_path: Path) -> None:
     assert "--make-key" in said
 
 
+def test_a_key_in_the_store_opens_a_public_address_and_is_the_only_one(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "muxer", "keys", "create", "ci"]
+    made = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=DEADLINE_S, check=True)
+    for more in (["--make-key"], ["--workers", "2"]):
+        with _serving(tmp_path, "--host", "0.0.0.0", *more) as proxy:
+            assert "mux_" not in proxy.banner
+            assert _run(proxy.command, MUXER_KEY=made.stdout.strip())["object"] == "chat.completion"
+            assert "invalid_api_key" in str(_run(proxy.command, MUXER_KEY="mux_guess"))
+
+
 def test_a_port_in_use_is_one_clear_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

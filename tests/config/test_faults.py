@@ -223,6 +223,29 @@ IN_A_SECTION = [
         "keys: [{name: a, secret: x1}, {name: a, secret: x2}]",
         "7:38: keys[1].name: 'a' is already the name of keys[0]",
     ),
+    (
+        "keys: [{name: a, secret: x, expires: soon}]",
+        "7:38: keys[0].expires: 'soon' is no instant; write it with its zone, such as 2027-01-31T00:00:00Z",
+    ),
+    (
+        "keys: [{name: a, secret: x, expires: '2027-01-31T00:00:00'}]",
+        "7:38: keys[0].expires: '2027-01-31T00:00:00' is no instant; "
+        "write it with its zone, such as 2027-01-31T00:00:00Z",
+    ),
+    (
+        "keys: [{name: a, secret: x, limits: [{hold: expected}]}]",
+        "7:38: keys[0].limits[0]: no amount; give one of daily_usd, monthly_usd, total_usd, requests_per_minute, "
+        "tokens_per_minute, concurrent",
+    ),
+    (
+        "keys: [{name: a, secret: x, limits: [{concurrent: 1, burst: 2}]}]",
+        "7:54: keys[0].limits[0].burst: needs requests_per_minute or tokens_per_minute",
+    ),
+    (
+        "keys: [{name: a, secret: x, limits: [{per: user, daily_usd: 1}]}]",
+        "7:39: keys[0].limits[0].per: unknown key 'per'; known: burst, concurrent, daily_usd, hold, monthly_usd, "
+        "requests_per_minute, tokens_per_minute, total_usd",
+    ),
     ("keys: [{name: a, secret: x}, {name: b, secret: x}]", "7:30: keys[1]: the same secret as keys[0]"),
     (
         "keys: [{name: a, secret: '${NO_KEY}'}]",

