@@ -12,7 +12,7 @@ from muxer.failures import ProviderFailed, UpstreamAuth, UpstreamError, Upstream
 from muxer.routing import Candidate
 from muxer.testing import Behaviour, Cut, Fail, ManualClock, Raw, Say, Stall, a_call, a_request
 from muxer.types import Call, Chunk, ToolCallDelta, Usage
-from tests.proxy import SECTIONS, OpenProxy, Silent, events
+from tests.proxy import SECTIONS, Lines, OpenProxy, Silent, events
 
 HASTY = """
   hasty: {kind: openai, api_key: k, base_url: "UPSTREAM/v1", first_byte_timeout_s: 0.1}

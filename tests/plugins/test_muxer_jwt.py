@@ -28,7 +28,7 @@ WHERE: dict[str, Any] = {"audience": "muxer", "issuer": "https://id.example"}
 
 
 def claims(**changes: Any) -> dict[str, Any]:
-    found = {"sub": "carol", "aud": "muxer", "iss": "https://id.example", "exp": time.time() + 60, **changes}
+    found = {"sub": "carol", "aud": "muxer", "iss": "https://id.example", "exp": time.time() + 86_400, **changes}
     return {name: value for name, value in found.items() if value is not None}
 
 
