@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from muxer.answering import PATIENCE, Patience
 from muxer.prices import PriceTable, load_prices
-from muxer.server import PATIENCE, Patience
 from muxer.testing import Behaviour
 from tests.installed import Installation, build
 from tests.proxy import SECTIONS, OpenProxy, Proxy, open_proxy

@@ -13,12 +13,13 @@ from aiohttp import ClientResponse, ClientSession
 from aiohttp.web import AppRunner, TCPSite
 from msgspec import Struct
 
+from muxer.answering import PATIENCE, Patience
 from muxer.assemble import Assembly, assemble
 from muxer.config.load import load
 from muxer.measurements import Metric
 from muxer.plugins import find_kinds
 from muxer.prices import PriceTable
-from muxer.server import PATIENCE, Patience, Server
+from muxer.server import Server
 from muxer.testing import Behaviour, ScriptedUpstream
 from muxer.types import Record
 

@@ -17,6 +17,7 @@ from muxer.errors import (
 )
 from muxer.sse import write_event
 from muxer.types import Answer, AudioPart, ChatRequest, Choice, Chunk, ImagePart, ToolCall, ToolCallDelta
+from muxer.wire import openai_chat
 from muxer.wire.openai_chat import decode_fields, encode, raw, usage_fields
 
 DONE = b"data: [DONE]\n\n"
@@ -193,6 +194,14 @@ class StreamWriter:
         fields["model"] = self._model
         yield encode(fields)
 
+    def end(self) -> bytes:
+        """`[DONE]`."""
+        return DONE
+
+    def error(self, error: Mapping[str, object]) -> bytes:
+        """The event that ends a stream which failed; no `[DONE]` follows it."""
+        return write_event(encode({"error": error}))
+
     def _events(self, chunk: Chunk, metadata: Mapping[str, object]) -> Iterator[dict[str, object]]:
         delta: dict[str, object] = {}
         if chunk.index not in self._begun:
@@ -218,6 +227,26 @@ def _tool_delta(call: ToolCallDelta) -> dict[str, object]:
     return {"index": call.index, **head, "function": function}
 
 
-def write_error(error: Mapping[str, object]) -> bytes:
-    """The event that ends a stream which failed; no `[DONE]` follows it."""
-    return write_event(encode({"error": error}))
+class Chat:
+    """See InboundFormat."""
+
+    api = openai_chat.API
+
+    def read(self, body: bytes) -> ChatRequest:
+        """See InboundFormat."""
+        return decode_request(body)
+
+    def answer(self, answer: Answer, id: str, created: int, metadata: Mapping[str, object]) -> bytes:
+        """See InboundFormat."""
+        return encode_answer(answer, id, created, metadata)
+
+    def stream(self, id: str, created: int, model: str, request: ChatRequest) -> StreamWriter:
+        """See InboundFormat."""
+        return StreamWriter(id, created, model, wants_usage=request.wants_usage)
+
+    def error(self, error: Mapping[str, object]) -> bytes:
+        """See InboundFormat."""
+        return encode({"error": error})
+
+
+CHAT = Chat()

@@ -213,5 +213,6 @@ def test_what_was_written_reads_back_as_the_same_chunks() -> None:
 
 
 def test_an_error_is_an_event_of_its_own() -> None:
-    event = openai_inbound.write_error({"message": "a\nb", "type": "t", "param": None, "code": "c"})
+    writer = openai_inbound.StreamWriter("1", 0, "m", wants_usage=False)
+    event = writer.error({"message": "a\nb", "type": "t", "param": None, "code": "c"})
     assert event == b'data: {"error":{"message":"a\\nb","type":"t","param":null,"code":"c"}}\n\n'

@@ -1,0 +1,205 @@
+"""One request over HTTP: its body in, the answer or its stream out, in whichever format the caller speaks."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from contextlib import aclosing, suppress
+
+from aiohttp import web
+from msgspec import Struct
+
+from muxer.assemble import Assembly
+from muxer.errors import BodyTooLarge, ClientGone, EncodingUnsupported, MuxerError, UnsupportedMediaType
+from muxer.fence import ComponentFailed, Fence
+from muxer.interfaces import AddsHeaders
+from muxer.log import frames
+from muxer.pipeline import Exchange, serve
+from muxer.types import Caller, Inbound
+from muxer.wire.inbound import InboundFormat, StreamWriter
+
+_BOM = b"\xef\xbb\xbf"
+CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
+
+
+class Patience(Struct, frozen=True):
+    """How long an answer is read on for its usage after its caller left (S11), and how long a caller may take no byte
+    of a stream before it counts as gone (B62)."""
+
+    drain_s: float = 60.0
+    write_s: float = 60.0
+
+
+PATIENCE = Patience()
+
+
+async def body_of(request: web.Request, max_bytes: int) -> bytes:
+    """The body as JSON in UTF-8 without its mark, checked for size and kind before it is read."""
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise EncodingUnsupported("send the body uncompressed")
+    kind = request.headers.get("Content-Type")
+    if kind is not None and (
+        request.content_type != "application/json" or (request.charset or "utf-8").lower() not in ("utf-8", "utf8")
+    ):
+        raise UnsupportedMediaType("send the body as `Content-Type: application/json` in UTF-8")
+    if (request.content_length or 0) > max_bytes:
+        raise too_large(max_bytes)
+    return (await request.read()).removeprefix(_BOM)
+
+
+def too_large(max_bytes: int) -> BodyTooLarge:
+    """The refusal of a body over that size."""
+    return BodyTooLarge(f"the body is over {max_bytes} bytes (server.max_body_bytes)")
+
+
+class Answering:
+    """Answers requests in one format."""
+
+    def __init__(self, assembly: Assembly, format: InboundFormat, patience: Patience) -> None:
+        self._assembly = assembly
+        self._format = format
+        self._patience = patience
+        self._adding = [
+            (one, Fence(f"extension {type(one).__name__}", assembly.parts.meter, assembly.parts.log))
+            for one in assembly.extensions
+            if isinstance(one, AddsHeaders)
+        ]
+
+    async def respond(self, request: web.Request) -> web.StreamResponse:
+        """The answer to one request, whole or streamed. Raises MuxerError when no answer begins."""
+        body = await body_of(request, self._assembly.configuration.settings.server.max_body_bytes)
+        inbound = Inbound(
+            api=self._format.api,
+            raw=body,
+            request=self._format.read(body),
+            tags=tuple(tag.strip() for tag in request.headers.get("x-muxer-tags", "").split(",") if tag.strip()),
+            conversation=_as_text(request.headers.get("x-muxer-conversation", "")),
+        )
+        async with serve(self._assembly.parts, request[CALLER], inbound) as exchange:
+            if exchange.answer is None:
+                return await self._stream(request, exchange, inbound)
+            answer = self._format.answer(exchange.answer, exchange.record.id, int(time.time()), exchange.metadata())
+            exchange.client_gone = request.transport is None or request.transport.is_closing()  # S12
+            await exchange.settle()
+            return web.Response(body=answer, content_type="application/json", headers=self._headers(exchange))
+
+    async def _stream(self, request: web.Request, exchange: Exchange, inbound: Inbound) -> web.StreamResponse:
+        """Writes chunks as they come. When the caller leaves, the answer is read on for its usage (S11).
+
+        The status has been sent by then, so whatever goes wrong can only be told by a last event.
+        """
+        headers = self._headers(exchange) | {"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
+        response = web.StreamResponse(headers=headers)
+        writer = self._format.stream(exchange.record.id, int(time.time()), exchange.served.name, inbound.request)
+        try:
+            async with asyncio.timeout(None) as drain:
+                outlet = _Outlet(request, response, exchange, drain, self._patience)
+                await self._relay(exchange, writer, outlet, request)
+        except TimeoutError:
+            exchange.failed(ClientGone("the answer was read on for as long as we do after its caller left"))
+        return response
+
+    async def _relay(self, exchange: Exchange, writer: StreamWriter, outlet: "_Outlet", request: web.Request) -> None:
+        """All chunks and what ends them, or one error event in its place."""
+        try:
+            async with aclosing(exchange.chunks()) as chunks:
+                async for chunk in chunks:
+                    await outlet.write(writer.write(chunk, exchange.metadata() if chunk.usage else {}))
+            await outlet.write(writer.end())
+        except Exception as error:  # noqa: BLE001  # the process must live on, and the caller gets an event
+            exchange.failed(error)
+            await exchange.settle()
+            told = error if isinstance(error, MuxerError) else unforeseen(self._assembly, request, error)
+            await outlet.write(writer.error(error_fields(told)))
+
+    def _headers(self, exchange: Exchange) -> dict[str, str]:
+        """Ours, and under them those of extensions; one that fails has none."""
+        added: dict[str, str] = {}
+        for extension, fence in self._adding:
+            with suppress(ComponentFailed), fence.around():
+                added.update(extension.headers(exchange.record))
+        return {name: _header_safe(value) for name, value in (added | _exchange_headers(exchange)).items()}
+
+
+class _Outlet:
+    """Where a stream is written; once the caller is gone it swallows the rest and starts the drain's deadline."""
+
+    def __init__(
+        self,
+        request: web.Request,
+        response: web.StreamResponse,
+        exchange: Exchange,
+        drain: asyncio.Timeout,
+        patience: Patience,
+    ) -> None:
+        self._patience = patience
+        self._request = request
+        self._response = response
+        self._exchange = exchange
+        self._drain = drain
+
+    async def write(self, data: bytes) -> None:
+        if self._exchange.client_gone or not data:
+            return
+        try:
+            async with asyncio.timeout(self._patience.write_s):
+                if not self._response.prepared:
+                    await self._response.prepare(self._request)
+                await self._response.write(data)
+        except (ConnectionError, TimeoutError):
+            self._exchange.client_gone = True
+            if self._request.transport is not None:
+                self._request.transport.abort()
+            self._drain.reschedule(asyncio.get_running_loop().time() + self._patience.drain_s)
+
+
+def _exchange_headers(exchange: Exchange) -> dict[str, str]:
+    """The `x-muxer-*` headers of an answer."""
+    record, served = exchange.record, exchange.served
+    headers = {
+        "x-muxer-request-id": record.id,
+        "x-muxer-route": record.route,
+        "x-muxer-provider": served.provider,
+        "x-muxer-model": served.name,
+        "x-muxer-reason": record.reason,
+        **exchange.guard_headers,
+        **exchange.limit_headers,
+    }
+    if exchange.dropped:
+        headers["x-muxer-dropped"] = ", ".join(exchange.dropped)
+    if exchange.output_cap is not None:
+        headers["x-muxer-output-cap"] = str(exchange.output_cap)
+    return headers
+
+
+def _as_text(value: str) -> str:
+    """A header's value; bytes in it that are no UTF-8 come as lone surrogates, which nothing can store or send."""
+    return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _header_safe(value: str) -> str:
+    """Names come from the configuration and may hold anything; headers take visible ASCII."""
+    return "".join(c if " " <= c <= "~" else "?" for c in value)
+
+
+def unforeseen(assembly: Assembly, request: web.Request, error: Exception) -> MuxerError:
+    """The error a caller is told when something went wrong that nobody foresaw; the log has its place."""
+    assembly.parts.log("error", "unforeseen", trace=frames(error), path=request.path[:256])
+    return MuxerError("an unforeseen error; it is in the log of the proxy")
+
+
+def error_fields(error: MuxerError) -> dict[str, object]:
+    """OpenAI's error object, all four keys."""
+    return {
+        "message": error.message,
+        "type": error.type,
+        "param": error.param,
+        "code": error.code,
+        **error.details,
+    }
+
+
+def error_response(error: MuxerError, write: Callable[[Mapping[str, object]], bytes]) -> web.Response:
+    """An error as an HTTP answer, as a format writes it."""
+    ids = {"x-muxer-request-id": error.request_id} if error.request_id else {}
+    body = write(error_fields(error))
+    return web.Response(body=body, status=error.status, headers=error.headers | ids, content_type="application/json")
