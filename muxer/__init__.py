@@ -19,6 +19,7 @@ from muxer.failures import (
     ProviderFailed,
     UpstreamAuth,
     UpstreamBadResponse,
+    UpstreamBlocked,
     UpstreamCut,
     UpstreamError,
     UpstreamRateLimited,
