@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Raw
 
 from muxer import Context, Dialect, Kind, OpenAIProvider, Provider, ProviderSettings, hookimpl
+from muxer.wire.openai_chat import without_extra_content
 
 MISTRAL_URL = "https://api.mistral.ai/v1"
 
@@ -32,6 +33,7 @@ def _adapt(fields: dict[str, Raw]) -> list[str]:
     seed = fields.pop("seed", None)
     if seed is not None:
         fields["random_seed"] = seed
+    without_extra_content(fields)
     if b"developer" in bytes(fields["messages"]):
         fields["messages"] = _without_developer(fields["messages"])
     unknown = [name for name in fields if name not in _KNOWN]

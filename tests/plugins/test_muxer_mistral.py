@@ -97,3 +97,12 @@ async def test_fields_that_mistral_refuses_are_dropped_and_named() -> None:
 async def test_a_cap_by_either_name_is_max_tokens() -> None:
     body, answer = await asked({"max_completion_tokens": 5})
     assert (body.get("max_tokens"), "max_completion_tokens" in body, answer.dropped) == (5, False, ())
+
+
+async def test_what_another_vendor_wants_back_with_a_call_is_not_sent() -> None:
+    call = {"id": "abc123def", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    signed = {**call, "extra_content": {"google": {"thought_signature": "c2ln"}}}
+    history = [HI, {"role": "assistant", "content": None, "tool_calls": [signed]}]
+    body, answer = await asked({"messages": history}, spaced=True)
+    assert body["messages"] == [HI, {"role": "assistant", "content": None, "tool_calls": [call]}]
+    assert answer.dropped == ()
