@@ -128,6 +128,6 @@ def _input(call: FunctionCall) -> Raw:
     otherwise, and the model should see what was called."""
     try:
         _decode_object(call.arguments or "{}")
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return Raw(msgspec.json.encode({"arguments": call.arguments}))
     return Raw((call.arguments or "{}").encode())
