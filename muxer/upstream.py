@@ -199,10 +199,11 @@ async def raise_for_status(reply: Reply, who: str) -> None:
         raise UpstreamBadResponse(f"{who} answered {status}, which its API never does", upstream_status=status)
     words = _words(await reply.read())
     said = f"{who} answered {status}" + (f": {words}" if words else "")
-    raise _failure(status, said, retry_after_s(reply.headers))
+    raise status_failure(status, said, retry_after_s(reply.headers))
 
 
-def _failure(status: int, said: str, pause_s: float | None) -> ProviderFailed:
+def status_failure(status: int, said: str, pause_s: float | None) -> ProviderFailed:
+    """The failure that a status of 400 and above means; `said` is `WHO answered STATUS: WORDS`."""
     if status in (401, 402, 403):
         # The upstream's own words may quote our key; they stay out of the answer (B51).
         return UpstreamAuth(

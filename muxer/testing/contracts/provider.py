@@ -221,7 +221,8 @@ def collected(chunks: list[Chunk]) -> Collected:
 
 
 def _of_choice(choice: Choice, usage: Usage | None) -> Collected:
-    return Collected(choice.text or "", choice.tool_calls, choice.finish_reason, usage)
+    calls = tuple(ToolCall(id=call.id, function=call.function) for call in choice.tool_calls)
+    return Collected(choice.text or "", calls, choice.finish_reason, usage)
 
 
 def _closable(chunks: AsyncIterator[Chunk]) -> AsyncGenerator[Chunk, None]:
