@@ -172,7 +172,8 @@ async def test_a_message_about_our_key_is_not_repeated() -> None:
     assert "sk-1" not in str(raised.value)
 
 
-TEXTS = st.sampled_from(["", " ", "\n", "word", "word \n"])
+DEEP = '{"a":' + "[" * 2_000
+TEXTS = st.sampled_from(["", " ", "\n", "word", "word \n", DEEP])
 CALLS = st.lists(st.builds(ToolCall, st.sampled_from(["a", "b:0"]), st.builds(FunctionCall, st.just("f"), TEXTS)))
 MESSAGES = st.builds(
     Message,

@@ -209,7 +209,8 @@ async def test_a_refusal_is_passed_on_in_googles_words() -> None:
     assert isinstance(found, failures.UpstreamRefused) and "Penalty is not enabled" in str(found)
 
 
-TEXTS = st.sampled_from(["", " ", "\n", "word", '{"a": 1}', "[1]", "[" * 2_000])
+DEEP = '{"a":' + "[" * 2_000
+TEXTS = st.sampled_from(["", " ", "\n", "word", '{"a": 1}', "[1]", DEEP])
 IDS = st.sampled_from(["a", "b:0"])
 CALLS = st.lists(st.builds(ToolCall, IDS, st.builds(FunctionCall, st.just("f"), TEXTS)), max_size=3)
 MESSAGES = st.builds(
