@@ -144,30 +144,37 @@ async def open_client(max_connections: int = 1000) -> AsyncIterator[AiohttpClien
         yield AiohttpClient(session)
 
 
-class _ErrorBody(msgspec.Struct):
-    message: str | None = None
-    type: str | None = None
-    code: str | int | None = None
-    param: str | None = None
-
-
 class _ErrorAnswer(msgspec.Struct):
-    error: _ErrorBody | str | None = None
-    message: str | None = None
-    detail: str | None = None
+    error: object = None
+    message: object = None
+    detail: object = None
 
 
-_decode_error = msgspec.json.Decoder(_ErrorAnswer, strict=False).decode
+_decode_error = msgspec.json.Decoder(_ErrorAnswer).decode
 
 
 def _words(body: bytes) -> str:
     """What the upstream said is wrong, from any of the shapes in use; at most 500 characters."""
     try:
         answer = _decode_error(body)
+        said = map(_text_of, (answer.error, answer.message, answer.detail))
+        return next(filter(None, said), "")[:500]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
-    said = answer.error.message if isinstance(answer.error, _ErrorBody) else answer.error
-    return (said or answer.message or answer.detail or "")[:500]
+
+
+def _text_of(said: object) -> str:
+    """The text of an error: plain, in an object, or as FastAPI's list of what is wrong where, which also repeats the
+    request (`input`, left out)."""
+    if isinstance(said, str):
+        return said
+    if isinstance(said, dict):
+        words = _text_of(said.get("message")) or _text_of(said.get("detail")) or _text_of(said.get("msg"))
+        place = said.get("loc")
+        return f"{'.'.join(map(str, place))}: {words}" if isinstance(place, list) and words else words
+    if isinstance(said, list):
+        return "; ".join(filter(None, map(_text_of, said)))
+    return ""
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
