@@ -144,8 +144,15 @@ def usage_fields(usage: Usage) -> dict[str, object]:
     }
 
 
-class _TextPiece(Struct):
+class _Piece(Struct):
     text: str = ""
+    thinking: "list[_Piece] | str | None" = None
+
+    @property
+    def thoughts(self) -> str:
+        if isinstance(self.thinking, list):
+            return "".join(piece.text for piece in self.thinking)
+        return self.thinking or ""
 
 
 class _Function(Struct):
@@ -166,7 +173,7 @@ class _ToolCall(Struct):
 
 class _Delta(Struct):
     # Mistral's reasoning models answer with a list of parts.
-    content: str | list[_TextPiece] | None = None
+    content: str | list[_Piece] | None = None
     reasoning_content: str | None = None
     reasoning: object = None  # its name at Groq, OpenRouter and newer vLLM; not text everywhere
     tool_calls: list[_ToolCall] | None = None
@@ -179,6 +186,8 @@ class _Delta(Struct):
 
     @property
     def thoughts(self) -> str:
+        if isinstance(self.content, list):
+            return "".join(piece.thoughts for piece in self.content)
         return self.reasoning_content or (self.reasoning if isinstance(self.reasoning, str) else "")
 
 
@@ -188,6 +197,19 @@ class _Choice(Struct):
     message: _Delta | None = None
     logprobs: Raw = Raw(_NULL)
     finish_reason: str | None = None
+
+    @property
+    def finish(self) -> str | None:
+        return _FINISH_REASONS.get(self.finish_reason or "", self.finish_reason)
+
+    @property
+    def is_openais(self) -> bool:
+        said = self.delta or self.message
+        return self.finish == self.finish_reason and not (said and isinstance(said.content, list))
+
+
+# Mistral's word for a context that is full.
+_FINISH_REASONS = {"model_length": "length"}
 
 
 class _Token(Struct):
@@ -251,7 +273,27 @@ def read_answer(data: bytes, who: str) -> Answer:
     if not body.choices:
         raise UpstreamBadResponse(f"{who} answered without choices")
     choices = tuple(_read_choice(choice) for choice in body.choices)
-    return Answer(choices=choices, usage=read_usage(body.usage), raw=data)
+    return Answer(choices=choices, usage=read_usage(body.usage), raw=_in_openais_words(data, body.choices))
+
+
+def _in_openais_words(data: bytes, choices: list[_Choice]) -> bytes:
+    """The bytes to pass on: what a client of OpenAI's would stumble over is said as OpenAI's servers would."""
+    if all(choice.is_openais for choice in choices):
+        return data
+    fields = decode_fields(data)
+    written = _decode_list(fields["choices"])
+    for choice, one in zip(choices, written, strict=True):
+        one["finish_reason"] = raw(choice.finish)
+        said = choice.delta or choice.message
+        if said is None or not isinstance(said.content, list):
+            continue
+        name = "message" if choice.delta is None else "delta"
+        parts = {**decode_fields(one[name]), "content": raw(said.text)}
+        if said.thoughts:
+            parts["reasoning_content"] = raw(said.thoughts)
+        one[name] = raw(parts)
+    fields["choices"] = raw(written)
+    return encode(fields)
 
 
 def _read_choice(choice: _Choice) -> Choice:
@@ -265,7 +307,7 @@ def _read_choice(choice: _Choice) -> Choice:
         reasoning=message.thoughts,
         tool_calls=calls,
         logprobs=_read_logprobs(choice.logprobs),
-        finish_reason=choice.finish_reason or "stop",
+        finish_reason=choice.finish or "stop",
     )
 
 
@@ -294,15 +336,18 @@ def read_chunks(data: bytes, who: str) -> list[Chunk]:
 
 
 def _read_chunk(choice: _Choice | None, usage: Usage | None, data: bytes) -> Chunk:
-    if choice is None or choice.delta is None:
-        return Chunk(usage=usage, raw=data, finish_reason=choice.finish_reason if choice else None)
+    if choice is None:
+        return Chunk(usage=usage, raw=data)
+    data = _in_openais_words(data, [choice])
+    if choice.delta is None:
+        return Chunk(usage=usage, raw=data, finish_reason=choice.finish)
     return Chunk(
         index=choice.index,
         text=choice.delta.text or "",
         reasoning=choice.delta.thoughts,
         tool_calls=tuple(_read_delta(call) for call in choice.delta.tool_calls or ()),
         logprobs=_read_logprobs(choice.logprobs),
-        finish_reason=choice.finish_reason,
+        finish_reason=choice.finish,
         usage=usage,
         raw=data,
     )
