@@ -32,6 +32,7 @@ class AnthropicSettings(ProviderSettings, frozen=True, forbid_unknown_fields=Tru
 
     anthropic_version: str = "2023-06-01"
     max_tokens_default: Annotated[int, Meta(ge=1)] = 4096
+    cache_prompts: bool = False
     # https://platform.claude.com/docs/en/build-with-claude/effort: models it does not list refuse the parameter.
     without_effort: tuple[str, ...] = (
         "claude-3*",
@@ -98,6 +99,7 @@ class Anthropic:
             max_tokens_default=self._settings.max_tokens_default,
             takes_effort=not _matches(call.model, self._settings.without_effort),
             takes_forced_tools=not _matches(call.model, self._settings.without_forced_tools),
+            caches=self._settings.cache_prompts,
         )
         refuse_dropped(call, WHO, dropped)
         return body, dropped

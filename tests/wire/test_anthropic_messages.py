@@ -78,6 +78,7 @@ def encode(pair: RequestPair) -> tuple[bytes, tuple[str, ...]]:
         max_tokens_default=64,
         takes_effort=pair.options.get("takes_effort", True),
         takes_forced_tools=pair.options.get("takes_forced_tools", True),
+        caches=pair.options.get("caches", False),
     )
 
 

@@ -91,6 +91,12 @@ class OutputConfig(Struct, frozen=True, omit_defaults=True):
     format: JSONFormat | None = None
 
 
+class CacheControl(Struct, frozen=True):
+    """The prompt is kept for five minutes; the hour that Anthropic also offers costs more than our bound says."""
+
+    type: str = "ephemeral"
+
+
 class Metadata(Struct, frozen=True):
     """An opaque id of the end user."""
 
@@ -111,4 +117,6 @@ class Body(Struct, frozen=True, omit_defaults=True, kw_only=True):
     top_p: float | None = None
     output_config: OutputConfig | None = None
     metadata: Metadata | None = None
+    cache_control: CacheControl | None = None
+    service_tier: str | None = None
     stream: bool = False
