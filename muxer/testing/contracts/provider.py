@@ -168,7 +168,8 @@ class ProviderContract:
             with pytest.raises(UpstreamTimeout):
                 await self._chunks(provider)
             await upstream.idle()
-            assert len(upstream.abandoned) == 1
+            # A machine that is busy may give up before its call has arrived.
+            assert len(upstream.abandoned) == len(upstream.calls)
 
     async def test_a_stream_cut_anywhere_never_looks_complete(self) -> None:
         said = Say(text="word " * 100)  # far longer as a stream, in any format, than the last cut
