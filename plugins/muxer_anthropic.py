@@ -76,7 +76,9 @@ class Anthropic:
             self._url, headers=self._headers, body=body, timeouts=self._settings.timeouts
         ) as reply:
             await raise_for_status(reply, WHO)
-            answer = anthropic_messages.read_answer(await reply.read(), WHO, keep_raw=_is_own_format(call))
+            answer = anthropic_messages.read_answer(
+                await reply.read(), WHO, model=call.model, keep_raw=_is_own_format(call)
+            )
             return replace(answer, dropped=dropped)
 
     async def astreaming(self, call: Call) -> AsyncGenerator[Chunk, None]:
@@ -86,7 +88,7 @@ class Anthropic:
             self._url, headers=self._headers, body=body, timeouts=self._settings.timeouts
         ) as reply:
             await raise_for_status(reply, WHO)
-            stream = anthropic_messages.read_stream(reply, WHO, keep_raw=_is_own_format(call))
+            stream = anthropic_messages.read_stream(reply, WHO, model=call.model, keep_raw=_is_own_format(call))
             async with aclosing(stream) as chunks:
                 async for chunk in chunks:
                     yield replace(chunk, dropped=dropped) if dropped else chunk

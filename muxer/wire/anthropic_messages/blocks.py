@@ -37,6 +37,15 @@ class ThinkingBlock(Struct, frozen=True, tag_field="type", tag="thinking"):
     signature: str = ""
 
 
+class RedactedThinkingBlock(Struct, frozen=True, tag_field="type", tag="redacted_thinking"):
+    """Reasoning that only Anthropic can read."""
+
+    data: str
+
+
+Thought = ThinkingBlock | RedactedThinkingBlock
+
+
 class ToolUseBlock(Struct, frozen=True, tag_field="type", tag="tool_use"):
     """A tool call; `input` is a JSON object."""
 
@@ -52,7 +61,7 @@ class ToolResultBlock(Struct, frozen=True, omit_defaults=True, tag_field="type",
     content: str | tuple[TextBlock | ImageBlock, ...] = ""
 
 
-Block = TextBlock | ImageBlock | ThinkingBlock | ToolUseBlock | ToolResultBlock
+Block = TextBlock | ImageBlock | Thought | ToolUseBlock | ToolResultBlock
 
 
 class Turn(Struct, frozen=True):

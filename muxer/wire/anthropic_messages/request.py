@@ -56,7 +56,7 @@ def encode_request(
     dropped = [*_left_out(request), *(name for name in others if name != CACHE_FIELD)]
     caching = _caching(others, caches, dropped)
     asks: list[str] = []
-    system, turns = system_and_turns(request.messages)
+    system, turns = system_and_turns(request.messages, call.model)
     tools, choice = _tools(request, turns, takes_forced_tools, asks, dropped)
     format = _format(request, asks, dropped)
     level = _effort(request.reasoning_effort, takes_effort, dropped)
