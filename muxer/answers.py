@@ -2,8 +2,10 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 
+from msgspec import UNSET
+
 from muxer.failures import UpstreamBadResponse
-from muxer.types import Answer, Choice, Chunk, FunctionCall, ToolCall, ToolCallDelta, Usage
+from muxer.types import Answer, Choice, Chunk, FunctionCall, TokenLogprob, ToolCall, ToolCallDelta, Usage
 
 
 def pieces(answer: Answer) -> Iterator[Chunk]:
@@ -14,9 +16,10 @@ def pieces(answer: Answer) -> Iterator[Chunk]:
             text=choice.text or "",
             reasoning=choice.reasoning,
             tool_calls=tuple(
-                ToolCallDelta(index=place, id=call.id, name=call.function.name, arguments=call.function.arguments)
+                ToolCallDelta(place, call.id, call.function.name, call.function.arguments, call.extra_content)
                 for place, call in enumerate(choice.tool_calls)
             ),
+            logprobs=choice.logprobs,
             finish_reason=choice.finish_reason,
             dropped=() if index else answer.dropped,
         )
@@ -51,11 +54,13 @@ class _Parts:
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._calls: dict[int, list[ToolCallDelta]] = {}
+        self._logprobs: list[TokenLogprob] = []
         self._finish_reason = "stop"
 
     def add(self, chunk: Chunk) -> None:
         self._text.append(chunk.text)
         self._reasoning.append(chunk.reasoning)
+        self._logprobs.extend(chunk.logprobs)
         self._finish_reason = chunk.finish_reason or self._finish_reason
         for delta in chunk.tool_calls:
             self._calls.setdefault(delta.index, []).append(delta)
@@ -68,6 +73,7 @@ class _Parts:
                     name=next((d.name for d in deltas if d.name), ""),
                     arguments="".join(d.arguments for d in deltas),
                 ),
+                extra_content=next((d.extra_content for d in deltas if d.extra_content), UNSET),
             )
             for _, deltas in sorted(self._calls.items())
         )
@@ -75,5 +81,6 @@ class _Parts:
             text="".join(self._text) or (None if calls else ""),
             reasoning="".join(self._reasoning),
             tool_calls=calls,
+            logprobs=tuple(self._logprobs),
             finish_reason=self._finish_reason,
         )

@@ -32,6 +32,9 @@ class Running(Struct, frozen=True, kw_only=True):
 
     def failed(self, error: ProviderFailed, now: float) -> Attempt:
         """It ended before an answer began; the error says whether it may be billed."""
+        if error.usage is not None:
+            cost = price.cost_nanos(error.usage) if (price := self.candidate.model.price) else 0
+            return self._attempt("exact", now, cost=cost, status=error.upstream_status, error=error.code)
         presumed = 0
         if error.outcome == "presumed":
             presumed = self.granted_nanos if self.is_hard else self.candidate.expected_nanos

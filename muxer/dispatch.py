@@ -184,6 +184,7 @@ class Dispatch:
     def _failed(self, error: ProviderFailed) -> None:
         assert self.running is not None, "only a running attempt fails"
         self._cooldowns.failed(self.running.candidate.model, error)
+        self.usage = error.usage or self.usage
         self._end(self.running.failed(error, time.perf_counter()))
 
     def _refused(self, error: InvalidRequest) -> None:

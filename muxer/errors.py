@@ -18,7 +18,7 @@ MuxerError
 ├── PluginFailed             500
 └── ProviderFailed           an upstream did not answer, or not as it should (failures.py)
     ├── UpstreamUnreachable, UpstreamTimeout, UpstreamError, UpstreamBadResponse
-    ├── UpstreamAuth, UpstreamRateLimited, UpstreamRefused
+    ├── UpstreamAuth, UpstreamRateLimited, UpstreamRefused, UpstreamBlocked
     └── ProviderBroke
 """
 

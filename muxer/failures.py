@@ -3,14 +3,15 @@
 from typing import ClassVar
 
 from muxer.errors import MuxerError
-from muxer.types import Outcome
+from muxer.types import Outcome, Usage
 
 
 class ProviderFailed(MuxerError):
     """An upstream attempt failed before an answer began.
 
     `outcome` says how it is billed (S8), `falls_back` whether the next candidate may be tried, `upstream_status`
-    what the upstream said (0: nothing), `retry_after_s` how long it asked to be left alone.
+    what the upstream said (0: nothing), `retry_after_s` how long it asked to be left alone, `usage` what it charges all
+    the same where it said so: that is then the bill, whatever `outcome` says.
     """
 
     status = 502
@@ -19,10 +20,18 @@ class ProviderFailed(MuxerError):
     outcome: ClassVar[Outcome] = "none"
     falls_back: ClassVar[bool] = True
 
-    def __init__(self, message: str, *, upstream_status: int = 0, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        upstream_status: int = 0,
+        retry_after_s: float | None = None,
+        usage: Usage | None = None,
+    ) -> None:
         super().__init__(message)
         self.upstream_status = upstream_status
         self.retry_after_s = retry_after_s
+        self.usage = usage
 
     @property
     def headers(self) -> dict[str, str]:
@@ -96,4 +105,11 @@ class ProviderBroke(ProviderFailed):
     status = 500
     type = "api_error"
     code = "plugin_error"
+    outcome = "presumed"
+
+
+class UpstreamBlocked(UpstreamRefused):
+    """The upstream's filter took offence at the prompt, and there is no answer. It may be billed for reading it."""
+
+    code = "content_filter"
     outcome = "presumed"

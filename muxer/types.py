@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import UNSET, Struct, UnsetType, field
 
 from muxer.limits import Line
 
@@ -66,12 +66,18 @@ class FunctionCall(Struct, frozen=True, omit_defaults=True):
     arguments: str = ""
 
 
+ExtraContent = dict[str, object] | None | UnsetType
+"""What a vendor wants back with a tool call, under the vendor's name, as Google's OpenAI-compatible API sends it:
+`{"google": {"thought_signature": "..."}}`."""
+
+
 class ToolCall(Struct, frozen=True):
     """One tool call made by a model."""
 
     id: str
     function: FunctionCall
     type: str = "function"
+    extra_content: ExtraContent = UNSET
 
 
 class Message(Struct, frozen=True, omit_defaults=True):
@@ -231,6 +237,15 @@ class ToolCallDelta(Struct, frozen=True):
     id: str | None = None
     name: str | None = None
     arguments: str = ""
+    extra_content: ExtraContent = UNSET
+
+
+class TokenLogprob(Struct, frozen=True):
+    """A token of an answer with its log-probability, and the likeliest tokens in its place."""
+
+    token: str
+    logprob: float
+    top: tuple["TokenLogprob", ...] = ()
 
 
 class Chunk(Struct, frozen=True, kw_only=True):
@@ -244,6 +259,7 @@ class Chunk(Struct, frozen=True, kw_only=True):
     reasoning: str = ""
     index: int = 0
     tool_calls: tuple[ToolCallDelta, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
     finish_reason: str | None = None
     usage: Usage | None = None
     raw: bytes = b""
@@ -256,6 +272,7 @@ class Choice(Struct, frozen=True, kw_only=True):
     text: str | None = None
     reasoning: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
     finish_reason: str = "stop"
 
 

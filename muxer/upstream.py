@@ -144,30 +144,37 @@ async def open_client(max_connections: int = 1000) -> AsyncIterator[AiohttpClien
         yield AiohttpClient(session)
 
 
-class _ErrorBody(msgspec.Struct):
-    message: str | None = None
-    type: str | None = None
-    code: str | int | None = None
-    param: str | None = None
-
-
 class _ErrorAnswer(msgspec.Struct):
-    error: _ErrorBody | str | None = None
-    message: str | None = None
-    detail: str | None = None
+    error: object = None
+    message: object = None
+    detail: object = None
 
 
-_decode_error = msgspec.json.Decoder(_ErrorAnswer, strict=False).decode
+_decode_error = msgspec.json.Decoder(_ErrorAnswer).decode
 
 
 def _words(body: bytes) -> str:
     """What the upstream said is wrong, from any of the shapes in use; at most 500 characters."""
     try:
         answer = _decode_error(body)
+        said = map(_text_of, (answer.error, answer.message, answer.detail))
+        return next(filter(None, said), "")[:500]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
-    said = answer.error.message if isinstance(answer.error, _ErrorBody) else answer.error
-    return (said or answer.message or answer.detail or "")[:500]
+
+
+def _text_of(said: object) -> str:
+    """The text of an error: plain, in an object, or as FastAPI's list of what is wrong where, which also repeats the
+    request (`input`, left out)."""
+    if isinstance(said, str):
+        return said
+    if isinstance(said, dict):
+        words = _text_of(said.get("message")) or _text_of(said.get("detail")) or _text_of(said.get("msg"))
+        place = said.get("loc")
+        return f"{'.'.join(map(str, place))}: {words}" if isinstance(place, list) and words else words
+    if isinstance(said, list):
+        return "; ".join(filter(None, map(_text_of, said)))
+    return ""
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
@@ -199,10 +206,11 @@ async def raise_for_status(reply: Reply, who: str) -> None:
         raise UpstreamBadResponse(f"{who} answered {status}, which its API never does", upstream_status=status)
     words = _words(await reply.read())
     said = f"{who} answered {status}" + (f": {words}" if words else "")
-    raise _failure(status, said, retry_after_s(reply.headers))
+    raise status_failure(status, said, retry_after_s(reply.headers))
 
 
-def _failure(status: int, said: str, pause_s: float | None) -> ProviderFailed:
+def status_failure(status: int, said: str, pause_s: float | None) -> ProviderFailed:
+    """The failure that a status of 400 and above means; `said` is `WHO answered STATUS: WORDS`."""
     if status in (401, 402, 403):
         # The upstream's own words may quote our key; they stay out of the answer (B51).
         return UpstreamAuth(

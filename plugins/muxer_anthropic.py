@@ -32,6 +32,7 @@ class AnthropicSettings(ProviderSettings, frozen=True, forbid_unknown_fields=Tru
 
     anthropic_version: str = "2023-06-01"
     max_tokens_default: Annotated[int, Meta(ge=1)] = 4096
+    cache_prompts: bool = False
     # https://platform.claude.com/docs/en/build-with-claude/effort: models it does not list refuse the parameter.
     without_effort: tuple[str, ...] = (
         "claude-3*",
@@ -75,7 +76,9 @@ class Anthropic:
             self._url, headers=self._headers, body=body, timeouts=self._settings.timeouts
         ) as reply:
             await raise_for_status(reply, WHO)
-            answer = anthropic_messages.read_answer(await reply.read(), WHO, keep_raw=_is_own_format(call))
+            answer = anthropic_messages.read_answer(
+                await reply.read(), WHO, model=call.model, keep_raw=_is_own_format(call)
+            )
             return replace(answer, dropped=dropped)
 
     async def astreaming(self, call: Call) -> AsyncGenerator[Chunk, None]:
@@ -85,7 +88,7 @@ class Anthropic:
             self._url, headers=self._headers, body=body, timeouts=self._settings.timeouts
         ) as reply:
             await raise_for_status(reply, WHO)
-            stream = anthropic_messages.read_stream(reply, WHO, keep_raw=_is_own_format(call))
+            stream = anthropic_messages.read_stream(reply, WHO, model=call.model, keep_raw=_is_own_format(call))
             async with aclosing(stream) as chunks:
                 async for chunk in chunks:
                     yield replace(chunk, dropped=dropped) if dropped else chunk
@@ -98,6 +101,7 @@ class Anthropic:
             max_tokens_default=self._settings.max_tokens_default,
             takes_effort=not _matches(call.model, self._settings.without_effort),
             takes_forced_tools=not _matches(call.model, self._settings.without_forced_tools),
+            caches=self._settings.cache_prompts,
         )
         refuse_dropped(call, WHO, dropped)
         return body, dropped

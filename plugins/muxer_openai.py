@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Literal
 
 from muxer import Context, Dialect, Kind, OpenAIProvider, Provider, ProviderSettings, hookimpl
+from muxer.wire.openai_chat import without_extra_content
 
 OPENAI_URL = "https://api.openai.com/v1"
 
@@ -20,10 +21,15 @@ class OpenAISettings(ProviderSettings, frozen=True, forbid_unknown_fields=True, 
 async def open_openai(settings: OpenAISettings, context: Context) -> AsyncIterator[Provider]:
     """A provider on the core's HTTP client; there is nothing to close of its own."""
     base_url = settings.base_url or OPENAI_URL
+    yield OpenAIProvider("openai", base_url, settings, context.http, dialect(settings))
+
+
+def dialect(settings: OpenAISettings) -> Dialect:
+    """How the server differs. Some are gateways to vendors that want `extra_content` back; OpenAI refuses it."""
+    if settings.base_url and not settings.base_url.startswith("https://api.openai.com/"):
+        return Dialect(settings.output_cap_field or "max_tokens")
     # OpenAI's reasoning models refuse max_tokens; most compatible servers know only max_tokens.
-    ours = "max_completion_tokens" if base_url.startswith("https://api.openai.com/") else "max_tokens"
-    dialect = Dialect(settings.output_cap_field or ours)
-    yield OpenAIProvider("openai", base_url, settings, context.http, dialect)
+    return Dialect(settings.output_cap_field or "max_completion_tokens", without_extra_content)
 
 
 @hookimpl

@@ -41,6 +41,7 @@ FEES = {
     "citation_cost_per_token",
     "output_cost_per_audio_token",
     "output_cost_per_image_token",
+    "output_cost_per_video_token",
 }
 FEES_BY_NAME = re.compile(r"search-(preview|api)|deep-research|sonar|-online$|perplexity/preset/")
 

@@ -12,6 +12,7 @@ from muxer.failures import (
     ProviderFailed,
     UpstreamAuth,
     UpstreamBadResponse,
+    UpstreamBlocked,
     UpstreamCut,
     UpstreamError,
     UpstreamRateLimited,
@@ -38,7 +39,7 @@ HARD = Running(candidate=CANDIDATE, granted_nanos=400, begun_at=10.0, estimate_t
 SOFT = replace(HARD, candidate=replace(CANDIDATE, claims=(a_claim(soft=True),)))
 FREE_OF_LIMITS = replace(HARD, candidate=replace(CANDIDATE, claims=()))
 NONE = [UpstreamUnreachable, UpstreamError, UpstreamAuth, UpstreamRateLimited, UpstreamRefused]
-PRESUMED = [UpstreamCut, UpstreamTimeout, UpstreamBadResponse]
+PRESUMED = [UpstreamCut, UpstreamTimeout, UpstreamBadResponse, UpstreamBlocked]
 
 
 def test_the_provider_s_usage_is_exact_to_the_nano_dollar() -> None:
@@ -75,6 +76,13 @@ def test_what_surely_was_not_billed_costs_nothing(error: type[ProviderFailed]) -
 def test_what_may_have_been_billed_stays_counted(error: type[ProviderFailed], running: Running, presumed: int) -> None:
     attempt = running.failed(error("no"), now=10.0)
     assert (attempt.outcome, attempt.cost_nanos, attempt.presumed_nanos) == ("presumed", 0, presumed)
+
+
+@pytest.mark.parametrize("error", [*NONE, *PRESUMED])
+@pytest.mark.parametrize("running", [HARD, SOFT], ids=["hard", "soft"])
+def test_a_failure_that_says_what_was_charged_costs_exactly_that(error: type[ProviderFailed], running: Running) -> None:
+    attempt = running.failed(error("no", usage=Usage(input_tokens=10, output_tokens=3)), now=10.0)
+    assert (attempt.outcome, attempt.cost_nanos, attempt.presumed_nanos) == ("exact", 16, 0)
 
 
 def test_a_call_nobody_waits_for_any_more_stays_counted() -> None:

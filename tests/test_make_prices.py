@@ -58,6 +58,7 @@ def test_prices_by_ranges_are_tiers_too() -> None:
         ("m", {"output_cost_per_token": Decimal("0.0")}),
         ("m", {"output_cost_per_token_above_272k_tokens": Decimal("15E-6")}),
         ("m", {"input_cost_per_request": Decimal("0.005")}),
+        ("m", {"output_cost_per_video_token": Decimal("0.000012")}),
         ("openai/gpt-9-search-preview", {}),
     ],
 )

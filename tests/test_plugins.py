@@ -37,10 +37,10 @@ def faults_of(names: list[str]) -> list[str]:
 
 
 def test_the_built_in_plugins_are_installed_by_name() -> None:
-    names = {"openai", "anthropic", "mistral", "demo", "heuristics", "sqlite", "prometheus"}
+    names = {"openai", "anthropic", "gemini", "mistral", "demo", "heuristics", "sqlite", "prometheus"}
     assert names <= installed().keys()
     kinds = find_kinds(sorted(names))
-    assert {"openai", "anthropic", "mistral", "demo"} == kinds.providers.keys()
+    assert {"openai", "anthropic", "gemini", "mistral", "demo"} == kinds.providers.keys()
     assert (set(kinds.stores), kinds.origins["store sqlite"]) == ({"sqlite"}, "sqlite")
 
 

@@ -213,14 +213,20 @@ async def test_a_success_of_another_kind_is_no_answer(status: int) -> None:
         (b'{"error":"no"}', ": no"),
         (b'{"message":"no"}', ": no"),
         (b'{"detail":"no"}', ": no"),
+        (
+            b'{"detail":[{"loc":["body","x"],"msg":"Extra inputs","input":"me"},{"msg":"no"}]}',
+            ": body.x: Extra inputs; no",
+        ),
+        (b'{"message":{"detail":[{"loc":["body"],"msg":"too long"}]}}', ": body: too long"),
         (b'{"error":{"message":null}}', ""),
         (b'{"error":{"message":"%s"}}' % (b"n" * 10_000), ": " + "n" * 500),
         (b"<html>no</html>", ""),
         (b"", ""),
         (b'"\xff"', ""),
         (b"[" * 100_000, ""),
+        (b'{"detail":' + b"[" * 900 + b"]" * 900 + b"}", ""),
     ],
-    ids=range(10),
+    ids=range(13),
 )
 async def test_an_upstream_s_own_words_are_passed_on_where_there_are_any(body: bytes, words: str) -> None:
     async with served(saying(b"HTTP/1.1 400 X\r\nContent-Length: %d\r\n\r\n" % len(body) + body)) as url:

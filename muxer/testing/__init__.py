@@ -10,7 +10,7 @@ pytest.register_assert_rewrite("muxer.testing.contracts")
 
 from muxer.testing.behaviours import Behaviour, BillAndFail, Cut, Fail, Raw, Say, Slow, Stall  # noqa: E402
 from muxer.testing.builders import ManualClock, a_call, a_record, a_request, open_context  # noqa: E402
-from muxer.testing.calls import Act, Asked, Break, Format, Spoken, Step, Wait  # noqa: E402
+from muxer.testing.calls import Act, Asked, Break, Format, Hears, Spoken, Step, Wait  # noqa: E402
 from muxer.testing.contracts.authenticator import AuthenticatorContract  # noqa: E402
 from muxer.testing.contracts.guard import GuardContract, a_visit, each_chunk  # noqa: E402
 from muxer.testing.contracts.keys import KeysContract, a_key  # noqa: E402
@@ -32,6 +32,7 @@ __all__ = [
     "Fail",
     "Format",
     "GuardContract",
+    "Hears",
     "KeysContract",
     "ManualClock",
     "ProviderContract",

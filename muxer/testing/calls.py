@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 from msgspec import Struct
@@ -52,62 +52,77 @@ class Spoken(Struct, frozen=True, kw_only=True):
 
 
 class Asked(Struct, frozen=True, kw_only=True):
-    """One request as an upstream understands it. Calls are numbered from 1."""
+    """One request as an upstream understands it. Calls are numbered from 1. `heard` is the body in OpenAI's or
+    Anthropic's words where the vendor has others (`Hears`)."""
 
     number: int
     path: str
     headers: Mapping[str, str]
     body: dict[str, object]
     format: "Format"
+    heard: dict[str, object] | None = None
+
+    @property
+    def _said(self) -> dict[str, object]:
+        return self.body if self.heard is None else self.heard
 
     @property
     def model(self) -> str:
         """The model asked for; empty when there is none."""
-        return str(self.body.get("model") or "")
+        return str(self._said.get("model") or "")
 
     @property
     def is_stream(self) -> bool:
         """Whether the answer is to be streamed."""
-        return self.body.get("stream") is True
+        return self._said.get("stream") is True
 
     @property
     def wants_usage(self) -> bool:
         """Whether an OpenAI stream is to end with its usage."""
-        options = self.body.get("stream_options")
+        options = self._said.get("stream_options")
         return isinstance(options, dict) and options.get("include_usage") is True
 
     @property
     def choices(self) -> int:
         """How many answers are asked for."""
-        return _whole_number(self.body.get("n")) or 1
+        return _whole_number(self._said.get("n")) or 1
 
     @property
     def cap(self) -> int | None:
         """The most output tokens per answer."""
-        ours = _whole_number(self.body.get("max_completion_tokens"))
-        return _whole_number(self.body.get("max_tokens")) if ours is None else ours
+        ours = _whole_number(self._said.get("max_completion_tokens"))
+        return _whole_number(self._said.get("max_tokens")) if ours is None else ours
 
     @property
     def question(self) -> str:
         """The text of the last message."""
-        messages = self.body.get("messages")
+        messages = self._said.get("messages")
         return "\n".join(texts(messages[-1])) if isinstance(messages, list) and messages else ""
 
     @property
     def input_tokens(self) -> int:
         """The rule of this upstream: a quarter of the UTF-8 bytes of all message text, rounded down, and 3."""
-        said = [*texts(self.body.get("system")), *texts(self.body.get("messages"))]
+        said = [*texts(self._said.get("system")), *texts(self._said.get("messages"))]
         return sum(len(text.encode()) for text in said) // 4 + 3
 
 
 class Format(Protocol):
-    """A vendor's JSON. Another vendor is a class like this one and a path: `ScriptedUpstream(formats={...})`."""
+    """A vendor's JSON. Another vendor is a class like this one and a path: `ScriptedUpstream(formats={...})`. A path
+    that ends in `*` stands for all that begin like it."""
 
     def answer(self, asked: Asked, spoken: Spoken) -> Act:
         """The answer, whole or streamed as asked."""
 
     def error(self, status: int, message: str) -> bytes:
         """An error as this vendor writes it."""
+
+
+@runtime_checkable
+class Hears(Protocol):
+    """A format whose requests say things in words of their own."""
+
+    def heard(self, path: str, body: dict[str, object]) -> dict[str, object]:
+        """The request as OpenAI would have it: `model`, `stream`, `n`, `max_tokens`, `system`, `messages`."""
 
 
 def split_words(text: str) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from muxer import Price, Usage
 from muxer.testing.behaviours import Behaviour, Fail, Say
-from muxer.testing.calls import Act, Asked, Format, Step, Wait
+from muxer.testing.calls import Act, Asked, Format, Hears, Step, Wait
 from muxer.testing.vendors import FORMATS, OpenAIChat
 
 MAX_BODY_BYTES = 256 * 1024 * 1024
@@ -132,12 +132,28 @@ class ScriptedUpstream:
             body = msgspec.json.decode(await request.read(), type=dict[str, object])
         except (msgspec.DecodeError, UnicodeDecodeError):
             body = {}
-        format = self._formats.get(request.path, OpenAIChat())
-        number = len(self.calls) + 1
-        return Asked(number=number, path=request.path, headers=request.headers, body=body, format=format)
+        format = self._format(request.path) or OpenAIChat()
+        heard = format.heard(request.path, body) if isinstance(format, Hears) else None
+        return Asked(
+            number=len(self.calls) + 1,
+            path=request.path,
+            headers=request.headers,
+            body=body,
+            format=format,
+            heard=heard,
+        )
+
+    def _format(self, path: str) -> Format | None:
+        found = self._formats.get(path)
+        if found is not None:
+            return found
+        begun = (
+            format for start, format in self._formats.items() if start.endswith("*") and path.startswith(start[:-1])
+        )
+        return next(begun, None)
 
     def _behaviour(self, asked: Asked) -> Behaviour:
-        if asked.path not in self._formats:
+        if self._format(asked.path) is None:
             return Fail(404)
         if not asked.model:
             return Fail(400)

@@ -1,10 +1,12 @@
-"""The JSON of the vendors a scripted upstream speaks for: OpenAI's chat completions, Anthropic's messages."""
+"""The JSON of the vendors a scripted upstream speaks for: OpenAI's chat completions, Anthropic's messages, Gemini's
+generateContent."""
 
 from collections.abc import Iterator, Mapping
 
 from msgspec import json
+from msgspec.structs import replace
 
-from muxer import ToolCall
+from muxer import ToolCall, Usage
 from muxer.testing.behaviours import EVENT_STREAM
 from muxer.testing.calls import Act, Asked, Format, Spoken, Step
 
@@ -160,5 +162,99 @@ def _arguments(call: ToolCall) -> str:
     return call.function.arguments or "{}"
 
 
-FORMATS: Mapping[str, Format] = {"/v1/chat/completions": OpenAIChat(), "/v1/messages": AnthropicMessages()}
+class GeminiContent:
+    """`POST /v1beta/models/MODEL:generateContent` and `:streamGenerateContent`, with candidates and tools. Zeros are
+    left out of the usage, which each event of a stream repeats as it grows, as the vendor does."""
+
+    _FINISH_REASONS = {"stop": "STOP", "length": "MAX_TOKENS", "tool_calls": "STOP"}  # noqa: RUF012
+    _STATUSES = {  # noqa: RUF012
+        400: "INVALID_ARGUMENT",
+        401: "UNAUTHENTICATED",
+        403: "PERMISSION_DENIED",
+        404: "NOT_FOUND",
+        429: "RESOURCE_EXHAUSTED",
+        503: "UNAVAILABLE",
+        504: "DEADLINE_EXCEEDED",
+    }
+
+    def heard(self, path: str, body: dict[str, object]) -> dict[str, object]:
+        """See Hears. The model and the kind of answer are in the path."""
+        model, _, method = path.rpartition("/")[2].partition(":")
+        config = body.get("generationConfig")
+        config = config if isinstance(config, dict) else {}
+        contents = body.get("contents")
+        return {
+            "model": model if method in ("generateContent", "streamGenerateContent") else "",
+            "stream": method == "streamGenerateContent",
+            "n": config.get("candidateCount"),
+            "max_tokens": config.get("maxOutputTokens"),
+            "system": _parts(body.get("systemInstruction")),
+            "messages": [{"content": _parts(one)} for one in contents] if isinstance(contents, list) else [],
+        }
+
+    def answer(self, asked: Asked, spoken: Spoken) -> Act:
+        """The answer, whole or streamed."""
+        if asked.is_stream:
+            return _act(asked, spoken, tuple(self._events(asked, spoken)))
+        parts: list[dict[str, object]] = [{"text": spoken.text}] if spoken.words else []
+        parts += map(_function_call, spoken.tool_calls)
+        body = self._response(asked, parts, self._reason(spoken))
+        if spoken.reports_usage:
+            body["usageMetadata"] = _usage_metadata(spoken.usage)
+        return _act(asked, spoken, (json.format(json.encode(body)),))
+
+    def error(self, status: int, message: str) -> bytes:
+        """Google's error object."""
+        name = self._STATUSES.get(status, "INVALID_ARGUMENT" if status < 500 else "INTERNAL")
+        return json.encode({"error": {"code": status, "message": message, "status": name}})
+
+    def _events(self, asked: Asked, spoken: Spoken) -> Iterator[bytes]:
+        pieces: list[dict[str, object]] = [{"text": word} for word in spoken.words]
+        pieces += map(_function_call, spoken.tool_calls)
+        pieces = pieces or [{"text": ""}]
+        for number, piece in enumerate(pieces, start=1):
+            is_last = number >= len(pieces)
+            event = self._response(asked, [piece], self._reason(spoken) if is_last else None)
+            if spoken.reports_usage:
+                so_far = replace(spoken.usage, output_tokens=min(number, spoken.usage.output_tokens))
+                event["usageMetadata"] = _usage_metadata(spoken.usage if is_last else so_far)
+            yield _event(event)
+
+    def _response(self, asked: Asked, parts: list[dict[str, object]], reason: str | None) -> dict[str, object]:
+        candidate = {"content": {"parts": parts, "role": "model"}, "finishReason": reason}
+        if reason is None:
+            del candidate["finishReason"]
+        # Google leaves out what is zero.
+        candidates = [{**candidate, **({"index": index} if index else {})} for index in range(asked.choices)]
+        return {"candidates": candidates, "modelVersion": asked.model, "responseId": f"response-{asked.number}"}
+
+    def _reason(self, spoken: Spoken) -> str:
+        return self._FINISH_REASONS.get(spoken.finish_reason, spoken.finish_reason)
+
+
+def _parts(content: object) -> object:
+    return content.get("parts") if isinstance(content, dict) else None
+
+
+def _function_call(call: ToolCall) -> dict[str, object]:
+    made = {"id": call.id, "name": call.function.name, "args": json.decode(_arguments(call))}
+    return {"functionCall": made, "thoughtSignature": "c2lnbmVk"}
+
+
+def _usage_metadata(usage: Usage) -> dict[str, object]:
+    counts = {
+        "promptTokenCount": usage.input_tokens,
+        "candidatesTokenCount": usage.output_tokens - usage.reasoning_tokens,
+        "totalTokenCount": usage.input_tokens + usage.output_tokens,
+        "cachedContentTokenCount": usage.cached_input_tokens,
+        "thoughtsTokenCount": usage.reasoning_tokens,
+    }
+    return {name: count for name, count in counts.items() if count}
+
+
+FORMATS: Mapping[str, Format] = {
+    "/v1/chat/completions": OpenAIChat(),
+    "/v1/messages": AnthropicMessages(),
+    "/v1beta/models/*": GeminiContent(),
+}
 """The paths a scripted upstream serves by itself."""

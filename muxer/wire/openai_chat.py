@@ -10,7 +10,19 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from muxer.failures import UpstreamBadResponse, UpstreamCut
 from muxer.interfaces import Reply
 from muxer.sse import read_events
-from muxer.types import Answer, Call, ChatRequest, Choice, Chunk, FunctionCall, ToolCall, ToolCallDelta, Usage
+from muxer.types import (
+    Answer,
+    Call,
+    ChatRequest,
+    Choice,
+    Chunk,
+    ExtraContent,
+    FunctionCall,
+    TokenLogprob,
+    ToolCall,
+    ToolCallDelta,
+    Usage,
+)
 
 API = "openai.chat"
 # Servers written in Go take `MAX_TOKENS` for `max_tokens`: they would run what we did not read.
@@ -20,6 +32,9 @@ _NULL = b"null"  # a Raw equals only another Raw, so bytes are compared
 encode = msgspec.json.Encoder().encode
 decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 """Splits an object into its fields without reading their values; the order is kept."""
+
+
+_decode_list = msgspec.json.Decoder(list[dict[str, Raw]]).decode
 
 
 def raw(value: object) -> Raw:
@@ -47,6 +62,24 @@ def request_fields(call: Call, *, cap_field: str) -> tuple[dict[str, Raw], list[
     for name in dropped:
         del fields[name]
     return fields, dropped
+
+
+def without_extra_content(fields: dict[str, Raw]) -> list[str]:
+    """Takes out of the history what only the vendor of an earlier turn reads (`tool_calls[].extra_content`), for
+    servers that refuse what they do not know. It asks for nothing here, so it is no loss to name."""
+    if b'"extra_content"' not in bytes(fields["messages"]):
+        return []
+    messages = _decode_list(fields["messages"])
+    for message in messages:
+        calls = message.get("tool_calls")
+        if calls is None or bytes(calls) == _NULL:
+            continue
+        kept = _decode_list(calls)
+        for call in kept:
+            call.pop("extra_content", None)
+        message["tool_calls"] = raw(kept)
+    fields["messages"] = raw(messages)
+    return []
 
 
 def _ask_for_usage(fields: dict[str, Raw], call: Call) -> None:
@@ -111,8 +144,15 @@ def usage_fields(usage: Usage) -> dict[str, object]:
     }
 
 
-class _TextPiece(Struct):
+class _Piece(Struct):
     text: str = ""
+    thinking: "list[_Piece] | str | None" = None
+
+    @property
+    def thoughts(self) -> str:
+        if isinstance(self.thinking, list):
+            return "".join(piece.text for piece in self.thinking)
+        return self.thinking or ""
 
 
 class _Function(Struct):
@@ -124,11 +164,16 @@ class _ToolCall(Struct):
     index: int = 0
     id: str | None = None
     function: _Function | None = None
+    extra_content: object = UNSET  # Google's own; whatever another server means by it is no fault of the answer
+
+    @property
+    def extra(self) -> ExtraContent:
+        return self.extra_content if isinstance(self.extra_content, dict) else UNSET
 
 
 class _Delta(Struct):
     # Mistral's reasoning models answer with a list of parts.
-    content: str | list[_TextPiece] | None = None
+    content: str | list[_Piece] | None = None
     reasoning_content: str | None = None
     reasoning: object = None  # its name at Groq, OpenRouter and newer vLLM; not text everywhere
     tool_calls: list[_ToolCall] | None = None
@@ -141,6 +186,8 @@ class _Delta(Struct):
 
     @property
     def thoughts(self) -> str:
+        if isinstance(self.content, list):
+            return "".join(piece.thoughts for piece in self.content)
         return self.reasoning_content or (self.reasoning if isinstance(self.reasoning, str) else "")
 
 
@@ -148,7 +195,48 @@ class _Choice(Struct):
     index: int = 0
     delta: _Delta | None = None
     message: _Delta | None = None
+    logprobs: Raw = Raw(_NULL)
     finish_reason: str | None = None
+
+    @property
+    def finish(self) -> str | None:
+        return _FINISH_REASONS.get(self.finish_reason or "", self.finish_reason)
+
+    @property
+    def is_openais(self) -> bool:
+        said = self.delta or self.message
+        return self.finish == self.finish_reason and not (said and isinstance(said.content, list))
+
+
+# Mistral's word for a context that is full.
+_FINISH_REASONS = {"model_length": "length"}
+
+
+class _Token(Struct):
+    token: str
+    logprob: float
+    top_logprobs: list["_Token"] | None = None
+
+
+class _Logprobs(Struct):
+    content: list[_Token] | None = None
+
+
+_decode_logprobs = msgspec.json.Decoder(_Logprobs).decode
+
+
+def _read_logprobs(data: Raw) -> tuple[TokenLogprob, ...]:
+    if bytes(data) == _NULL:
+        return ()
+    try:
+        tokens = _decode_logprobs(data).content or ()
+    except msgspec.ValidationError:
+        return ()  # some servers answer in the shape of the older completions
+    return tuple(TokenLogprob(one.token, one.logprob, tuple(map(_top, one.top_logprobs or ()))) for one in tokens)
+
+
+def _top(token: _Token) -> TokenLogprob:
+    return TokenLogprob(token.token, token.logprob)
 
 
 class _Body(Struct):
@@ -185,17 +273,41 @@ def read_answer(data: bytes, who: str) -> Answer:
     if not body.choices:
         raise UpstreamBadResponse(f"{who} answered without choices")
     choices = tuple(_read_choice(choice) for choice in body.choices)
-    return Answer(choices=choices, usage=read_usage(body.usage), raw=data)
+    return Answer(choices=choices, usage=read_usage(body.usage), raw=_in_openais_words(data, body.choices))
+
+
+def _in_openais_words(data: bytes, choices: list[_Choice]) -> bytes:
+    """The bytes to pass on: what a client of OpenAI's would stumble over is said as OpenAI's servers would."""
+    if all(choice.is_openais for choice in choices):
+        return data
+    fields = decode_fields(data)
+    written = _decode_list(fields["choices"])
+    for choice, one in zip(choices, written, strict=True):
+        one["finish_reason"] = raw(choice.finish)
+        said = choice.delta or choice.message
+        if said is None or not isinstance(said.content, list):
+            continue
+        name = "message" if choice.delta is None else "delta"
+        parts = {**decode_fields(one[name]), "content": raw(said.text)}
+        if said.thoughts:
+            parts["reasoning_content"] = raw(said.thoughts)
+        one[name] = raw(parts)
+    fields["choices"] = raw(written)
+    return encode(fields)
 
 
 def _read_choice(choice: _Choice) -> Choice:
     message = choice.message or _Delta()
-    calls = tuple(ToolCall(id=call.id or "", function=_called(call.function)) for call in message.tool_calls or ())
+    calls = tuple(
+        ToolCall(id=call.id or "", function=_called(call.function), extra_content=call.extra)
+        for call in message.tool_calls or ()
+    )
     return Choice(
         text=message.text,
         reasoning=message.thoughts,
         tool_calls=calls,
-        finish_reason=choice.finish_reason or "stop",
+        logprobs=_read_logprobs(choice.logprobs),
+        finish_reason=choice.finish or "stop",
     )
 
 
@@ -224,14 +336,18 @@ def read_chunks(data: bytes, who: str) -> list[Chunk]:
 
 
 def _read_chunk(choice: _Choice | None, usage: Usage | None, data: bytes) -> Chunk:
-    if choice is None or choice.delta is None:
-        return Chunk(usage=usage, raw=data, finish_reason=choice.finish_reason if choice else None)
+    if choice is None:
+        return Chunk(usage=usage, raw=data)
+    data = _in_openais_words(data, [choice])
+    if choice.delta is None:
+        return Chunk(usage=usage, raw=data, finish_reason=choice.finish)
     return Chunk(
         index=choice.index,
         text=choice.delta.text or "",
         reasoning=choice.delta.thoughts,
         tool_calls=tuple(_read_delta(call) for call in choice.delta.tool_calls or ()),
-        finish_reason=choice.finish_reason,
+        logprobs=_read_logprobs(choice.logprobs),
+        finish_reason=choice.finish,
         usage=usage,
         raw=data,
     )
@@ -239,7 +355,13 @@ def _read_chunk(choice: _Choice | None, usage: Usage | None, data: bytes) -> Chu
 
 def _read_delta(call: _ToolCall) -> ToolCallDelta:
     function = call.function or _Function()
-    return ToolCallDelta(index=call.index, id=call.id, name=function.name, arguments=function.arguments or "")
+    return ToolCallDelta(
+        index=call.index,
+        id=call.id,
+        name=function.name,
+        arguments=function.arguments or "",
+        extra_content=call.extra,
+    )
 
 
 async def read_stream(reply: Reply, who: str) -> AsyncGenerator[Chunk, None]:

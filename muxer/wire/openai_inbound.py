@@ -1,7 +1,7 @@
 """OpenAI's chat completions, the caller's side: requests to read and check, answers and streams to write."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -16,7 +16,18 @@ from muxer.errors import (
     URLNotAllowed,
 )
 from muxer.sse import write_event
-from muxer.types import Answer, AudioPart, ChatRequest, Choice, Chunk, ImagePart, ToolCall, ToolCallDelta
+from muxer.types import (
+    Answer,
+    AudioPart,
+    ChatRequest,
+    Choice,
+    Chunk,
+    ExtraContent,
+    ImagePart,
+    TokenLogprob,
+    ToolCall,
+    ToolCallDelta,
+)
 from muxer.wire import openai_chat
 from muxer.wire.openai_chat import decode_fields, encode, raw, usage_fields
 
@@ -157,12 +168,30 @@ def _choice(index: int, choice: Choice) -> dict[str, object]:
         message["reasoning_content"] = choice.reasoning
     if choice.tool_calls:
         message["tool_calls"] = [_tool_call(call) for call in choice.tool_calls]
-    return {"index": index, "message": message, "logprobs": None, "finish_reason": choice.finish_reason}
+    logprobs = _logprobs(choice.logprobs)
+    return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": choice.finish_reason}
+
+
+def _logprobs(tokens: Sequence[TokenLogprob]) -> dict[str, object] | None:
+    if not tokens:
+        return None
+    return {
+        "content": [{**_logprob(token), "top_logprobs": [_logprob(one) for one in token.top]} for token in tokens],
+        "refusal": None,
+    }
+
+
+def _logprob(token: TokenLogprob) -> dict[str, object]:
+    return {"token": token.token, "logprob": token.logprob, "bytes": list(token.token.encode())}
 
 
 def _tool_call(call: ToolCall) -> dict[str, object]:
     function = {"name": call.function.name, "arguments": call.function.arguments}
-    return {"id": call.id, "type": "function", "function": function}
+    return {"id": call.id, "type": "function", "function": function, **_extra(call.extra_content)}
+
+
+def _extra(content: ExtraContent) -> dict[str, object]:
+    return {"extra_content": content} if isinstance(content, dict) else {}
 
 
 class StreamWriter:
@@ -215,7 +244,12 @@ class StreamWriter:
             delta["tool_calls"] = [_tool_delta(call) for call in chunk.tool_calls]
         only_usage = chunk.usage is not None and chunk.finish_reason is None and not delta.keys() - {"role"}
         if not only_usage:
-            choice = {"index": chunk.index, "delta": delta, "logprobs": None, "finish_reason": chunk.finish_reason}
+            choice = {
+                "index": chunk.index,
+                "delta": delta,
+                "logprobs": _logprobs(chunk.logprobs),
+                "finish_reason": chunk.finish_reason,
+            }
             yield {**self._head, "choices": [choice], **({"usage": None} if self._wants_usage else {})}
         if chunk.usage is not None and self._wants_usage:
             yield {**self._head, "choices": [], "usage": usage_fields(chunk.usage), "router_metadata": metadata}
@@ -224,7 +258,7 @@ class StreamWriter:
 def _tool_delta(call: ToolCallDelta) -> dict[str, object]:
     function = {"arguments": call.arguments, **({"name": call.name} if call.name else {})}
     head = {"id": call.id, "type": "function"} if call.id else {}
-    return {"index": call.index, **head, "function": function}
+    return {"index": call.index, **head, "function": function, **_extra(call.extra_content)}
 
 
 class Chat:

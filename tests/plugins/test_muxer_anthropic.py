@@ -92,6 +92,11 @@ async def test_sends_the_default_cap_where_nobody_set_one() -> None:
     }
 
 
+async def test_has_prompts_cached_where_the_settings_say_so() -> None:
+    _, body = await answered(a_request("Hi"), cache_prompts=True)
+    assert isinstance(body, dict) and body["cache_control"] == {"type": "ephemeral"}
+
+
 async def test_names_what_it_dropped_in_the_answer() -> None:
     answer, _ = await answered(a_request(seed=1))
     assert answer.dropped == ("seed",)

@@ -5,10 +5,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 from msgspec.structs import replace
-from muxer_openai import OpenAISettings, open_openai, register_providers
+from muxer_openai import OpenAISettings, dialect, open_openai, register_providers
 
 from muxer import Completes, Provider
 from muxer.testing import ProviderContract, Say, ScriptedUpstream, a_call, a_request, collected, open_context
+from muxer.wire.openai_chat import without_extra_content
 
 
 class TestOpenAI(ProviderContract):
@@ -78,3 +79,12 @@ async def test_what_was_dropped_is_named_once() -> None:
         chunks = [chunk async for chunk in provider.astreaming(call)]
     assert [chunk.dropped for chunk in chunks] == [("temperature",)] + [()] * (len(chunks) - 1)
     assert "temperature" not in upstream.calls[0].body and collected(chunks).text == "Hello"
+
+
+@pytest.mark.parametrize(
+    ("base_url", "takes_out"),
+    [(None, True), ("https://api.openai.com/v1", True), ("https://openrouter.ai/api/v1", False)],
+)
+def test_what_another_vendor_wants_back_is_not_sent_to_openai_itself(base_url: str | None, takes_out: bool) -> None:
+    adapt = dialect(OpenAISettings(base_url=base_url)).adapt
+    assert (adapt is without_extra_content) == takes_out

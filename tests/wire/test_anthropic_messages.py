@@ -78,13 +78,15 @@ def encode(pair: RequestPair) -> tuple[bytes, tuple[str, ...]]:
         max_tokens_default=64,
         takes_effort=pair.options.get("takes_effort", True),
         takes_forced_tools=pair.options.get("takes_forced_tools", True),
+        caches=pair.options.get("caches", False),
     )
 
 
 async def read(pieces: Sequence[bytes], *, keep_raw: bool = False) -> tuple[list[Chunk], str]:
     """The chunks, and the name of the error that ended them."""
     chunks: list[Chunk] = []
-    async with aclosing(anthropic_messages.read_stream(Played(pieces), "anthropic", keep_raw=keep_raw)) as stream:
+    played = anthropic_messages.read_stream(Played(pieces), "anthropic", model="claude-x", keep_raw=keep_raw)
+    async with aclosing(played) as stream:
         try:
             async for chunk in stream:
                 chunks.append(chunk)
@@ -114,7 +116,7 @@ def test_an_answer_is_read_or_is_no_answer(path: Path) -> None:
     pair = msgspec.json.decode(path.read_bytes(), type=AnswerPair)
     vendor = msgspec.json.format(bytes(pair.vendor), indent=-1)
     if pair.answer is not None:
-        assert anthropic_messages.read_answer(vendor, "anthropic") == pair.answer
+        assert anthropic_messages.read_answer(vendor, "anthropic", model="claude-x") == pair.answer
         return
     with pytest.raises(getattr(failures, pair.raises)):
         anthropic_messages.read_answer(vendor, "anthropic")
@@ -172,7 +174,8 @@ async def test_a_message_about_our_key_is_not_repeated() -> None:
     assert "sk-1" not in str(raised.value)
 
 
-TEXTS = st.sampled_from(["", " ", "\n", "word", "word \n"])
+DEEP = '{"a":' + "[" * 2_000
+TEXTS = st.sampled_from(["", " ", "\n", "word", "word \n", DEEP])
 CALLS = st.lists(st.builds(ToolCall, st.sampled_from(["a", "b:0"]), st.builds(FunctionCall, st.just("f"), TEXTS)))
 MESSAGES = st.builds(
     Message,

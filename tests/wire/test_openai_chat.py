@@ -32,14 +32,20 @@ class RequestPair(Struct, forbid_unknown_fields=True):
 
 
 class AnswerPair(Struct, forbid_unknown_fields=True):
+    """`passed` are the choices as they are passed on, where they are not the vendor's."""
+
     vendor: Raw
     answer: Answer | None = None
+    passed: list[object] | None = None
     raises: str = ""
 
 
 class StreamPair(Struct, forbid_unknown_fields=True):
+    """`passed` are the choices of each event as they are passed on, where they are not the vendor's."""
+
     events: list[Raw]
     chunks: list[Chunk]
+    passed: list[list[object]] | None = None
     raises: str = ""
 
     @property
@@ -168,6 +174,7 @@ def test_an_answer_passes_but_for_our_model_and_metadata(path: Path) -> None:
     metadata = {"selected_model": "served", "request_id": "r"}
     sent = openai_inbound.encode_answer(openai_chat.read_answer(compact(pair.vendor), "x"), "r", 0, metadata)
     expected = msgspec.json.decode(pair.vendor) | {"model": "served", "router_metadata": metadata}
+    expected["choices"] = pair.passed or expected["choices"]
     assert msgspec.json.decode(sent) == expected
 
 
@@ -183,7 +190,8 @@ async def test_a_stream_passes_whole_to_who_asked_for_usage(path: Path) -> None:
     pair = msgspec.json.decode(path.read_bytes(), type=StreamPair)
     chunks, _ = await read(pair.bytes)
     events = [msgspec.json.decode(event) for event in pair.events[: len(chunks)]]
-    for event, chunk in zip(events, chunks, strict=True):
+    for number, (event, chunk) in enumerate(zip(events, chunks, strict=True)):
+        event |= {"choices": pair.passed[number]} if pair.passed else {}
         event |= {"model": "served"} | ({"router_metadata": {"cost": 1}} if chunk.usage else {})
     assert written(chunks, wants_usage=True) == events
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from muxer.errors import InvalidRequest
 from muxer.sse import EventParser
-from muxer.types import Answer, ChatRequest, Choice, Chunk, FunctionCall, ToolCall, ToolCallDelta, Usage
+from muxer.types import Answer, ChatRequest, Choice, Chunk, FunctionCall, TokenLogprob, ToolCall, ToolCallDelta, Usage
 from muxer.wire import openai_chat, openai_inbound
 
 HI = {"role": "user", "content": "Hi"}
@@ -183,6 +183,8 @@ CANONICAL = [
     Chunk(index=1, text="B"),
     Chunk(tool_calls=(ToolCallDelta(0, "c1", "look", ""),)),
     Chunk(tool_calls=(ToolCallDelta(0, None, None, "{}"),)),
+    Chunk(tool_calls=(ToolCallDelta(1, "c2", "look", "{}", {"google": {"thought_signature": "c2ln"}}),)),
+    Chunk(text="Ö", logprobs=(TokenLogprob("Ö", -0.5, (TokenLogprob("O", -1.5),)),)),
     Chunk(finish_reason="stop", usage=Usage(10, 5)),
     Chunk(usage=Usage(10, 5)),
 ]
@@ -196,8 +198,27 @@ def test_canonical_chunks_are_written_as_openai_would() -> None:
         {"role": "assistant", "content": "B"},
         {"tool_calls": [{"index": 0, "id": "c1", "type": "function", "function": {"name": "look", "arguments": ""}}]},
         {"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]},
+        {
+            "tool_calls": [
+                {
+                    "index": 1,
+                    "id": "c2",
+                    "type": "function",
+                    "function": {"name": "look", "arguments": "{}"},
+                    "extra_content": {"google": {"thought_signature": "c2ln"}},
+                }
+            ]
+        },
+        {"content": "Ö"},
         {},
     ]
+
+
+def test_log_probabilities_are_written_as_openai_would() -> None:
+    (event,) = written(CANONICAL[6:7], wants_usage=False)
+    top = [{"token": "O", "logprob": -1.5, "bytes": [79]}]
+    token = {"token": "Ö", "logprob": -0.5, "bytes": [195, 150], "top_logprobs": top}
+    assert event["choices"][0]["logprobs"] == {"content": [token], "refusal": None}
 
 
 def test_a_canonical_usage_comes_in_a_chunk_of_its_own_to_who_asked() -> None:
@@ -208,8 +229,8 @@ def test_a_canonical_usage_comes_in_a_chunk_of_its_own_to_who_asked() -> None:
 
 
 def test_what_was_written_reads_back_as_the_same_chunks() -> None:
-    events = [json.dumps(one).encode() for one in written(CANONICAL[:5], wants_usage=False)]
-    assert [replace(openai_chat.read_chunks(event, "ourselves")[0], raw=b"") for event in events] == CANONICAL[:5]
+    events = [json.dumps(one).encode() for one in written(CANONICAL[:7], wants_usage=False)]
+    assert [replace(openai_chat.read_chunks(event, "ourselves")[0], raw=b"") for event in events] == CANONICAL[:7]
 
 
 def test_an_error_is_an_event_of_its_own() -> None:

@@ -168,7 +168,8 @@ class ProviderContract:
             with pytest.raises(UpstreamTimeout):
                 await self._chunks(provider)
             await upstream.idle()
-            assert len(upstream.abandoned) == 1
+            # A machine that is busy may give up before its call has arrived.
+            assert len(upstream.abandoned) == len(upstream.calls)
 
     async def test_a_stream_cut_anywhere_never_looks_complete(self) -> None:
         said = Say(text="word " * 100)  # far longer as a stream, in any format, than the last cut
@@ -221,7 +222,8 @@ def collected(chunks: list[Chunk]) -> Collected:
 
 
 def _of_choice(choice: Choice, usage: Usage | None) -> Collected:
-    return Collected(choice.text or "", choice.tool_calls, choice.finish_reason, usage)
+    calls = tuple(ToolCall(id=call.id, function=call.function) for call in choice.tool_calls)
+    return Collected(choice.text or "", calls, choice.finish_reason, usage)
 
 
 def _closable(chunks: AsyncIterator[Chunk]) -> AsyncGenerator[Chunk, None]:

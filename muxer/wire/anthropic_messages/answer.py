@@ -1,5 +1,6 @@
 """Anthropic's answers: a whole message, its usage, and the failures it reports under a 200."""
 
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Generic, TypeVar, get_args
 
 import msgspec
@@ -15,7 +16,8 @@ from muxer.failures import (
     UpstreamTimeout,
 )
 from muxer.types import Answer, Choice, FunctionCall, ToolCall, Usage
-from muxer.wire.anthropic_messages.blocks import TextBlock, ThinkingBlock, ToolUseBlock
+from muxer.wire.anthropic_messages.blocks import RedactedThinkingBlock, TextBlock, ThinkingBlock, Thought, ToolUseBlock
+from muxer.wire.anthropic_messages.thoughts import carried
 
 T = TypeVar("T")
 
@@ -125,9 +127,8 @@ FINISH_REASONS = {
     "refusal": "content_filter",
 }
 
-ANSWER_BLOCKS: TaggedReader[TextBlock | ThinkingBlock | ToolUseBlock] = TaggedReader(
-    TextBlock | ThinkingBlock | ToolUseBlock
-)
+AnswerBlock = TextBlock | ThinkingBlock | RedactedThinkingBlock | ToolUseBlock
+ANSWER_BLOCKS: TaggedReader[AnswerBlock] = TaggedReader(AnswerBlock)
 
 
 class _Message(Struct):
@@ -139,8 +140,9 @@ class _Message(Struct):
 _decode_message = msgspec.json.Decoder(_Message).decode
 
 
-def read_answer(data: bytes, who: str, *, keep_raw: bool = False) -> Answer:
-    """A whole answer, with its bytes if they are to be passed through. Raises UpstreamBadResponse."""
+def read_answer(data: bytes, who: str, *, model: str = "", keep_raw: bool = False) -> Answer:
+    """A whole answer, with its bytes if they are to be passed through; `model` is who was asked. Raises
+    UpstreamBadResponse."""
     try:
         message = _decode_message(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -150,14 +152,21 @@ def read_answer(data: bytes, who: str, *, keep_raw: bool = False) -> Answer:
     choice = Choice(
         text="".join(texts) if texts else None,
         reasoning="".join(block.thinking for block in found if isinstance(block, ThinkingBlock)),
-        tool_calls=tuple(
-            ToolCall(block.id, FunctionCall(block.name, bytes(block.input).decode()))
-            for block in found
-            if isinstance(block, ToolUseBlock)
-        ),
+        tool_calls=tuple(_calls(found, model)),
         finish_reason=FINISH_REASONS.get(message.stop_reason or "", "stop"),
     )
     return Answer(choices=(choice,), usage=read_usage(message.usage), raw=data if keep_raw else b"")
+
+
+def _calls(found: Sequence[AnswerBlock | None], model: str) -> Iterator[ToolCall]:
+    thoughts: list[Thought] = []
+    for block in found:
+        if isinstance(block, Thought):
+            thoughts.append(block)
+        elif isinstance(block, ToolUseBlock):
+            function = FunctionCall(block.name, bytes(block.input).decode())
+            yield ToolCall(block.id, function, extra_content=carried(thoughts, model))
+            thoughts = []
 
 
 _FAILURES: dict[str, type[ProviderFailed]] = {

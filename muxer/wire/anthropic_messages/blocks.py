@@ -37,6 +37,15 @@ class ThinkingBlock(Struct, frozen=True, tag_field="type", tag="thinking"):
     signature: str = ""
 
 
+class RedactedThinkingBlock(Struct, frozen=True, tag_field="type", tag="redacted_thinking"):
+    """Reasoning that only Anthropic can read."""
+
+    data: str
+
+
+Thought = ThinkingBlock | RedactedThinkingBlock
+
+
 class ToolUseBlock(Struct, frozen=True, tag_field="type", tag="tool_use"):
     """A tool call; `input` is a JSON object."""
 
@@ -52,7 +61,7 @@ class ToolResultBlock(Struct, frozen=True, omit_defaults=True, tag_field="type",
     content: str | tuple[TextBlock | ImageBlock, ...] = ""
 
 
-Block = TextBlock | ImageBlock | ThinkingBlock | ToolUseBlock | ToolResultBlock
+Block = TextBlock | ImageBlock | Thought | ToolUseBlock | ToolResultBlock
 
 
 class Turn(Struct, frozen=True):
@@ -91,6 +100,12 @@ class OutputConfig(Struct, frozen=True, omit_defaults=True):
     format: JSONFormat | None = None
 
 
+class CacheControl(Struct, frozen=True):
+    """The prompt is kept for five minutes; the hour that Anthropic also offers costs more than our bound says."""
+
+    type: str = "ephemeral"
+
+
 class Metadata(Struct, frozen=True):
     """An opaque id of the end user."""
 
@@ -111,4 +126,6 @@ class Body(Struct, frozen=True, omit_defaults=True, kw_only=True):
     top_p: float | None = None
     output_config: OutputConfig | None = None
     metadata: Metadata | None = None
+    cache_control: CacheControl | None = None
+    service_tier: str | None = None
     stream: bool = False

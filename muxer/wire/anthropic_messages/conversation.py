@@ -19,6 +19,7 @@ from muxer.wire.anthropic_messages.blocks import (
     Turn,
     URLSource,
 )
+from muxer.wire.anthropic_messages.thoughts import recalled
 
 _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
 _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)(?:;[^;,]*)*;base64,", re.IGNORECASE)
@@ -27,13 +28,14 @@ _NOT_IN_IDS = re.compile(r"[^A-Za-z0-9_-]")
 _OPENING = TextBlock("(The conversation begins with your message.)")
 
 
-def system_and_turns(messages: Sequence[Message]) -> tuple[list[str], list[Turn]]:
-    """The system and developer prompts, wherever they stand, and the rest as turns Anthropic takes.
+def system_and_turns(messages: Sequence[Message], model: str) -> tuple[list[str], list[Turn]]:
+    """The system and developer prompts, wherever they stand, and the rest as turns Anthropic takes; `model` is who is
+    asked, and gets its own thoughts back.
 
     Raises InvalidMessages when there is nothing to send, and other InvalidRequests for parts that cannot be sent.
     """
     system = [m.text for m in messages if m.role in ("system", "developer") and m.text.strip()]
-    turns = _turns(messages)
+    turns = _turns(messages, model)
     if turns:
         return system, turns
     if not system:
@@ -42,13 +44,13 @@ def system_and_turns(messages: Sequence[Message]) -> tuple[list[str], list[Turn]
     return [], [Turn("user", [TextBlock("\n\n".join(system))])]
 
 
-def _turns(messages: Sequence[Message]) -> list[Turn]:
+def _turns(messages: Sequence[Message], model: str) -> list[Turn]:
     turns: list[Turn] = []
     for number, message in enumerate(messages):
         if message.role in ("system", "developer"):
             continue
         role = "assistant" if message.role == "assistant" else "user"
-        content = list(_message_blocks(message, f"messages[{number}]"))
+        content = list(_message_blocks(message, f"messages[{number}]", model))
         if turns and turns[-1].role == role:
             turns[-1].content.extend(content)
         elif content:
@@ -72,12 +74,16 @@ def _strip_end(turns: list[Turn]) -> None:
         content[-1] = TextBlock(last.text.rstrip())
 
 
-def _message_blocks(message: Message, place: str) -> Iterator[Block]:
+def _message_blocks(message: Message, place: str, model: str) -> Iterator[Block]:
     if message.role == "tool":
         yield ToolResultBlock(_tool_id(message.tool_call_id or ""), _result(message, place))
         return
+    calls = message.tool_calls or () if message.role == "assistant" else ()
+    # The thoughts before the first call come before the text beside it.
+    yield from recalled(calls[0], model) if calls else ()
     yield from _part_blocks(message.parts, f"{place}.content")
-    for call in message.tool_calls or () if message.role == "assistant" else ():
+    for number, call in enumerate(calls):
+        yield from recalled(call, model) if number else ()
         yield ToolUseBlock(_tool_id(call.id), call.function.name, _input(call.function))
 
 
@@ -128,6 +134,6 @@ def _input(call: FunctionCall) -> Raw:
     otherwise, and the model should see what was called."""
     try:
         _decode_object(call.arguments or "{}")
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return Raw(msgspec.json.encode({"arguments": call.arguments}))
     return Raw((call.arguments or "{}").encode())

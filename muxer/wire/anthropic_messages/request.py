@@ -1,6 +1,7 @@
 """A canonical request as the body of /v1/messages, with the names of the fields that had to be left out."""
 
 import re
+from collections.abc import Mapping
 
 import msgspec
 from msgspec import Raw
@@ -11,6 +12,8 @@ from muxer.wire.anthropic_messages import blocks, schema
 from muxer.wire.anthropic_messages.conversation import system_and_turns
 
 MAX_USER_ID = 256
+CACHE_FIELD = "cache_control"
+_CACHINGS = ({"type": "ephemeral"}, {"type": "ephemeral", "ttl": "5m"})
 
 _encode = msgspec.json.Encoder().encode
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -20,9 +23,10 @@ _NEAREST_EFFORTS = {"none": "low", "minimal": "low"}
 _TAKEN = frozenset((
     "messages", "model", "stream", "stream_options", "max_tokens", "max_completion_tokens", "n", "temperature", "top_p",
     "stop", "tools", "tool_choice", "parallel_tool_calls", "response_format", "reasoning_effort", "user",
+    "service_tier",
 ))  # fmt: skip
 # Values that ask for nothing, so that leaving them out needs no word.
-_IDLE = {"logprobs": False, "top_logprobs": 0, "presence_penalty": 0, "frequency_penalty": 0, "service_tier": "auto"}
+_IDLE = {"logprobs": False, "top_logprobs": 0, "presence_penalty": 0, "frequency_penalty": 0}
 _SAMPLING = ("temperature", "top_p", "top_k")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
@@ -34,21 +38,25 @@ def encode_request(
     max_tokens_default: int,
     takes_effort: bool = True,
     takes_forced_tools: bool = True,
+    caches: bool = False,
 ) -> tuple[bytes, tuple[str, ...]]:
     """The body to send, and the names of fields that were left out or clamped.
 
     A call in Anthropic's own format keeps the caller's bytes but for what must change. `max_tokens_default` is
-    sent when nobody set a cap, since Anthropic requires one; the `takes_` arguments say what the model takes. Raises
-    Unsupported for what Anthropic has no way to do, and other InvalidRequests.
+    sent when nobody set a cap, since Anthropic requires one; the `takes_` arguments say what the model takes; with
+    `caches` the prompt is cached also where the caller does not ask for it (`cache_control`). Raises Unsupported for
+    what Anthropic has no way to do, and other InvalidRequests.
     """
     if call.api == blocks.API:
         return _own_format(call, stream, max_tokens_default)
     request = call.request
     if (request.n or 1) > 1:
         raise Unsupported("Anthropic gives one answer per request; leave out n, or send n requests", param="n")
-    dropped = _left_out(call)
+    others = _other_fields(call)
+    dropped = [*_left_out(request), *(name for name in others if name != CACHE_FIELD)]
+    caching = _caching(others, caches, dropped)
     asks: list[str] = []
-    system, turns = system_and_turns(request.messages)
+    system, turns = system_and_turns(request.messages, call.model)
     tools, choice = _tools(request, turns, takes_forced_tools, asks, dropped)
     format = _format(request, asks, dropped)
     level = _effort(request.reasoning_effort, takes_effort, dropped)
@@ -66,6 +74,8 @@ def encode_request(
         top_p=top_p,
         output_config=blocks.OutputConfig(level, format) if level or format else None,
         metadata=blocks.Metadata(request.user[:MAX_USER_ID]) if request.user else None,
+        cache_control=caching,
+        service_tier=_tier(request.service_tier, dropped),
         stream=stream,
     )
     return _encode(body), tuple(dropped)
@@ -84,19 +94,40 @@ def _own_format(call: Call, stream: bool, max_tokens_default: int) -> tuple[byte
     return _encode(fields), dropped
 
 
-def _left_out(call: Call) -> list[str]:
-    """Names of fields that ask for what Anthropic has nothing like: those we know, and the caller's others."""
+def _left_out(request: ChatRequest) -> list[str]:
+    """Names of OpenAI's fields that ask for what Anthropic has nothing like."""
     known = ChatRequest.__struct_fields__
-    names = [
-        name for name in known if name not in _TAKEN and getattr(call.request, name) not in (None, _IDLE.get(name))
-    ]
+    return [name for name in known if name not in _TAKEN and getattr(request, name) not in (None, _IDLE.get(name))]
+
+
+def _other_fields(call: Call) -> dict[str, Raw]:
+    """The caller's fields that are not OpenAI's. A name goes into a response header, so only what looks like a field
+    counts."""
     if call.api != "openai.chat" or not call.raw:
-        return names
-    for name, value in _decode_fields(call.raw).items():
-        # A name goes into a response header, so only what looks like a field is repeated.
-        if name not in known and bytes(value) != b"null" and _NAME.fullmatch(name):
-            names.append(name)
-    return names
+        return {}
+    known = ChatRequest.__struct_fields__
+    return {
+        name: value
+        for name, value in _decode_fields(call.raw).items()
+        if name not in known and bytes(value) != b"null" and _NAME.fullmatch(name)
+    }
+
+
+def _caching(others: Mapping[str, Raw], caches: bool, dropped: list[str]) -> blocks.CacheControl | None:
+    asked = others.get(CACHE_FIELD)
+    if asked is not None and msgspec.json.decode(asked) not in _CACHINGS:
+        dropped.append(CACHE_FIELD)
+        asked = None
+    return blocks.CacheControl() if caches or asked is not None else None
+
+
+def _tier(asked: str | None, dropped: list[str]) -> str | None:
+    """OpenAI's `default` is the standard capacity; Anthropic's `auto`, its default, may take what was bought ahead."""
+    if asked == "default":
+        return "standard_only"
+    if asked not in (None, "auto"):
+        dropped.append("service_tier")
+    return None
 
 
 def _sampling(call: Call, dropped: list[str]) -> tuple[float | None, float | None]:

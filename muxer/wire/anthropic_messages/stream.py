@@ -19,7 +19,8 @@ from muxer.wire.anthropic_messages.answer import (
     failure,
     read_usage_fields,
 )
-from muxer.wire.anthropic_messages.blocks import TextBlock, ThinkingBlock, ToolUseBlock
+from muxer.wire.anthropic_messages.blocks import TextBlock, ThinkingBlock, Thought, ToolUseBlock
+from muxer.wire.anthropic_messages.thoughts import carried
 
 
 class _Started(Struct):
@@ -74,12 +75,16 @@ class _ThinkingDelta(Struct, tag_field="type", tag="thinking_delta"):
     thinking: str
 
 
+class _SignatureDelta(Struct, tag_field="type", tag="signature_delta"):
+    signature: str
+
+
 class _InputDelta(Struct, tag_field="type", tag="input_json_delta"):
     partial_json: str
 
 
 _Event = _BlockDelta | _BlockStart | _BlockStop | _MessageStart | _MessageDelta | _MessageStop | _Error
-_Delta = _TextDelta | _ThinkingDelta | _InputDelta
+_Delta = _TextDelta | _ThinkingDelta | _SignatureDelta | _InputDelta
 _EVENTS: TaggedReader[_Event] = TaggedReader(_Event)
 _DELTAS: TaggedReader[_Delta] = TaggedReader(_Delta)
 _NOTHING = Chunk()
@@ -95,8 +100,10 @@ class _OpenTool(Struct):
 class StreamReader:
     """Reads the events of one stream in order; `is_done` once the message has ended."""
 
-    def __init__(self, who: str) -> None:
+    def __init__(self, who: str, model: str) -> None:
         self._who = who
+        self._model = model
+        self._thoughts: list[Thought] = []
         self._usage = UsageFields()
         self._tools: dict[int, _OpenTool] = {}
         self._tool_count = 0
@@ -136,8 +143,9 @@ class StreamReader:
         block = ANSWER_BLOCKS.read(event.content_block, self._who)
         if isinstance(block, TextBlock):
             return Chunk(text=block.text)
-        if isinstance(block, ThinkingBlock):
-            return Chunk(reasoning=block.thinking)
+        if isinstance(block, Thought):
+            self._thoughts.append(block)
+            return Chunk(reasoning=block.thinking) if isinstance(block, ThinkingBlock) else _NOTHING
         if not isinstance(block, ToolUseBlock):
             return _NOTHING
         # OpenAI numbers the tool calls, Anthropic all blocks.
@@ -148,14 +156,26 @@ class StreamReader:
         given = bytes(block.input)
         tool.has_arguments = given.translate(None, b" \r\n\t") not in (b"{}", b"null")
         arguments = given.decode() if tool.has_arguments else ""
-        return Chunk(tool_calls=(ToolCallDelta(tool.index, block.id, block.name, arguments),))
+        extra = carried(self._thoughts, self._model)
+        self._thoughts = []
+        return Chunk(tool_calls=(ToolCallDelta(tool.index, block.id, block.name, arguments, extra),))
+
+    def _think(self, thinking: str = "", signature: str = "") -> None:
+        """Adds to the block of thoughts that is being written."""
+        last = self._thoughts[-1] if self._thoughts else None
+        if isinstance(last, ThinkingBlock):
+            self._thoughts[-1] = ThinkingBlock(last.thinking + thinking, last.signature + signature)
 
     def _delta(self, event: _BlockDelta) -> Chunk:
         delta = _DELTAS.read(event.delta, self._who)
         if isinstance(delta, _TextDelta):
             return Chunk(text=delta.text)
         if isinstance(delta, _ThinkingDelta):
+            self._think(thinking=delta.thinking)
             return Chunk(reasoning=delta.thinking)
+        if isinstance(delta, _SignatureDelta):
+            self._think(signature=delta.signature)
+            return _NOTHING
         tool = self._tools.get(event.index)
         # Server tools stream their input too; they are no calls of the caller's.
         if not isinstance(delta, _InputDelta) or tool is None or not delta.partial_json:
@@ -183,10 +203,13 @@ class StreamReader:
         )
 
 
-async def read_stream(reply: Reply, who: str, *, keep_raw: bool = False) -> AsyncGenerator[Chunk, None]:
+async def read_stream(
+    reply: Reply, who: str, *, model: str = "", keep_raw: bool = False
+) -> AsyncGenerator[Chunk, None]:
     """The chunks of a streamed answer: all events with their bytes if those are to be passed through, else what says
-    something. What comes after the end is ignored (B57). Raises UpstreamCut when the end is missing."""
-    reader = StreamReader(who)
+    something; `model` is who was asked. What comes after the end is ignored (B57). Raises UpstreamCut when the end is
+    missing."""
+    reader = StreamReader(who, model)
     async with aclosing(read_events(reply.chunks())) as events:
         async for event in events:
             chunk = reader.read(event.data)
