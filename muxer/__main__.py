@@ -17,6 +17,7 @@ COMMANDS = {
     "usage": "sum up spend and tokens",
     "ledger": "list presumed spend, and say what it really cost",
     "keys": "make, list and revoke API keys in the store",
+    "import-litellm": "make a routing.yaml from LiteLLM's config.yaml",
 }
 
 
@@ -29,7 +30,7 @@ def main() -> int:
     for name, words in COMMANDS.items():
         subparser = subparsers.add_parser(name, help=words, description=words.capitalize() + ".")
         if name == asked:
-            command = import_module(f"muxer.cli.{name}")
+            command = import_module(f"muxer.cli.{name.replace('-', '_')}")
             command.add(subparser)
             subparser.set_defaults(run=command.run)
     arguments = parser.parse_args()

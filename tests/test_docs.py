@@ -160,7 +160,7 @@ def complaint(words: list[str]) -> str:
             if command not in COMMANDS:
                 return f"no command {command!r}"
             parser = argparse.ArgumentParser(allow_abbrev=False)
-            import_module(f"muxer.cli.{command}").add(parser)
+            import_module(f"muxer.cli.{command.replace('-', '_')}").add(parser)
             said = io.StringIO()
             with contextlib.redirect_stderr(said), contextlib.suppress(SystemExit):
                 parser.parse_args(rest)
