@@ -169,8 +169,10 @@ def _environment(root: View, draft: Draft) -> None:
     for name, view in section.entries().items():
         if name in draft.report.variables:
             draft.report.approximated(view, "not copied; put it into the environment, or into .env beside the result")
+        elif any(provider["kind"] == "litellm" for provider in draft.providers.values()):
+            draft.report.approximated(view, "not copied; put it into the environment, where LiteLLM may read it")
         else:
-            draft.report.dropped(view, "nothing in the result reads it; a plugin for LiteLLM may: set it if one does")
+            draft.report.dropped(view, "nothing in the result reads it")
 
 
 def _names(root: Node) -> frozenset[str]:

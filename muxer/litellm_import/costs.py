@@ -38,6 +38,7 @@ def price(views: Iterable[Mapping[str, View]], facts: ModelFacts | None, report:
     """The keys of a model's price: none when the input gives none. The first of the mappings with a key counts."""
     rates: dict[str, Decimal] = {}
     tiers: dict[int, dict[str, Decimal]] = {}
+    last: View | None = None
     for view in _costs(views, report):
         key = re.split(r"\.", view.path)[-1]
         tiered = _TIERED.fullmatch(key)
@@ -47,14 +48,17 @@ def price(views: Iterable[Mapping[str, View]], facts: ModelFacts | None, report:
         found = _per_million(view, report)
         if found is None:
             continue
+        last = view
         if tiered is None:
             rates[_RATES[key]] = found
             report.mapped(view, f"price_usd_per_million.{_RATES[key]}")
         else:
             tiers.setdefault(int(tiered[2]) * 1_000, {})[_RATES[tiered[1]]] = found
             report.mapped(view, f"price_tiers, above {int(tiered[2]) * 1_000:,} input tokens")
-    if not rates and not tiers:
+    if last is None:
         return {}
+    if not {"input", "output"} <= set(rates):
+        report.approximated(last, "of input and output, what is not given is the price table's, or 0")
     table = _known(facts.price.rates if facts is not None and facts.price is not None else Rates())
     # What the cache costs goes with the price of input, and is not taken from another list.
     base = {name: table[name] for name in (("output",) if "input" in rates else table)} | rates

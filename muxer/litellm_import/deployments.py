@@ -6,11 +6,12 @@ from decimal import Decimal
 from msgspec import Struct
 
 from muxer.litellm_import import costs
-from muxer.litellm_import.draft import Draft, Value, budget
+from muxer.litellm_import.budgets import window
+from muxer.litellm_import.draft import Draft, Value
 from muxer.litellm_import.entries import Entry
 from muxer.litellm_import.providers import provider
 from muxer.litellm_import.tree import View
-from muxer.litellm_import.values import dollars, escaped, number, seconds, whole
+from muxer.litellm_import.values import escaped, number, whole
 from muxer.prices import ModelFacts
 
 _COMMENT = "a comment in the file does that"
@@ -102,7 +103,7 @@ def _told(view: View | None, draft: Draft, words: str) -> Decimal | None:
 def _weights(entry: Entry, draft: Draft) -> dict[str, Decimal]:
     """What LiteLLM's shuffle may go by; a rate that the environment gives is no weight."""
     weights: dict[str, Decimal] = {}
-    weight = _told(entry.params.get("weight"), draft, "weights of its group")
+    weight = _told(entry.params.get("weight"), draft, "goes into the weights of its group")
     if weight is not None:
         weights["weight"] = weight
     for key in ("rpm", "tpm"):
@@ -121,13 +122,4 @@ def _bounds(entry: Entry, draft: Draft) -> dict[str, Value]:
             bounds[ours] = found
             draft.report.approximated(view, f"{ours} of this model: over it a request is refused, not sent elsewhere")
     amount, duration = entry.params.get("max_budget"), entry.params.get("budget_duration")
-    found_usd = dollars(amount, draft.report) if amount is not None else None
-    length_s = seconds(duration, draft.report) if duration is not None else None
-    if amount is not None and found_usd is not None:
-        window, words = budget(found_usd, length_s)
-        bounds |= window
-        for view in filter(None, (amount, duration)):
-            draft.report.approximated(view, f"{next(iter(window))} of this model: {words}")
-    elif duration is not None:
-        draft.report.dropped(duration, "there is no max_budget beside it")
-    return bounds
+    return bounds | window(amount, duration, "of this model", draft.report)

@@ -120,7 +120,7 @@ class Draft(Struct, kw_only=True):
             return text(view, self.report)
         if not isinstance(value, int | Decimal) or isinstance(value, bool):
             return value
-        return value if len(plain(Decimal(value))) <= LONGEST_NUMBER and abs(value) < _LARGEST else None
+        return value if len(plain(Decimal(value))) <= LONGEST_NUMBER and abs(Decimal(value)) < _LARGEST else None
 
 
 def is_key(name: str) -> bool:
@@ -150,24 +150,3 @@ def free_name(wanted: str, taken: Collection[str] | Mapping[str, object]) -> str
         count += 1
         name = f"{wanted}-{count}"
     return name
-
-
-def budget(amount: Decimal, length_s: int | None) -> tuple[dict[str, Value], str]:
-    """Dollars per calendar day or month for a budget over that many seconds, and the words that say what changed."""
-    from_day, from_month = Decimal(86_400), Decimal(30 * 86_400)
-    if length_s is None:
-        return {"total_usd": _cents(amount)}, "for ever: nothing resets it"
-    length = Decimal(length_s)
-    if length_s < 28 * 86_400:
-        days = (
-            "the calendar day" if length_s == 86_400 else f"a calendar day's share of {plain(length / from_day)} days"
-        )
-        return {"daily_usd": _cents(amount * from_day / length)}, f"{days}, in UTC"
-    days = "the calendar month" if 28 <= length_s // 86_400 <= 31 else "a calendar month's share"
-    share = amount if 28 <= length_s // 86_400 <= 31 else amount * from_month / length
-    return {"monthly_usd": _cents(share)}, f"{days}, in UTC"
-
-
-def _cents(amount: Decimal) -> Decimal:
-    """An amount in whole nano-dollars, rounded down, no more than a limit may say."""
-    return min(amount, Decimal(9_007_199)).quantize(Decimal("0.000000001"), rounding="ROUND_DOWN")

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from muxer.litellm_import.draft import Draft
 from muxer.litellm_import.tree import Table, View
-from muxer.litellm_import.values import REFERENCE
+from muxer.litellm_import.values import REFERENCE, is_reference, variable_in
 from muxer.litellm_import.vendors import Model, Unknown, address, parse
 from muxer.prices import ModelFacts
 
@@ -35,7 +35,8 @@ class Entry(Struct, frozen=True):
         given = next((self.params[key].value for key in ADDRESSES if key in self.params), None)
         if isinstance(given, str) and given:
             return address(self.model.vendor, given)
-        return self.model.vendor.base_url
+        vendor = self.model.vendor
+        return f"${{{vendor.address_variable}}}" if vendor.address_variable is not None else vendor.base_url
 
     def facts(self, draft: Draft) -> ModelFacts | None:
         """What the price table says of the model under the name and address the result gives it."""
@@ -70,6 +71,11 @@ def read_entry(view: View, credentials: Mapping[str, View], handlers: Mapping[st
         report.dropped(name, "stands for every model of every vendor; list the models you use")
         return None
     _take_credential(values, credentials, draft)
+    for at in (values[key] for key in ADDRESSES if key in values):
+        # Without its address, what was meant for one server would be sent to another.
+        if not isinstance(at.value, str) or not at.value or (is_reference(at) and variable_in(at.value) is None):
+            report.wrong(at, "expected an address")
+            return None
     provider = values.get("custom_llm_provider")
     word = provider.value if provider is not None and isinstance(provider.value, str) else ""
     model = parse(string.value, word, handlers, draft.table, draft.kinds)
@@ -116,12 +122,15 @@ def expanded(entry: Entry, wanted: frozenset[str], taken: frozenset[str], draft:
     known = {star: None for star in known if f"{before}{star}{after}" not in taken and "${" not in star}
     if not known:
         draft.report.dropped(entry.name, "no model that it stands for is known; list the models you use")
+        for view in (*entry.params.values(), *entry.info.values()):
+            draft.report.leave_out(view, "its entry is left out")
         return
     stars = list(known)[:MOST_EXPANDED]
-    rest = "" if len(stars) == len(known) else f", of {len(known)}"
-    draft.report.approximated(
-        entry.name, f"there are no wildcards: {len(stars)} models the price table knows{rest}; add others by name"
+    rest = "" if len(stars) == len(known) else f" of {len(known)}"
+    words = (
+        f"there are no wildcards: written out as the models of the price table, {len(stars)}{rest}; add others by name"
     )
+    draft.report.approximated(entry.name, words)
     for star in stars:
         model = Model(entry.model.vendor, entry.model.name.replace("*", star), entry.model.full.replace("*", star))
         yield replace(entry, label=f"{before}{star}{after}", model=model)

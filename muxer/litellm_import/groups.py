@@ -178,7 +178,11 @@ def _aliases(
                 draft.report.wrong(view, "model_list has no model of that name")
             else:
                 found[alias] = target, view
-                draft.report.mapped(view, "a group of that one model")
+                hidden = view.get("hidden")
+                if hidden is not None and hidden.value is True:
+                    draft.report.approximated(view, "a group of that one model, which /v1/models lists")
+                else:
+                    draft.report.mapped(view, "a group of that one model")
     return found
 
 
@@ -204,7 +208,9 @@ class _Targets(Struct, frozen=True):
             found = [name for item in names(view, self.draft.report) for name in self._target(item)]
             self.draft.report.mapped(view, "fallbacks of every model without its own")
             general |= dict.fromkeys(found)
-        every = {name: special.get(name, list(general)) for name in (*self.labels, *self.aliases)}
+        # An alias goes to its model, which has what is general.
+        every = {name: special.get(name, list(general)) for name in sorted(self.labels)}
+        every |= {name: special.get(name, []) for name in self.aliases}
         return {
             name: [target for target in dict.fromkeys(targets) if target != self._real(name)]
             for name, targets in every.items()

@@ -14,7 +14,7 @@ def with_includes(root: Table, file: str, fetch: Fetch, report: Report) -> Table
 
     Only files below the folder of the first one are read: who sends a configuration does not choose what else is read.
     """
-    return _Includes(fetch, report, file).resolved(root, PurePosixPath("."))
+    return _Includes(fetch, report, file).resolved(View("", root.spot, root), root, PurePosixPath("."))
 
 
 class _Includes:
@@ -23,9 +23,9 @@ class _Includes:
         self._report = report
         self._seen = {PurePosixPath(file).name}
 
-    def resolved(self, root: Table, folder: PurePosixPath) -> Table:
+    def resolved(self, view: View, root: Table, folder: PurePosixPath) -> Table:
         """The mapping with everything it includes, and what that includes; names start at its own folder."""
-        named = View("", root.spot, root).get("include")
+        named = view.get("include")
         if named is None:
             return root
         merged = Table(root.spot, dict(root.entries), dict(root.spots))
@@ -73,7 +73,7 @@ class _Includes:
         if root is None:
             return None
         self._report.mapped(item, "read and joined")
-        return self.resolved(root, path.parent)
+        return self.resolved(View(str(path), root.spot, root), root, path.parent)
 
 
 def _normal(path: PurePosixPath) -> str:

@@ -9,7 +9,7 @@ from muxer.litellm_import import costs
 from muxer.litellm_import.draft import Draft, Value, is_no_key
 from muxer.litellm_import.entries import ADDRESSES, Entry
 from muxer.litellm_import.tree import Table, View
-from muxer.litellm_import.values import flag, is_reference, number, text
+from muxer.litellm_import.values import flag, is_reference, number
 from muxer.litellm_import.vendors import address
 
 _ELSEWHERE = frozenset({
@@ -103,12 +103,14 @@ def _add_address(entry: Entry, settings: dict[str, Value], params: dict[str, Val
     if not given:
         if vendor.base_url is not None:
             settings["base_url"] = vendor.base_url
-        elif vendor.needs_address:
-            report.wrong(entry.params["model"], f"{vendor.name} needs an api_base; without one OpenAI would be asked")
+        elif vendor.address_variable is not None:
+            settings["base_url"] = f"${{{vendor.address_variable}}}"
+            report.variables.setdefault(
+                vendor.address_variable, f"where LiteLLM takes the address of {vendor.name} from"
+            )
         return
-    found = draft.value(given[0], f"{entry.name.value}_API_BASE") if given[0].is_scalar else None
-    if not isinstance(found, str) or not found:
-        report.wrong(given[0], "expected an address")
+    found = draft.value(given[0], f"{entry.name.value}_API_BASE")
+    if not isinstance(found, str):
         return
     if vendor.kind == "litellm":
         params["api_base"] = found
@@ -127,8 +129,10 @@ def _headers(entry: Entry, params: dict[str, Value], draft: Draft) -> dict[str, 
     headers: dict[str, Value] = {}
     is_foreign = entry.model.vendor.kind == "litellm"
     organization = entry.params.get("organization")
-    found = text(organization, draft.report) if organization is not None else None
-    if organization is not None and found is not None:
+    found = draft.value(organization, f"{entry.name.value}_ORGANIZATION") if organization is not None else None
+    if organization is not None and not isinstance(found, str):
+        draft.report.wrong(organization, "expected text")
+    elif organization is not None and found is not None:
         (params if is_foreign else headers)["organization" if is_foreign else "OpenAI-Organization"] = found
         draft.report.mapped(organization, "params" if is_foreign else "headers of its provider")
     for key in ("extra_headers", "headers"):

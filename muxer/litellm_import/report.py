@@ -69,8 +69,12 @@ class Report:
 
     def complete(self, root: View) -> None:
         """Notes as dropped every key that nothing was said about, the outermost of each."""
-        for entry in root.entries().values():
-            self.leave_out(entry, _UNKNOWN)
+        for section in root.entries().values():
+            if section.path not in self._findings and section.entries():
+                for entry in section.entries().values():
+                    self.leave_out(entry, _UNKNOWN)
+            else:
+                self.leave_out(section, _UNKNOWN)
 
     def leave_out(self, view: View, why: str) -> None:
         """Notes as dropped what nothing was said about of a key and all in it, the outermost of each."""

@@ -5,10 +5,11 @@ from decimal import Decimal
 from functools import partial
 
 from muxer.litellm_import import reasons
-from muxer.litellm_import.draft import Draft, Value, budget
+from muxer.litellm_import.budgets import window
+from muxer.litellm_import.draft import Draft, Value
 from muxer.litellm_import.groups import Routing, strategy
 from muxer.litellm_import.tree import Items, Table, View
-from muxer.litellm_import.values import dollars, flag, number, seconds, text, whole
+from muxer.litellm_import.values import flag, number, text, whole
 
 Setter = Callable[[View], None]
 _MEGABYTE = 1_048_576
@@ -191,18 +192,9 @@ def _limit(view: View, draft: Draft, per: str, ours: str, words: str) -> None:
 def _budget(section: Mapping[str, View], per: str, keys: tuple[str, str], draft: Draft) -> None:
     """A budget and the key that says how long it lasts."""
     amount, duration = section.get(keys[0]), section.get(keys[1])
-    length_s = seconds(duration, draft.report) if duration is not None else None
-    found = dollars(amount, draft.report) if amount is not None else None
-    if amount is None or found is None:
-        if duration is not None and amount is None:
-            draft.report.dropped(duration, f"there is no {keys[0]} beside it")
-        elif duration is not None:
-            draft.report.dropped(duration, f"{keys[0]} is wrong")
-        return
-    window, words = budget(found, length_s)
-    draft.limit({"per": per, **window}, str(amount.spot))
-    for told in filter(None, (amount, duration)):
-        draft.report.approximated(told, f"{next(iter(window))} of a limit per {per}: {words}")
+    found = window(amount, duration, f"of a limit per {per}", draft.report)
+    if found and amount is not None:
+        draft.limit({"per": per, **found}, str(amount.spot))
 
 
 def _subject(params: Mapping[str, View], per: str, draft: Draft) -> None:
@@ -255,8 +247,9 @@ def _store(section: Mapping[str, View], draft: Draft) -> None:
 
 def _redis_address(host: View, parts: Mapping[str, View], draft: Draft) -> None:
     report = draft.report
-    at = text(host, report)
-    if at is None:
+    at = draft.value(host, "REDIS_HOST")
+    if not isinstance(at, str):
+        report.wrong(host, "expected the name of a machine")
         return
     password = draft.secrets.reference(parts["redis_password"], "REDIS_PASSWORD") if "redis_password" in parts else None
     port = whole(parts["redis_port"], report) if "redis_port" in parts else 6379

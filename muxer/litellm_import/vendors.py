@@ -11,19 +11,20 @@ from muxer.prices import PriceTable
 
 
 class Vendor(Struct, frozen=True):
-    """How one of LiteLLM's vendors is reached: the kind that does it, the address unless the input gives one, and the
-    variable LiteLLM takes the key from (none: it needs no key). `prefix` is put before names that lack it."""
+    """How one of LiteLLM's vendors is reached: the kind that does it, its address unless the input gives one, and the
+    variables LiteLLM takes key and address from (none: there is none). `prefix` is put before names that lack it."""
 
     name: str
     kind: str
     base_url: str | None = None
     variable: str | None = None
-    needs_address: bool = False
+    address_variable: str | None = None
     prefix: str = ""
 
 
 def _compatible(name: str, base_url: str | None, variable: str | None, prefix: str = "") -> Vendor:
-    return Vendor(name, "openai", base_url, variable, base_url is None, prefix)
+    address_variable = None if base_url else f"{name.upper()}_API_BASE"
+    return Vendor(name, "openai", base_url, variable, address_variable, prefix)
 
 
 _TABLE = (
