@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable
+from errno import EINVAL, EPERM
 from pathlib import Path
 
 import msgspec
@@ -27,18 +28,18 @@ def run(arguments: argparse.Namespace) -> int:
     """Writes the result and the report; 1 if the input has errors, 2 if it cannot be read or the result not written."""
     file: Path = arguments.file
     targets = [path for path in (arguments.output, arguments.report) if path is not None]
-    complaint = _complaint(targets, is_forced=arguments.force)
-    if complaint:
-        print_error(complaint)
-        return 2
     try:
-        data = _read(file)
+        complaint = _complaint(file, targets, is_forced=arguments.force)
+        data = b"" if complaint else _read(file)
     except (OSError, ValueError) as error:
         print_error(f"{file}: cannot be read: {getattr(error, 'strerror', None) or 'not a path'}")
         return 2
+    if complaint:
+        print_error(complaint)
+        return 2
     converted = convert(data, file.name, _Folder(file).fetch, load_prices(), installed())
     try:
-        _write(arguments.output, arguments.report, file, converted)
+        _write(arguments, converted)
     except OSError as error:
         print_error(f"{error.filename}: cannot be written: {error.strerror}")
         return 2
@@ -53,11 +54,14 @@ class _Folder:
         self._folder = file.parent.resolve()
 
     def fetch(self, name: str) -> bytes:
-        """The bytes of a file by its path from the folder. Raises OSError, or ValueError for what is elsewhere."""
-        path = (self._folder / name).resolve()
-        if not path.is_relative_to(self._folder):
-            raise ValueError("outside the folder")
-        return _read(path)
+        """The bytes of a file by its path from the folder. Raises OSError."""
+        try:
+            path = (self._folder / name).resolve()
+            if path.is_relative_to(self._folder):
+                return _read(path)
+        except ValueError as error:
+            raise OSError(EINVAL, "not a path") from error
+        raise OSError(EPERM, "outside the folder")
 
 
 def _read(path: Path) -> bytes:
@@ -65,22 +69,27 @@ def _read(path: Path) -> bytes:
         return file.read(LARGEST_BYTES + 1)
 
 
-def _complaint(targets: list[Path], *, is_forced: bool) -> str:
+def _complaint(file: Path, targets: list[Path], *, is_forced: bool) -> str:
+    """Why these files may not be written, or nothing."""
     for path in targets:
         if path.exists() and not is_forced:
             return f"{path} exists; --force writes over it"
-    return "the result and the report cannot be one file" if len(targets) != len(set(targets)) else ""
+    places = [path.resolve() for path in (file, *targets)]
+    return "the input, the result and the report must be different files" if len(set(places)) < len(places) else ""
 
 
-def _write(output: Path | None, report: Path | None, file: Path, converted: Converted) -> None:
-    if not converted.text:
-        pass  # nothing can be made of it, and the report says why
-    elif output is None:
+def _write(arguments: argparse.Namespace, converted: Converted) -> None:
+    # A file that appeared since it was looked for is kept too.
+    mode = "w" if arguments.force else "x"
+    if arguments.output is None:
         sys.stdout.write(converted.text)
-    else:
-        output.write_text(converted.text, encoding="utf-8")
-    if report is not None:
-        report.write_text(json.dumps(_as_json(file, converted), indent=2) + "\n", encoding="utf-8")
+    elif converted.text:
+        with arguments.output.open(mode, encoding="utf-8") as file:
+            file.write(converted.text)
+    if arguments.report is not None:
+        with arguments.report.open(mode, encoding="utf-8") as file:
+            json.dump(_as_json(arguments.file, converted), file, indent=2)
+            file.write("\n")
 
 
 def _as_json(file: Path, converted: Converted) -> dict[str, object]:

@@ -61,8 +61,8 @@ class _Includes:
         self._seen.add(str(path))
         try:
             data = self._fetch(str(path))
-        except (OSError, ValueError) as error:
-            self._report.wrong(item, f"cannot be read: {getattr(error, 'strerror', None) or 'not a path'}")
+        except OSError as error:
+            self._report.wrong(item, f"cannot be read: {error.strerror or 'no reason given'}")
             return None
         errors = Report()
         root = read(data, str(path), errors)

@@ -39,7 +39,7 @@ class _Anchored(Struct, frozen=True):
 
 
 Fetch = Callable[[str], bytes]
-"""The bytes of a file by its name in the input. Raises OSError."""
+"""The bytes of a file by its path from the folder of the first. Raises OSError and nothing else."""
 
 
 def read(data: bytes, file: str, report: Report) -> Table | None:
