@@ -62,7 +62,8 @@ def _fill(draft: Draft, root: View) -> None:
     routing = Routing(fallbacks=[], defaults=[], aliases=[])
     handlers = handlers_of(root, draft)
     read_sections(root, routing, draft)
-    entries = list(_entries(root, handlers, draft))
+    credentials = _credentials(root, draft)
+    entries = list(_entries(root, credentials, handlers, draft))
     labels = frozenset(entry.label for entry in entries)
     wanted = frozenset(
         _texts(view.node for view in (*routing.aliases, *routing.defaults, *(v for v, _ in routing.fallbacks)))
@@ -76,6 +77,8 @@ def _fill(draft: Draft, root: View) -> None:
             if is_served(one, draft):
                 deployments.append(deployment(one, handlers, draft))
     dropped = _named(root) - {one.label for one in deployments}
+    for values in credentials.values():
+        draft.report.leave_out(values, "no model that is served names it")
     called = build(deployments, dropped, routing, draft)
     _default_route(root, called, draft)
     _free_what_has_no_price(draft)
@@ -83,8 +86,7 @@ def _fill(draft: Draft, root: View) -> None:
     _environment(root, draft)
 
 
-def _entries(root: View, handlers: Mapping[str, str], draft: Draft) -> Iterator[Entry]:
-    credentials = _credentials(root, draft)
+def _entries(root: View, credentials: Mapping[str, View], handlers: Mapping[str, str], draft: Draft) -> Iterator[Entry]:
     models = root.get("model_list")
     if models is None:
         draft.report.add("model_list", root.spot, "wrong", "missing: the result has no models")
@@ -156,7 +158,8 @@ def _name_plugins(draft: Draft) -> None:
     kinds = dict.fromkeys(str(settings["kind"]) for settings in draft.providers.values())
     if not draft.store:
         draft.store |= {"kind": "sqlite", "path": "muxer.db"}
-    draft.plugins[:] = [*kinds, str(draft.store["kind"]), *draft.plugins]
+    sinks = [str(sink["kind"]) for sink in draft.sinks]
+    draft.plugins[:] = dict.fromkeys([*kinds, str(draft.store["kind"]), *draft.plugins, *sinks])
 
 
 def _environment(root: View, draft: Draft) -> None:

@@ -50,7 +50,8 @@ class Deployment(Struct, frozen=True, kw_only=True):
 
 def deployment(entry: Entry, handlers: Mapping[str, str], draft: Draft) -> Deployment:
     """The model an entry stands for; its provider is added to the draft."""
-    report, facts = draft.report, _facts(entry, draft)
+    report = draft.report
+    facts, is_written_out = _facts(entry, draft)
     name = draft.provider(entry.model.vendor.name, provider(entry, handlers, draft), str(entry.name.spot))
     report.mapped(entry.name, "a model of that name")
     report.mapped(entry.params["model"], f"served by providers.{name}")
@@ -60,7 +61,7 @@ def deployment(entry: Entry, handlers: Mapping[str, str], draft: Draft) -> Deplo
         "name": escaped(entry.model.full if foreign else entry.model.name),
     }
     price = costs.price([entry.params, entry.info], facts, report)
-    if "base_model" in entry.info and facts is not None:
+    if is_written_out and facts is not None:
         settings |= costs.from_facts(facts)
     if price:
         settings = {key: one for key, one in settings.items() if not key.startswith("price")} | price
@@ -80,17 +81,21 @@ def deployment(entry: Entry, handlers: Mapping[str, str], draft: Draft) -> Deplo
     )
 
 
-def _facts(entry: Entry, draft: Draft) -> ModelFacts | None:
-    """What the price table says, by the base_model if the input names one: Azure's deployments have any name."""
-    base = entry.info.get("base_model")
-    if base is None:
-        return entry.facts(draft)
-    facts = draft.table.facts("litellm", base.value) if isinstance(base.value, str) else None
-    if facts is None:
+def _facts(entry: Entry, draft: Draft) -> tuple[ModelFacts | None, bool]:
+    """What the price table says, and whether it must be written out: it is not found by the name and the address that
+    the result has. Azure's deployments have any name; what LiteLLM serves at an address of one's own has no price."""
+    base, model = entry.info.get("base_model"), entry.model
+    facts = draft.table.facts("litellm", base.value) if base is not None and isinstance(base.value, str) else None
+    if base is not None and facts is not None:
+        draft.report.mapped(base, "its price, lengths and abilities are written out")
+        return facts, True
+    if base is not None:
         draft.report.dropped(base, "the price table does not know it")
-        return entry.facts(draft)
-    draft.report.mapped(base, "its price, lengths and abilities are written out")
-    return facts
+    own = entry.facts(draft)
+    if own is None and model.vendor.kind == "litellm" and not model.vendor.is_own:
+        facts = draft.table.facts("litellm", model.full)
+        return facts, facts is not None
+    return own, False
 
 
 def _told(view: View | None, draft: Draft, words: str) -> Decimal | None:

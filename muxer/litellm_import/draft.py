@@ -73,6 +73,8 @@ class Draft(Struct, kw_only=True):
     routes: list[dict[str, Value]] = field(default_factory=list)
     limits: list[dict[str, Value]] = field(default_factory=list)
     keys: list[dict[str, Value]] = field(default_factory=list)
+    guards: list[dict[str, Value]] = field(default_factory=list)
+    sinks: list[dict[str, Value]] = field(default_factory=list)
     server: dict[str, Value] = field(default_factory=dict)
     store: dict[str, Value] = field(default_factory=dict)
     unpriced: dict[str, View] = field(default_factory=dict)

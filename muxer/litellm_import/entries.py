@@ -41,8 +41,10 @@ class Entry(Struct, frozen=True):
     def facts(self, draft: Draft) -> ModelFacts | None:
         """What the price table says of the model under the name and address the result gives it."""
         vendor = self.model.vendor
+        if vendor.is_own:
+            return None
         if vendor.kind == "litellm":
-            return draft.table.facts("litellm", self.model.full)
+            return draft.table.facts("litellm", self.model.full, self.base_url)
         return draft.table.facts(vendor.kind, self.model.name, self.base_url)
 
 

@@ -9,11 +9,11 @@ from muxer.litellm_import import costs
 from muxer.litellm_import.draft import Draft, Value, is_no_key
 from muxer.litellm_import.entries import ADDRESSES, Entry
 from muxer.litellm_import.tree import Table, View
-from muxer.litellm_import.values import flag, is_reference, number
+from muxer.litellm_import.values import flag, is_reference, number, text
 from muxer.litellm_import.vendors import address
 
 _ELSEWHERE = frozenset({
-    "model", "custom_llm_provider", "api_key", *ADDRESSES, "organization", "extra_headers", "headers", "timeout",
+    "model", "custom_llm_provider", "api_key", *ADDRESSES, "extra_headers", "headers", "timeout",
     "rpm", "tpm", "max_parallel_requests", "weight", "order", "max_budget", "budget_duration", "drop_params",
     "litellm_credential_name",
 })  # fmt: skip
@@ -21,7 +21,7 @@ _GOES_ON = "a request goes on to the next model; the same one is not asked twice
 _OFFLINE = "`muxer serve --demo` answers offline"
 _TOGETHER = "tokens are limited together: tokens_per_minute"
 _DROPPED = {
-    "stream_timeout": "timeout_s of the provider is for streams too",
+    "stream_timeout": "first_byte_timeout_s would hold for answers in one piece too; set it if these are short",
     "max_retries": _GOES_ON,
     "num_retries": _GOES_ON,
     "cooldown_time": "how long a model rests after failures is not configured",
@@ -34,6 +34,22 @@ _DROPPED = {
     "region_name": "no model has a region; write a route that names those of one",
     "itpm": _TOGETHER,
     "otpm": _TOGETHER,
+}
+_REQUEST = "it belongs to a request"
+_OUR_PART = "limits, records and caches are ours"
+# What the plugin for LiteLLM takes elsewhere or not at all.
+_NOT_PARAMS = {
+    "max_tokens": "write `defaults.max_tokens`, which is for all models",
+    "max_completion_tokens": "write `defaults.max_tokens`, which is for all models",
+    "request_timeout": "write `timeout_s` of its provider",
+    "fallbacks": "write `fallbacks` of the model",
+    "context_window_fallback_dict": "write `fallbacks` of the model",
+    **dict.fromkeys(
+        ("messages", "stream", "stream_options", "n", "tools", "tool_choice", "functions", "function_call"), _REQUEST
+    ),
+    **dict.fromkeys(("acompletion", "client", "complete_response", "litellm_logging_obj", "model_list"), _REQUEST),
+    **dict.fromkeys(("mock_tool_calls", "mock_delay"), _OFFLINE),
+    **dict.fromkeys(("cache", "caching", "callbacks", "success_callback", "failure_callback", "logger_fn"), _OUR_PART),
 }
 _HEADER = re.compile("[A-Za-z0-9!#$%&'*+.^_|~-]+")
 
@@ -48,8 +64,8 @@ def provider(entry: Entry, handlers: Mapping[str, str], draft: Draft) -> dict[st
     key = _api_key(entry, draft)
     if key is not None:
         settings["api_key"] = key
-    _add_address(entry, settings, params, draft)
-    headers = _headers(entry, params, draft)
+    _add_address(entry, settings, draft)
+    headers = _headers(entry, draft)
     if headers:
         settings["headers"] = headers
     timeout = entry.params.get("timeout")
@@ -95,46 +111,38 @@ def _is_own_server(entry: Entry) -> bool:
     return host != "api.openai.com" and not host.endswith(".api.openai.com")
 
 
-def _add_address(entry: Entry, settings: dict[str, Value], params: dict[str, Value], draft: Draft) -> None:
+def _add_address(entry: Entry, settings: dict[str, Value], draft: Draft) -> None:
     vendor, report = entry.model.vendor, draft.report
     given = [entry.params[key] for key in ADDRESSES if key in entry.params]
     for other in given[1:]:
         report.dropped(other, "api_base says it too, and that counts")
-    if not given:
-        if vendor.base_url is not None:
-            settings["base_url"] = vendor.base_url
-        elif vendor.address_variable is not None:
-            settings["base_url"] = f"${{{vendor.address_variable}}}"
-            report.variables.setdefault(
-                vendor.address_variable, f"where LiteLLM takes the address of {vendor.name} from"
-            )
-        return
-    found = draft.value(given[0], f"{entry.name.value}_API_BASE")
-    if not isinstance(found, str):
-        return
-    if vendor.kind == "litellm":
-        params["api_base"] = found
-        report.mapped(given[0], "params.api_base of its provider")
-        return
-    settings["base_url"] = address(vendor, found)
-    report.mapped(given[0], "base_url of its provider")
-    if "api_key" not in entry.params and _is_own_server(entry):
-        report.approximated(
-            given[0], "no key is sent there, where LiteLLM sends OPENAI_API_KEY; add api_key if it must"
-        )
+    if given:
+        found = draft.value(given[0], f"{entry.name.value}_API_BASE")
+        settings["base_url"] = address(vendor, str(found))
+        report.mapped(given[0], "base_url of its provider")
+        if "api_key" not in entry.params and _is_own_server(entry):
+            words = "no key is sent there, where LiteLLM sends OPENAI_API_KEY; add api_key if it must"
+            report.approximated(given[0], words)
+    elif vendor.base_url is not None:
+        settings["base_url"] = vendor.base_url
+    elif vendor.address_variable is not None:
+        settings["base_url"] = f"${{{vendor.address_variable}}}"
+        report.variables.setdefault(vendor.address_variable, f"where LiteLLM takes the address of {vendor.name} from")
+    version = entry.params.get("api_version")
+    if version is not None and vendor.kind == "litellm":
+        written = text(version, report)
+        if written is not None:
+            settings["api_version"] = written
+            report.mapped(version, "api_version of its provider")
 
 
-def _headers(entry: Entry, params: dict[str, Value], draft: Draft) -> dict[str, Value]:
-    """Headers for every request; LiteLLM's plugin takes them as a parameter instead."""
+def _headers(entry: Entry, draft: Draft) -> dict[str, Value]:
+    """Headers for every request; the organization is one of OpenAI's."""
     headers: dict[str, Value] = {}
-    is_foreign = entry.model.vendor.kind == "litellm"
     organization = entry.params.get("organization")
-    found = draft.value(organization, f"{entry.name.value}_ORGANIZATION") if organization is not None else None
-    if organization is not None and not isinstance(found, str):
-        draft.report.wrong(organization, "expected text")
-    elif organization is not None and found is not None:
-        (params if is_foreign else headers)["organization" if is_foreign else "OpenAI-Organization"] = found
-        draft.report.mapped(organization, "params" if is_foreign else "headers of its provider")
+    if organization is not None and entry.model.vendor.kind != "litellm":
+        found = draft.value(organization, f"{entry.name.value}_ORGANIZATION")
+        _add_header("OpenAI-Organization", found, organization, headers, draft)
     for key in ("extra_headers", "headers"):
         view = entry.params.get(key)
         if view is None:
@@ -142,29 +150,34 @@ def _headers(entry: Entry, params: dict[str, Value], draft: Draft) -> dict[str, 
         if not isinstance(view.node, Table):
             draft.report.wrong(view, "expected a mapping")
         for name, one in view.entries().items():
-            header = draft.value(one, f"{entry.name.value}_{name}") if one.is_scalar else None
-            if isinstance(header, str) and _HEADER.fullmatch(name) and "${" not in name and header.isprintable():
-                headers[name] = header
-                draft.report.mapped(one, "headers of its provider")
-            else:
-                draft.report.wrong(one, "not a header of a request")
-    if headers and is_foreign:
-        params["extra_headers"] = headers
-        return {}
+            _add_header(name, draft.value(one, f"{entry.name.value}_{name}"), one, headers, draft)
     return headers
+
+
+def _add_header(name: str, value: Value | None, view: View, headers: dict[str, Value], draft: Draft) -> None:
+    if isinstance(value, str) and _HEADER.fullmatch(name) and "${" not in name and value.isprintable():
+        headers[name] = value
+        draft.report.mapped(view, "headers of its provider")
+    else:
+        draft.report.wrong(view, "not a header of a request")
 
 
 def _add_rest(entry: Entry, params: dict[str, Value], draft: Draft) -> None:
     """Everything else an entry says: LiteLLM passes it to the vendor's API, so its plugin gets it."""
+    is_foreign = entry.model.vendor.kind == "litellm"
     for key, view in entry.params.items():
-        if key in _ELSEWHERE or costs.is_cost(key):
+        if key in _ELSEWHERE or costs.is_cost(key) or (is_foreign and key == "api_version"):
+            continue
+        if key == "organization" and not is_foreign:
             continue
         if key in _DROPPED:
             draft.report.dropped(view, _DROPPED[key])
-        elif entry.model.vendor.kind != "litellm":
-            draft.report.dropped(view, "what requests leave out is not filled in per model; `defaults` is for all")
-        else:
+        elif is_foreign and key in _NOT_PARAMS:
+            draft.report.dropped(view, _NOT_PARAMS[key])
+        elif is_foreign:
             _add_param(key, view, entry, params, draft)
+        else:
+            draft.report.dropped(view, "what requests leave out is not filled in per model; `defaults` is for all")
 
 
 def _add_param(key: str, view: View, entry: Entry, params: dict[str, Value], draft: Draft) -> None:

@@ -2,7 +2,10 @@
 
 _GOES_ON = "a request goes on to the next model; the same one is not asked twice"
 _RESTS = "a model that fails rests for a while; how long is not configured"
-_CACHE = "there is no cache of answers"
+_CACHE = "the cache is litellm_settings.cache; here it is the guard cache"
+_GUARDS = "the plugin redact keeps personal data and secrets from providers; other guards are plugins of your own"
+_SINKS = "no sink writes there; the plugin jsonl writes records to a file to be read on"
+_TOKENS = "the plugin jwt takes tokens of an identity provider; its page says how"
 _ALERTS = "alert on the metrics instead: docs/operate.md lists the expressions worth it"
 _DATABASE = "keys, spend and records are in `store`; no other database runs"
 _LOG = "the log is JSON lines on stdout; DEBUG=true makes it talkative"
@@ -47,7 +50,7 @@ ROUTER = {
     "ignore_invalid_deployments": "a file with faults does not start; this report says what was left out",
     "assistants_config": _SERVED,
     "search_tools": _SERVED,
-    "guardrail_list": "this file has no guards",
+    "guardrail_list": _GUARDS,
     "deployment_affinity_ttl_seconds": "no request is kept to the model of an earlier one",
     "model_group_affinity_config": "no request is kept to the model of an earlier one",
     "enable_health_check_routing": _WATCH,
@@ -56,8 +59,6 @@ ROUTER = {
 """Of router_settings."""
 
 LIBRARY = {
-    "cache": _CACHE,
-    "cache_params": _CACHE,
     "enable_redis_auth_cache": _CACHE,
     "num_retries": _GOES_ON,
     "retry_policy": _GOES_ON,
@@ -70,15 +71,15 @@ LIBRARY = {
     "redact_messages_in_exceptions": _PROMPTS,
     "redact_user_api_key_info": "a key is known by its name; its secret is never logged",
     "telemetry": "nothing is sent to anybody",
-    "callback_settings": "there is no sink for it in this file",
-    "langfuse_default_tags": "there is no sink for it in this file",
-    "default_team_settings": "there is no sink for it in this file",
+    "callback_settings": _SINKS,
+    "langfuse_default_tags": _SINKS,
+    "default_team_settings": _SINKS,
     "modify_params": "what a provider cannot take is dropped or refused, never rewritten",
     "enable_preview_features": _DETAIL,
     "force_ipv4": _DETAIL,
     "ssl_verify": "certificates are always verified",
     "mcp_aliases": _SERVED,
-    "guardrails": "this file has no guards",
+    "guardrails": _GUARDS,
     "prompts": "there are no prompt templates",
     "max_end_user_budget": _END_USER,
     "max_end_user_budget_id": _END_USER,
@@ -129,13 +130,13 @@ GENERAL = {
     "health_check_details": _WATCH,
     "health_check_concurrency": _WATCH,
     "use_shared_health_check": _WATCH,
-    "custom_auth": "callers are known by `keys`",
+    "custom_auth": "callers are known by `keys`, or by an authenticator: a plugin of your own",
     "custom_auth_run_common_checks": "callers are known by `keys`",
     "custom_key_generate": _KEYS,
     "custom_sso": _ENTERPRISE,
-    "enable_jwt_auth": _ENTERPRISE,
-    "litellm_jwtauth": _ENTERPRISE,
-    "enable_oauth2_auth": _ENTERPRISE,
+    "enable_jwt_auth": _TOKENS,
+    "litellm_jwtauth": _TOKENS,
+    "enable_oauth2_auth": _TOKENS,
     "enable_oauth2_proxy_auth": _ENTERPRISE,
     "oauth2_config_mappings": _ENTERPRISE,
     "allow_user_auth": _ENTERPRISE,
@@ -177,7 +178,7 @@ GENERAL = {
 """Of general_settings."""
 
 TOP = {
-    "guardrails": "this file has no guards",
+    "guardrails": _GUARDS,
     "mcp_servers": _SERVED,
     "mcp_tools": _SERVED,
     "assistant_settings": _SERVED,
@@ -188,9 +189,9 @@ TOP = {
     "vector_store_registry": _SERVED,
     "vector_stores": _SERVED,
     "prompts": "there are no prompt templates",
-    "callback_settings": "there is no sink for it in this file",
+    "callback_settings": _SINKS,
     "pass_through_endpoints": "there are no pass-through addresses",
-    "policies": "this file has no guards",
+    "policies": _GUARDS,
     "agent_list": _SERVED,
 }
 """Sections as a whole."""

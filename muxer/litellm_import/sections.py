@@ -1,5 +1,6 @@
 """The sections beside model_list, key by key: what sets something here, and why the rest does not."""
 
+import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from functools import partial
@@ -8,11 +9,14 @@ from muxer.litellm_import import reasons
 from muxer.litellm_import.budgets import window
 from muxer.litellm_import.draft import Draft, Value
 from muxer.litellm_import.groups import Routing, strategy
+from muxer.litellm_import.stores import add_cache, add_store
 from muxer.litellm_import.tree import Items, Table, View
 from muxer.litellm_import.values import flag, number, text, whole
 
 Setter = Callable[[View], None]
 _MEGABYTE = 1_048_576
+INSTANCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+"""How LiteLLM names something in a Python file of one's own."""
 
 
 def read_sections(root: View, routing: Routing, draft: Draft) -> None:
@@ -40,7 +44,9 @@ def handlers_of(root: View, draft: Draft) -> dict[str, str]:
             draft.report.wrong(item, "expected provider and custom_handler")
             continue
         found = text(handler, draft.report)
-        if found is not None and name.value:
+        if found is None or not INSTANCE.fullmatch(found):
+            draft.report.wrong(handler, "expected module.instance")
+        elif name.value:
             handlers[name.value] = found
             draft.report.mapped(item, "handler of its providers, of kind litellm")
     return handlers
@@ -95,7 +101,7 @@ def _router(section: Mapping[str, View], routing: Routing, draft: Draft) -> None
         ),
     }
     _go(section, setters, reasons.ROUTER, draft)
-    _store(section, draft)
+    add_store(section, draft)
 
 
 def _library(section: Mapping[str, View], router: Mapping[str, View], routing: Routing, draft: Draft) -> None:
@@ -105,6 +111,10 @@ def _library(section: Mapping[str, View], router: Mapping[str, View], routing: R
         "model_alias_map": routing.aliases.append,
         "tag_budget_config": partial(_tag_budgets, draft=draft),
     }
+    if "cache" in section:
+        add_cache(section["cache"], section.get("cache_params"), draft)
+    elif "cache_params" in section:
+        report.dropped(section["cache_params"], "cache is not true")
     for key in ("callbacks", "success_callback", "failure_callback", "service_callbacks"):
         setters[key] = partial(_callbacks, draft=draft)
     rest = {}
@@ -154,17 +164,25 @@ def _drop_params(view: View, draft: Draft) -> None:
 
 
 def _callbacks(view: View, draft: Draft) -> None:
-    """Only prometheus answers to something here."""
-    items = list(view.items()) if isinstance(view.node, Items) else [view]
-    for item in items:
+    """Prometheus is a plugin here, a logger of one's own a sink; the services LiteLLM knows by name are neither."""
+    for item in list(view.items()) if isinstance(view.node, Items) else [view]:
         if item.value == "prometheus":
             if "prometheus" not in draft.plugins:
                 draft.plugins.append("prometheus")
             draft.report.mapped(item, "the plugin prometheus: GET /metrics")
+        elif isinstance(item.value, str) and INSTANCE.fullmatch(item.value):
+            _add_sink(item.value, item, draft)
         elif isinstance(item.value, str):
-            draft.report.dropped(item, "requests are recorded in the store; there is no sink for it in this file")
+            draft.report.dropped(item, "no sink writes there; the plugin jsonl writes records to a file to be read on")
         else:
             draft.report.wrong(item, "expected the name of a callback")
+
+
+def _add_sink(logger: str, view: View, draft: Draft) -> None:
+    if all(sink["logger"] != logger for sink in draft.sinks):
+        draft.comments[f"sinks[{len(draft.sinks)}]"] = str(view.spot)
+        draft.sinks.append({"kind": "litellm", "name": logger, "logger": logger})
+    draft.report.approximated(view, "a sink: told of finished requests, without their prompts, and never before")
 
 
 def _master_key(view: View, draft: Draft) -> None:
@@ -222,43 +240,3 @@ def _tag_budgets(view: View, draft: Draft) -> None:
         _budget(_said(params), "tag", ("max_budget", "budget_duration"), draft)
         for limit in draft.limits[before:]:
             limit["where"] = {"tag": tag}
-
-
-def _store(section: Mapping[str, View], draft: Draft) -> None:
-    """Redis where LiteLLM shares its counts in one; else the file that needs nothing else."""
-    url, host = section.get("redis_url"), section.get("redis_host")
-    parts = {key: section[key] for key in ("redis_port", "redis_password", "redis_db") if key in section}
-    if url is not None:
-        found = draft.value(url, "REDIS_URL") if url.is_scalar else None
-        if not isinstance(found, str):
-            draft.report.wrong(url, "expected an address")
-            return
-        draft.report.mapped(url, "store.url")
-        for view in (host, *parts.values()):
-            if view is not None:
-                draft.report.dropped(view, "redis_url says where it is")
-        draft.store |= {"kind": "redis", "url": found}
-    elif host is not None:
-        _redis_address(host, parts, draft)
-    else:
-        for view in parts.values():
-            draft.report.dropped(view, "there is no redis_host beside it")
-
-
-def _redis_address(host: View, parts: Mapping[str, View], draft: Draft) -> None:
-    report = draft.report
-    at = draft.value(host, "REDIS_HOST")
-    if not isinstance(at, str):
-        report.wrong(host, "expected the name of a machine")
-        return
-    password = draft.secrets.reference(parts["redis_password"], "REDIS_PASSWORD") if "redis_password" in parts else None
-    port = whole(parts["redis_port"], report) if "redis_port" in parts else 6379
-    number_ = whole(parts["redis_db"], report, least=0) if "redis_db" in parts else 0
-    draft.store |= {
-        "kind": "redis",
-        "url": f"redis://{f':{password}@' if password else ''}{at}:{port or 6379}/{number_ or 0}",
-    }
-    for view in (host, *parts.values()):
-        report.mapped(view, "store.url")
-    if password is not None:
-        report.mapped(parts["redis_password"], "characters such as @ and / must be written %40 and %2F there")

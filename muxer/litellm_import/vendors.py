@@ -12,7 +12,8 @@ from muxer.prices import PriceTable
 
 class Vendor(Struct, frozen=True):
     """How one of LiteLLM's vendors is reached: the kind that does it, its address unless the input gives one, and the
-    variables LiteLLM takes key and address from (none: there is none). `prefix` is put before names that lack it."""
+    variables LiteLLM takes key and address from (none: there is none). `prefix` is put before names that lack it.
+    `is_own` means a handler of the input's own serves it."""
 
     name: str
     kind: str
@@ -20,6 +21,7 @@ class Vendor(Struct, frozen=True):
     variable: str | None = None
     address_variable: str | None = None
     prefix: str = ""
+    is_own: bool = False
 
 
 def _compatible(name: str, base_url: str | None, variable: str | None, prefix: str = "") -> Vendor:
@@ -74,14 +76,20 @@ VENDORS = {vendor.name: vendor for vendor in _TABLE}
 
 # LiteLLM itself serves these: their APIs are their own, or need a cloud's signature.
 _OTHERS = frozenset({
-    "ai21", "ai21_chat", "aiml", "amazon_nova", "anthropic_text", "azure", "azure_ai", "azure_text", "baseten",
-    "bedrock", "bedrock_mantle", "bytez", "chatgpt", "clarifai", "cloudflare", "codestral", "cohere", "cohere_chat",
-    "cometapi", "compactifai", "custom", "databricks", "datarobot", "featherless_ai", "galadriel", "gigachat", "github",
-    "github_copilot", "gradient_ai", "heroku", "huggingface", "inception", "langflow", "langgraph", "maritalk",
-    "meta_llama", "modelscope", "morph", "nlp_cloud", "oci", "oobabooga", "ovhcloud", "petals", "poe", "predibase",
-    "publicai", "replicate", "sagemaker", "sagemaker_chat", "sagemaker_nova", "sap", "snowflake", "synthetic",
-    "text-completion-codestral", "text-completion-openai", "triton", "v0", "vertex_ai", "vertex_ai_beta", "vllm",
-    "volcengine", "watsonx", "watsonx_text", "xiaomi_mimo",
+    "abliteration", "ai21", "ai21_chat", "aiml", "aiohttp_openai", "amazon_nova", "anthropic_text", "anyscale",
+    "apertis", "assemblyai", "aws_polly", "azure", "azure_ai", "azure_text", "baseten", "bedrock", "bedrock_mantle",
+    "black_forest_labs", "bytez", "charity_engine", "chatgpt", "chutes", "clarifai", "cloudflare", "codestral",
+    "cognition", "cohere", "cohere_chat", "cometapi", "compactifai", "cortecs", "crusoe", "custom", "darkbloom",
+    "databricks", "datarobot", "deepgram", "dotprompt", "edenai", "elevenlabs", "empiriolabs", "empower", "fal_ai",
+    "featherless_ai", "galadriel", "gigachat", "github", "github_copilot", "gmi", "gradient_ai", "helicone", "heroku",
+    "huggingface", "humanloop", "inception", "infinity", "jina_ai", "langflow", "langfuse", "langgraph", "libertai",
+    "llamagate", "manus", "maritalk", "meta", "meta_llama", "modelscope", "morph", "nadir", "nano-gpt", "neosantara",
+    "nlp_cloud", "nvidia_riva", "oci", "oobabooga", "ovhcloud", "parasail", "petals", "pinstripes", "poe", "predibase",
+    "prism", "publicai", "qwen_ai_platform", "qwencloud", "ragflow", "recraft", "reka", "replicate", "runwayml",
+    "sagemaker", "sagemaker_chat", "sagemaker_nova", "sail", "sap", "sarvam", "scx-ai", "snowflake", "soniox",
+    "stability", "synthetic", "tencent", "tensormesh", "text-completion-codestral", "text-completion-inception",
+    "text-completion-openai", "topaz", "triton", "v0", "veniceai", "vertex_ai", "vertex_ai_beta", "vllm", "volcengine",
+    "voyage", "watsonx", "watsonx_text", "xiaomi_mimo",
 })  # fmt: skip
 _BARE = (("openai", re.compile(r"(gpt|chatgpt|ft:gpt)-.*|o[0-9](-.*)?")), ("anthropic", re.compile("claude-.*")))
 _REFERENCE = "os.environ/"
@@ -127,7 +135,7 @@ def parse(
         prefix, name = _vendor_of_bare(text, table), text
     if not name:
         return Unknown("names no model after its vendor")
-    vendor = Vendor(prefix, "litellm") if prefix in custom else vendor_of(prefix, kinds)
+    vendor = Vendor(prefix, "litellm", is_own=True) if prefix in custom else vendor_of(prefix, kinds)
     if vendor is None and prefix:
         near = nearest(prefix, [*VENDORS, *_OTHERS])
         return Unknown(f"LiteLLM has no vendor {prefix[:40]!r}; {near or 'write vendor/model, or custom_llm_provider'}")
@@ -140,7 +148,7 @@ def parse(
 
 def address(vendor: Vendor, given: str) -> str:
     """The address of the input as our kind wants it; a reference is taken as it is."""
-    if given.startswith("${"):
+    if given.startswith("${") or vendor.kind == "litellm":
         return given
     trimmed = given.rstrip("/")
     if vendor.kind == "anthropic":

@@ -32,8 +32,9 @@ def written(draft: Draft, file: str) -> str:
         lines += ["", *_items("routes", draft.routes, draft.comments)]
     # Without this line the budgets of DEFAULT_DAILY_BUDGET and DEFAULT_MONTHLY_BUDGET would hold.
     lines += ["", *_items("limits", draft.limits, draft.comments)]
-    if draft.keys:
-        lines += ["", *_items("keys", draft.keys, draft.comments)]
+    for name, section in (("keys", draft.keys), ("guards", draft.guards), ("sinks", draft.sinks)):
+        if section:
+            lines += ["", *_items(name, section, draft.comments)]
     if draft.is_strict:
         lines += ["", "strict_params: true"]
     return "\n".join(lines) + "\n"

@@ -30,8 +30,15 @@ PLUGINS = frozenset({"openai", "anthropic", "mistral", "gemini", "litellm", "sql
 class LiteLLMSettings(ProviderSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What the result gives a provider of kind litellm."""
 
+    api_version: str | None = None
     params: Mapping[str, Any] = msgspec.field(default_factory=dict)
     handler: str | None = None
+
+
+class LoggerSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the result gives a sink of kind litellm."""
+
+    logger: str
 
 
 def _never_opened(settings: Struct, context: Context) -> AbstractAsyncContextManager[Any]:
@@ -44,11 +51,16 @@ _STAND_INS = {
 }
 
 
-def kinds(names: Sequence[str]) -> Kinds:
+def kinds(names: Sequence[str], folder: Path) -> Kinds:
     """The kinds of these plugins; one that is not part of this checkout is stood in for by its settings."""
     absent = [name for name in names if name in _STAND_INS and name not in installed()]
-    found = find_kinds([name for name in names if name not in absent])
-    return msgspec.structs.replace(found, providers={**found.providers, **{name: _STAND_INS[name] for name in absent}})
+    found = find_kinds([name for name in names if name not in absent], folder)
+    sinks = {"litellm": Kind("litellm", LoggerSettings, _never_opened)} if "litellm" in absent else {}
+    return msgspec.structs.replace(
+        found,
+        providers={**found.providers, **{name: _STAND_INS[name] for name in absent}},
+        sinks={**found.sinks, **sinks},
+    )
 
 
 def _raw(**facts: Any) -> msgspec.Raw:

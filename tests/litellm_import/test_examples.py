@@ -1,5 +1,6 @@
 """Each example gives the result and the report that stand beside it, and the proxy takes the result."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,10 @@ def test_without_the_plugin_gemini_litellm_serves_it(tmp_path: Path) -> None:
     settings = loaded(result.text, tmp_path).settings
     assert settings.providers["gemini"].kind == "litellm"
     assert settings.models["g"].name == "gemini/gemini-flash"
+
+
+def test_the_page_on_coming_over_shows_a_real_result(table: PriceTable) -> None:
+    page = (HERE.parent.parent / "docs" / "from-litellm.md").read_text()
+    ((given, shown),) = re.findall(r"\n```\n(model_list:.*?)```.*?```yaml\n(.*?)```", page, re.DOTALL)
+    result = convert(given.encode(), "config.yaml", lambda name: b"", table, PLUGINS)
+    assert result.text.partition("\n")[2] == shown

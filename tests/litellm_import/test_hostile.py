@@ -117,7 +117,7 @@ def _is_taken(result: Converted) -> None:
 
 
 @given(CONFIGURATIONS)
-@settings(deadline=SOON, max_examples=200)
+@settings(deadline=SOON, max_examples=100)
 def test_any_configuration_gives_a_result_the_proxy_takes(configuration: dict[str, object]) -> None:
     _is_taken(_convert(yaml.safe_dump(configuration, allow_unicode=True).encode()))
 
@@ -164,11 +164,11 @@ def test_a_file_over_1_mb_is_refused() -> None:
 
 
 def test_an_alias_within_itself_is_wrong() -> None:
-    assert "an alias to nothing before it" in _words(b"model_list: &a [*a]")
+    assert "an alias to nothing before it" in _words(b"model_list: &a [*a]")[0]
 
 
 def test_a_python_object_is_wrong_and_not_made() -> None:
-    assert "a YAML tag, which LiteLLM's reader refuses" in _words(b"model_list: !!python/object/apply:os.abort []")
+    assert "a YAML tag, which LiteLLM's" in _words(b"model_list: !!python/object/apply:os.abort []")[0]
 
 
 def test_thousands_of_models_come_to_an_end() -> None:
