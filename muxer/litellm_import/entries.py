@@ -17,6 +17,7 @@ ADDRESSES = ("api_base", "base_url")
 MOST_EXPANDED = 200
 """The most models a wildcard becomes."""
 
+_ROUTER = "auto_router/"
 _SERVED = frozenset({"chat", "completion", "responses"})
 
 
@@ -61,6 +62,9 @@ def read_entry(view: View, credentials: Mapping[str, View], handlers: Mapping[st
     if "${" in name.value or name.value.startswith(REFERENCE):
         report.wrong(name, "a name cannot hold a reference")
         return None
+    for key, other in view.entries().items():
+        if key not in ("model_name", "litellm_params", "model_info"):
+            report.dropped(other, "LiteLLM looks for it in litellm_params or model_info")
     if params is None or not isinstance(params.node, Table):
         report.wrong(params or view, "litellm_params must say what serves it")
         return None
@@ -69,8 +73,10 @@ def read_entry(view: View, credentials: Mapping[str, View], handlers: Mapping[st
     if string is None or not isinstance(string.value, str):
         report.wrong(string or params, "model must be a text, as vendor/model")
         return None
-    if string.value == "*":
-        report.dropped(name, "stands for every model of every vendor; list the models you use")
+    if string.value == "*" or string.value.startswith(_ROUTER):
+        routes = "write routes, whose `when` asks for signals such as code and complexity"
+        every = "stands for every model of every vendor; list the models you use"
+        report.dropped(name, every if string.value == "*" else routes)
         return None
     _take_credential(values, credentials, draft)
     for at in (values[key] for key in ADDRESSES if key in values):
@@ -98,8 +104,10 @@ def is_served(entry: Entry, draft: Draft) -> bool:
     mode, facts = entry.info.get("mode"), entry.facts(draft)
     word = mode.value if mode is not None else facts.mode if facts is not None else "chat"
     if word in _SERVED:
-        if mode is not None:
+        if mode is not None and word == "chat":
             draft.report.mapped(mode, "chat is what every model here does")
+        elif mode is not None:
+            draft.report.approximated(mode, "asked for chat completions, which not every such model gives")
         return True
     kind = word if isinstance(word, str) and word.isidentifier() else "like this"
     for view in (entry.name, *entry.params.values(), *entry.info.values()):
@@ -139,7 +147,7 @@ def expanded(entry: Entry, wanted: frozenset[str], taken: frozenset[str], draft:
 
 
 def _names(entry: Entry, draft: Draft) -> Iterator[str]:
-    """What the star in the model may be, by the price table: chat models, those with a date left out."""
+    """What the star in the model may be, by the price table: its chat models, without those that were retired when it was taken."""
     vendor = entry.model.vendor
     if vendor.base_url is None and entry.base_url is not None:
         return
@@ -147,7 +155,8 @@ def _names(entry: Entry, draft: Draft) -> Iterator[str]:
     for name in draft.table.models:
         if name.startswith(before) and name.endswith(after) and len(name) > len(before) + len(after):
             facts = draft.table.facts("litellm", name)
-            if facts is not None and facts.mode in _SERVED and not facts.deprecated_on:
+            is_current = facts is not None and not "" < facts.deprecated_on <= draft.table.date
+            if facts is not None and facts.mode == "chat" and is_current and "*" not in name:
                 yield name[len(before) : len(name) - len(after)]
 
 

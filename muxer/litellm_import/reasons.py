@@ -92,6 +92,10 @@ LIBRARY = {
     "enable_key_alias_format_validation": _KEYS,
     "disable_hf_tokenizer_download": "tokens are estimated from bytes",
     "enable_json_schema_validation": "the schema is passed to the model, whose answer is passed on as it is",
+    "require_auth_for_metrics_endpoint": "/metrics is open on loopback, and elsewhere needs a key of role metrics",
+    "websearch_interception_params": _SERVED,
+    "code_interpreter_interception_params": _SERVED,
+    "mcp_semantic_tool_filter": _SERVED,
     "public_model_groups": "/v1/models lists what a key may use",
     "request_timeout_by_service_tier": "one timeout_s for each provider",
 }
@@ -114,6 +118,8 @@ GENERAL = {
     "proxy_budget_rescheduler_max_time": "budgets begin anew by the calendar, without a job",
     "proxy_batch_polling_interval": _SERVED,
     "disable_reset_budget": "budgets begin anew by the calendar, without a job",
+    "use_redis_transaction_buffer": _DATABASE,
+    "otel": "there are metrics and records, and no traces",
     "disable_spend_logs": "every request has its record, without prompt and answer",
     "disable_spend_updates": "every request has its record, without prompt and answer",
     "store_prompts_in_spend_logs": _PROMPTS,
@@ -192,6 +198,8 @@ TOP = {
     "callback_settings": _SINKS,
     "pass_through_endpoints": "there are no pass-through addresses",
     "policies": _GUARDS,
+    "policy_attachments": _GUARDS,
+    "sandbox_tools": _SERVED,
     "agent_list": _SERVED,
 }
 """Sections as a whole."""
