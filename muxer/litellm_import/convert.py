@@ -52,6 +52,9 @@ def convert(data: bytes, file: str, fetch: Fetch, table: PriceTable, plugins: Co
     _fill(draft, root)
     report.complete(root)
     text = written(draft, file)
+    # What was read and then left out needs no variable.
+    for name in [name for name in report.variables if f"${{{name}}}" not in text]:
+        del report.variables[name]
     if len(text.encode()) > LARGEST_BYTES:
         report.add("", node.spot, "wrong", "the result is larger than 1 MB; list fewer models")
         text = ""

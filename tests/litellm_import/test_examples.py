@@ -68,11 +68,10 @@ def test_no_secret_of_the_input_is_in_the_result_or_the_report() -> None:
     assert [word for word in told.lower().split() if "canary" in word] == []
 
 
-def test_a_variable_is_named_for_each_reference_of_the_result(tmp_path: Path) -> None:
-    for path in READABLE:
-        result = converted(path)
-        for name in result.report.variables:
-            assert f"${{{name}}}" in result.text or "wrong" in path.stem, name
+@pytest.mark.parametrize("path", READABLE, ids=lambda path: path.stem)
+def test_the_report_names_exactly_the_variables_of_the_result(path: Path) -> None:
+    result = converted(path)
+    assert set(result.report.variables) == set(re.findall(r"(?<!\$)\$\{(\w+)\}", result.text))
 
 
 def test_the_same_input_gives_the_same_result() -> None:
