@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from muxer.config.source import LARGEST_BYTES
 from muxer.litellm_import.deployments import Deployment, deployment
-from muxer.litellm_import.draft import Draft, Secrets
+from muxer.litellm_import.draft import Draft, Secrets, looks_secret
 from muxer.litellm_import.entries import Entry, expanded, is_served, read_entry
 from muxer.litellm_import.groups import Routing, build
 from muxer.litellm_import.includes import with_includes
@@ -68,9 +68,9 @@ def _fill(draft: Draft, root: View) -> None:
     credentials = _credentials(root, draft)
     entries = list(_entries(root, credentials, handlers, draft))
     labels = frozenset(entry.label for entry in entries)
-    wanted = frozenset(
-        _texts(view.node for view in (*routing.aliases, *routing.defaults, *(v for v, _ in routing.fallbacks)))
-    )
+    told = (*routing.aliases, *routing.defaults, *(view for view, _ in routing.fallbacks))
+    # A secret that stands in the place of a name makes no model of that name.
+    wanted = frozenset(name for name in _texts(view.node for view in told) if not looks_secret(name))
     deployments: list[Deployment] = []
     for entry in entries:
         for one in expanded(entry, wanted, labels, draft):

@@ -137,7 +137,12 @@ def is_secret(view: View) -> bool:
         return False
     key = re.split(r"[.\[]", view.path)[-1]
     named = _SECRET.search(key) is not None and _NO_SECRET.search(key) is None
-    return named or _LOOKS_SECRET.fullmatch(value) is not None or _PASSWORD_IN_URL.match(value) is not None
+    return named or looks_secret(value)
+
+
+def looks_secret(text: str) -> bool:
+    """Whether a text has the looks of a vendor's key, a token, or an address with a password."""
+    return _LOOKS_SECRET.fullmatch(text) is not None or _PASSWORD_IN_URL.match(text) is not None
 
 
 def is_no_key(view: View) -> bool:

@@ -145,6 +145,11 @@ def test_an_example_cut_or_stirred_gives_a_report(path: Path, data: st.DataObjec
         _is_taken(result)
 
 
+def test_a_secret_in_the_place_of_a_fallback_makes_no_model_of_its_name() -> None:
+    entry = "{model_name: '*', litellm_params: {model: groq/*}}"
+    _convert(f"{{model_list: [{entry}], router_settings: {{fallbacks: sk-canary-secret}}}}".encode())
+
+
 def _words(data: bytes) -> list[str]:
     return [finding.words for finding in _convert(data).report if finding.outcome == "wrong"]
 
