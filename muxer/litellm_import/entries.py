@@ -147,7 +147,7 @@ def expanded(entry: Entry, wanted: frozenset[str], taken: frozenset[str], draft:
 
 
 def _names(entry: Entry, draft: Draft) -> Iterator[str]:
-    """What the star in the model may be, by the price table: its chat models, but for those retired when it was taken."""
+    """What the star in the model may be: the chat models of the price table, but for those retired at its date."""
     vendor = entry.model.vendor
     if vendor.base_url is None and entry.base_url is not None:
         return
