@@ -10,7 +10,7 @@ _ALERTS = "alert on the metrics instead: docs/operate.md lists the expressions w
 _DATABASE = "keys, spend and records are in `store`; no other database runs"
 _LOG = "the log is JSON lines on stdout; DEBUG=true makes it talkative"
 _PROMPTS = "prompts and answers are never stored or logged"
-_KEYS = "keys are in `keys`"
+_KEYS = "keys are in `keys`, or made with `muxer keys`"
 _ENTERPRISE = "there is no login but keys"
 _WATCH = "models are watched by the requests they answer: /health and /providers say how they are"
 _SERVED = "only chat completions are served"
