@@ -56,10 +56,12 @@ async def open_sqlite(settings: SqliteSettings, context: Context) -> AsyncIterat
 @asynccontextmanager
 async def open_at(settings: SqliteSettings, context: Context, bounds: Bounds) -> AsyncIterator[SqliteStore]:
     """The same with other bounds than those of RELIABILITY F13."""
-    path = context.folder / settings.path
     health = Condition(context.log)
     with ExitStack() as opened:
         try:
+            path = (
+                context.folder / settings.path
+            ).resolve()  # one file, one folder of locks, whatever links lead to it
             connection = opened.enter_context(closing(_connect(path, settings)))
             schema.prepare(connection, settings.busy_timeout_s)
             readers = [opened.enter_context(closing(_connect(path, settings))) for _ in range(2)]

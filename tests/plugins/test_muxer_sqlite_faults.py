@@ -47,9 +47,13 @@ class Events:
 
 @asynccontextmanager
 async def opened(
-    folder: Path, log: Callable[..., None] | None = None, bounds: Bounds = QUICK, busy_timeout_s: float = 0.1
+    folder: Path,
+    log: Callable[..., None] | None = None,
+    bounds: Bounds = QUICK,
+    busy_timeout_s: float = 0.1,
+    path: str = "muxer.db",
 ) -> AsyncIterator[SqliteStore]:
-    settings = SqliteSettings(busy_timeout_s=busy_timeout_s)
+    settings = SqliteSettings(path=path, busy_timeout_s=busy_timeout_s)
     async with open_context(folder, log=log or Events()) as context, open_at(settings, context, bounds) as store:
         yield store
 
@@ -354,6 +358,14 @@ async def test_who_dies_while_others_run_is_buried_by_them(tmp_path: Path) -> No
         async with asyncio.timeout(PATIENCE_S):
             while await counted(store, CLAIM) != (0, 0, 60):
                 await asyncio.sleep(0.01)
+
+
+async def test_a_link_to_the_file_leads_to_its_locks(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await hold(store, "a")
+        (tmp_path / "link.db").symlink_to("muxer.db")
+        async with opened(tmp_path, path="link.db") as other:
+            assert await counted(other, CLAIM) == (0, 10, 0)
 
 
 async def test_whoever_left_no_lock_is_dead(tmp_path: Path) -> None:
