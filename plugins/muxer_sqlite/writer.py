@@ -6,7 +6,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -56,7 +56,7 @@ class Writer:
         self._waiting_rows = 0
         self._waiting_bytes = 0
         self._is_log_long = False
-        self._watched_at = 0.0
+        self._shrunk_at = 0.0
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._run, name="sqlite-writer", daemon=True)
 
@@ -94,9 +94,8 @@ class Writer:
             elif not jobs:
                 trouble = self._probe()
             if trouble is not None:
-                jobs += self._drained()
                 for job in jobs:
-                    if not job.is_done:
+                    if not job.is_done:  # what came meanwhile waits no longer for a file that cannot be written
                         job.error = StoreUnavailable(condition.words(trouble))
             else:
                 self._watch_log()
@@ -115,15 +114,6 @@ class Writer:
             batch.append(self._jobs.get())
         jobs = [job for job in batch if job is not None]
         return jobs, len(jobs) < len(batch)
-
-    def _drained(self) -> Iterator[_Job[Any]]:
-        """What came meanwhile: it waits no longer for a file that cannot be written."""
-        while not self._jobs.empty():
-            job = self._jobs.get()
-            if job is None:
-                self._jobs.put(None)
-                return
-            yield job
 
     def _commit(self, jobs: Sequence[_Job[Any]]) -> Exception | None:
         """Commits the jobs; the error when the file cannot be written."""
@@ -162,17 +152,12 @@ class Writer:
         return None
 
     def _watch_log(self) -> None:
-        """Sees now and then how long the log is. One that is too long is moved into the file and cut; a reader that
-        still needs it is not waited for."""
-        now = time.monotonic()
-        if now < self._watched_at + self._bounds.probe_every_s:
-            return
-        self._watched_at = now
-        if self._is_long() and not self._is_log_long:
-            self._is_log_long = True
-        elif self._is_log_long:
+        """Sees how long the log is. One that is too long is moved into the file and cut, once in a while; a reader
+        that still needs it is not waited for."""
+        if self._is_log_long and time.monotonic() >= self._shrunk_at + self._bounds.probe_every_s:
             self._shrink()
-            self._is_log_long = self._is_long()
+            self._shrunk_at = time.monotonic()
+        self._is_log_long = self._is_long()
 
     def _is_long(self) -> bool:
         try:

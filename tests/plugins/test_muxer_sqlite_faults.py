@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 from muxer_sqlite import Bounds, SqliteSettings, SqliteStore, open_at
+from muxer_sqlite.condition import Condition
 
 from muxer import ConfigInvalid, Granted, Refused, StoreUnavailable, Window
 from muxer.testing import a_record, open_context
@@ -99,6 +100,27 @@ async def another_process(folder: Path, *statements: str) -> AsyncIterator[None]
         await shell.communicate(b"\n")
 
 
+async def test_the_log_has_a_line_per_change_and_none_per_request() -> None:
+    log = Events()
+    health = Condition(log)
+    for _ in range(3):
+        health.fail("file", "full")
+        with pytest.raises(StoreUnavailable, match="full"):
+            health.check()
+    health.fail("file", "locked")
+    health.fail("log", "long")
+    health.recover("file")
+    health.recover("queue")
+    with pytest.raises(StoreUnavailable, match="long"):
+        health.check()
+    health.check(is_new=False)
+    for _ in range(3):
+        health.recover("log")
+    health.check()
+    assert log.store == ["store_unavailable"] * 3 + ["store_available"]
+    assert log.reasons == ["full", "locked", "long", None]
+
+
 @pytest.mark.parametrize("lock", ["BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"])
 async def test_a_file_locked_by_another_process_refuses_and_goes_on(tmp_path: Path, lock: str) -> None:
     log = Events()
@@ -158,7 +180,7 @@ async def test_the_log_stays_bounded_under_a_long_reader(tmp_path: Path) -> None
             held = [id for granted, _ in answers for id in granted]
             for id in held:  # what was held before is still settled
                 await settle(store, id, 7)
-            assert log.store == ["store_unavailable"]
+            assert log.reasons == [words]
         await log.wait_for("store_unavailable", "store_available")
         assert wal.stat().st_size < bounds.log_bytes
         assert isinstance(await hold(store, "after"), Granted)
