@@ -60,7 +60,9 @@ from muxer.records import as_json as record_as_json
 from muxer.sse import Event, EventParser, read_events, write_event
 from muxer.stores import (
     BudgetClaim,
+    Examines,
     Granted,
+    HasTrouble,
     HoldChoice,
     IsRemote,
     Quota,
@@ -133,6 +135,7 @@ __all__ = [
     "Dialect",
     "Event",
     "EventParser",
+    "Examines",
     "Excluded",
     "Fault",
     "FilePart",
@@ -146,6 +149,7 @@ __all__ = [
     "HTTPClient",
     "HasEvidence",
     "HasRoutes",
+    "HasTrouble",
     "HoldChoice",
     "ImagePart",
     "ImageURL",

@@ -57,7 +57,7 @@ async def assemble(
         sinks = await opener.sinks(shared)
         ledger = Ledger(store, meters, log, settings.budget_status)
         opened.push_async_callback(ledger.close, settings.server.grace_s)
-        await opened.enter_async_context(_reporting(store, meters, log))
+        await opened.enter_async_context(_reporting(store, meters))
         meters.set(measurements.CONFIG_INFO, 1, configuration.digest)
         yield Assembly(
             configuration=configuration,
@@ -116,9 +116,9 @@ def _keeper(store: Store) -> KeepsKeys | None:
 
 
 @asynccontextmanager
-async def _reporting(store: Store, meter: Meter, log: Log) -> AsyncIterator[None]:
+async def _reporting(store: Store, meter: Meter) -> AsyncIterator[None]:
     """Keeps the gauges that no request sets, for as long as the context is open."""
-    task = asyncio.create_task(_report_for_ever(store, meter, log))
+    task = asyncio.create_task(_report_for_ever(store, meter))
     try:
         yield
     finally:
@@ -127,13 +127,11 @@ async def _reporting(store: Store, meter: Meter, log: Log) -> AsyncIterator[None
             await task
 
 
-async def _report_for_ever(store: Store, meter: Meter, log: Log) -> None:
+async def _report_for_ever(store: Store, meter: Meter) -> None:
     loop = asyncio.get_running_loop()
     while True:
-        try:
+        with suppress(StoreUnavailable):  # the store itself says so, once per change (S18)
             await report(store, meter)
-        except StoreUnavailable as error:
-            log("warning", "store_unavailable", reason=error.message)
         due = loop.time() + REPORT_EVERY_S
         await asyncio.sleep(REPORT_EVERY_S)
         meter.set(measurements.LOOP_LAG_SECONDS, loop.time() - due)

@@ -132,7 +132,8 @@ class Store(Protocol):
     """Holds, counters and records. Every change is keyed by request id and safe to repeat (I6).
 
     All methods raise StoreUnavailable when the store cannot answer; then nothing was changed that a repeat of the
-    same call would not also do.
+    same call would not also do. The store logs `store_unavailable` with the reason when that begins and
+    `store_available` when it is over, never once per request (S18).
     """
 
     async def hold(self, opening: Record, choices: Sequence[HoldChoice]) -> Granted | Refused:
@@ -175,6 +176,23 @@ class Resolves(Protocol):
 
     async def resolve(self, id: str, cost_nanos: int) -> bool:
         """Replaces what is presumed for a request by what it cost; False when nothing is presumed for it (I6)."""
+
+
+@runtime_checkable
+class HasTrouble(Protocol):
+    """A store that may be able to answer and not to write."""
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing can be held now; '' when it can."""
+
+
+@runtime_checkable
+class Examines(Protocol):
+    """A store that can tell whether what it keeps holds together."""
+
+    async def examine(self) -> list[str]:
+        """What is wrong, a sentence each; empty when all is well. May take a while."""
 
 
 @runtime_checkable

@@ -11,6 +11,7 @@ from muxer.errors import NotFound, StoreUnavailable
 from muxer.ledger import budget_fields, remaining_nanos
 from muxer.money import Price, usd
 from muxer.records import as_json
+from muxer.stores import HasTrouble
 from muxer.types import Caller
 
 _ALL_TIME = 0.0
@@ -113,7 +114,8 @@ async def _store_state(assembly: Assembly) -> str:
         await assembly.store.held()
     except StoreUnavailable:
         return "unavailable"
-    return "ok"
+    is_refusing = isinstance(assembly.store, HasTrouble) and assembly.store.trouble != ""
+    return "unavailable" if is_refusing else "ok"
 
 
 async def user_stats(assembly: Assembly, caller: Caller) -> dict[str, object]:

@@ -1,4 +1,5 @@
-"""`muxer ledger`: spend that is presumed because nobody knows what it cost, and the operator's word on it."""
+"""`muxer ledger`: spend that is presumed because nobody knows what it cost, the operator's word on it, and whether the
+accounts hold together."""
 
 import argparse
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from muxer.cli.recorded import fetch
 from muxer.errors import ConfigInvalid, Fault, MuxerError
 from muxer.money import nanos, usd
 from muxer.records import as_json
-from muxer.stores import Resolves, Store
+from muxer.stores import Examines, Resolves, Store
 from muxer.types import Record
 
 _COLUMNS = (
@@ -28,7 +29,7 @@ MOST = 1000
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declares the words of the command."""
-    parser.add_argument("action", nargs="?", choices=("list", "resolve"), default="list")
+    parser.add_argument("action", nargs="?", choices=("list", "resolve", "check"), default="list")
     parser.add_argument("id", nargs="?", metavar="ID", help="the request to resolve (x-muxer-request-id)")
     parser.add_argument("--cost", type=_dollars, metavar="USD", help="what it cost by the provider's bill; 0: nothing")
     parser.add_argument("--config", type=Path, metavar="FILE", help="default: routing.yaml here, else the built-in one")
@@ -46,7 +47,8 @@ def _dollars(words: str) -> int:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Lists or resolves; 1 when nothing is presumed for the request named, 2 when the store cannot be read."""
+    """Lists, resolves or checks; 1 when nothing is presumed for the request named or the check finds something, 2 when
+    the store cannot be read."""
     if arguments.action == "resolve" and (arguments.id is None or arguments.cost is None):
         print_error("say which and what: muxer ledger resolve ID --cost 0.0123")
         return 2
@@ -55,6 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.action == "resolve":
             resolved = fetch(configuration, lambda store: _able(store).resolve(arguments.id, arguments.cost), False)
             return _told(arguments, resolved=resolved)
+        if arguments.action == "check":
+            return _checked(arguments, fetch(configuration, lambda store: _examining(store).examine(), list[str]()))
         records = fetch(configuration, lambda store: _able(store).presumed(MOST), list[Record]())
     except MuxerError as error:
         print_error(error)
@@ -72,6 +76,23 @@ def _able(store: Store) -> Resolves:
     if not isinstance(store, Resolves):
         raise ConfigInvalid([Fault("this kind of store cannot list presumed spend", path="store.kind")])
     return store
+
+
+def _examining(store: Store) -> Examines:
+    if not isinstance(store, Examines):
+        raise ConfigInvalid([Fault("this kind of store cannot be checked from here", path="store.kind")])
+    return store
+
+
+def _checked(arguments: argparse.Namespace, faults: Sequence[str]) -> int:
+    if arguments.json:
+        print_json({"ok": not faults, "faults": list(faults)})
+    elif not faults:
+        print("the store's accounts hold together")
+    else:
+        for fault in faults:
+            print_error(fault)
+    return 1 if faults else 0
 
 
 def _told(arguments: argparse.Namespace, *, resolved: bool) -> int:

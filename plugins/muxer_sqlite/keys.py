@@ -7,7 +7,8 @@ from msgspec.structs import replace
 
 from muxer import StoredKey
 
-DDL = """
+DDL = (
+    """
 CREATE TABLE IF NOT EXISTS keys (
   id TEXT PRIMARY KEY,
   digest TEXT NOT NULL UNIQUE,  -- the SHA-256 of the key; the key itself is nowhere
@@ -15,9 +16,9 @@ CREATE TABLE IF NOT EXISTS keys (
   created_at REAL NOT NULL,
   revoked_at REAL,
   json TEXT NOT NULL
-) WITHOUT ROWID;
-CREATE UNIQUE INDEX IF NOT EXISTS keys_in_force ON keys (name) WHERE revoked_at IS NULL;
-"""
+) WITHOUT ROWID""",
+    "CREATE UNIQUE INDEX IF NOT EXISTS keys_in_force ON keys (name) WHERE revoked_at IS NULL",
+)
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(StoredKey).decode

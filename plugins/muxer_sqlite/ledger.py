@@ -1,7 +1,8 @@
 """Holding and settling as SQL, run by the writer inside its transaction: each function is all or nothing."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -9,7 +10,7 @@ from msgspec.structs import replace
 
 from muxer import Attempt, BudgetClaim, Granted, HoldChoice, Record, Refusal, Refused, Standing, Window
 from muxer_sqlite import quotas
-from muxer_sqlite.schema import COLUMNS, to_row
+from muxer_sqlite.rows import NAMES
 
 
 class Taken(Struct, frozen=True, array_like=True):
@@ -44,14 +45,14 @@ class Counter(Struct, frozen=True):
 
 
 _encode = msgspec.json.Encoder().encode
-_decode_drawn = msgspec.json.Decoder(tuple[quotas.Drawn, ...]).decode
-_decode_legs = msgspec.json.Decoder(tuple[Leg, ...]).decode
+decode_drawn = msgspec.json.Decoder(tuple[quotas.Drawn, ...]).decode
+decode_legs = msgspec.json.Decoder(tuple[Leg, ...]).decode
 _INSERT = (
-    f"INSERT INTO requests ({', '.join(COLUMNS)}, owner, held_nanos, holds, drawn) "
-    f"VALUES ({', '.join(':' + name for name in COLUMNS)}, :owner, :held_nanos, :holds, :drawn)"
+    f"INSERT INTO requests ({', '.join(NAMES)}, owner, held_nanos, holds, drawn) "
+    f"VALUES ({', '.join(':' + name for name in NAMES)}, :owner, :held_nanos, :holds, :drawn)"
 )
 _COMPLETE = (
-    f"UPDATE requests SET {', '.join(f'{name} = :{name}' for name in COLUMNS if name != 'id')}, "
+    f"UPDATE requests SET {', '.join(f'{name} = :{name}' for name in NAMES if name != 'id')}, "
     "held_nanos = 0, holds = :holds, drawn = NULL WHERE id = :id"
 )
 _ADD = (
@@ -61,13 +62,15 @@ _ADD = (
 
 
 def hold(
-    db: sqlite3.Connection, now: float, owner: str, opening: Record, choices: Sequence[HoldChoice]
+    db: sqlite3.Connection, now: float, owner: str, opening: Mapping[str, Any], choices: Sequence[HoldChoice]
 ) -> Granted | Refused:
-    """Takes the first choice that fits and writes the open record; the same id again gets the same answer (S5)."""
-    known = db.execute("SELECT holds FROM requests WHERE id = ?", (opening.id,)).fetchone()
+    """Takes the first choice that fits and writes the open record, given as a row; the same id again gets the same
+    answer, whatever is offered then (S5)."""
+    known = db.execute("SELECT holds FROM requests WHERE id = ?", (opening["id"],)).fetchone()
     if known is not None:
-        first = _decode_legs(known[0])[0] if known[0] else Leg(0, 0, ())
-        return _granted(db, now, first, choices[first.choice])
+        first = decode_legs(known[0])[0] if known[0] else Leg(0, 0, ())
+        offered = choices[first.choice : first.choice + 1] or choices[:1]
+        return _granted(db, now, first, offered[0])
     refusals: list[Refusal] = []
     for index, choice in enumerate(choices):
         drawn = quotas.take(db, now, choice.model, choice.quotas)
@@ -80,7 +83,8 @@ def hold(
             continue
         quotas.put(db, now, drawn)
         leg = Leg(index, *taken)
-        row = to_row(opening) | {
+        row = {
+            **opening,
             "owner": owner,
             "held_nanos": leg.granted,
             "holds": _encode((leg,)).decode(),
@@ -126,7 +130,7 @@ def extend(
     return Granted(choice=0, granted_nanos=taken[0])
 
 
-def settle(db: sqlite3.Connection, now: float, record: Record) -> None:
+def settle(db: sqlite3.Connection, now: float, record: Record, row: Mapping[str, Any]) -> None:
     """Replaces every leg's hold by its attempt's cost and completes the row; a settled row stays as it is (I6)."""
     legs = _open_legs(db, record.id)
     if not legs:
@@ -144,7 +148,12 @@ def settle(db: sqlite3.Connection, now: float, record: Record) -> None:
     quotas.end(db, now, _drawn(db, record.id), None if record.presumed_nanos else used)
     # The legs are kept for as long as something is presumed, so that it can be resolved.
     holds = _encode(ended).decode() if record.presumed_nanos else None
-    db.execute(_COMPLETE, to_row(record) | {"holds": holds})
+    db.execute(_COMPLETE, {**row, "holds": holds})
+
+
+def holding(db: sqlite3.Connection) -> list[str]:
+    """The names of the processes that have open requests."""
+    return [owner for (owner,) in db.execute("SELECT DISTINCT owner FROM requests WHERE state = 'open'")]
 
 
 def interrupt(db: sqlite3.Connection, now: float, owner: str) -> int:
@@ -152,7 +161,7 @@ def interrupt(db: sqlite3.Connection, now: float, owner: str) -> int:
     many requests that were."""
     rows = db.execute("SELECT id, holds FROM requests WHERE owner = ? AND state = 'open'", (owner,)).fetchall()
     for id, holds in rows:
-        _move(db, id, _decode_legs(holds), "interrupted")
+        _move(db, id, decode_legs(holds), "interrupted")
         quotas.end(db, now, _drawn(db, id), None)
         db.execute("UPDATE requests SET drawn = NULL WHERE id = ?", (id,))
     return len(rows)
@@ -160,7 +169,7 @@ def interrupt(db: sqlite3.Connection, now: float, owner: str) -> int:
 
 def _drawn(db: sqlite3.Connection, id: str) -> tuple[quotas.Drawn, ...]:
     (drawn,) = db.execute("SELECT drawn FROM requests WHERE id = ?", (id,)).fetchone()
-    return _decode_drawn(drawn) if drawn else ()
+    return decode_drawn(drawn) if drawn else ()
 
 
 def _move(db: sqlite3.Connection, id: str, legs: Sequence[Leg], state: str) -> None:
@@ -180,7 +189,7 @@ def _open_legs(db: sqlite3.Connection, id: str) -> tuple[Leg, ...]:
     found = db.execute("SELECT state, holds FROM requests WHERE id = ?", (id,)).fetchone()
     if found is None or found[0] not in ("open", "interrupted") or found[1] is None:
         return ()
-    legs = _decode_legs(found[1])
+    legs = decode_legs(found[1])
     if found[0] == "interrupted":
         _move(db, id, legs, "open")
     return legs
@@ -198,7 +207,7 @@ def resolve(db: sqlite3.Connection, id: str, cost_nanos: int) -> bool:
     if found is None:
         return False
     cost = cost_nanos
-    for leg in _decode_legs(found[0]):
+    for leg in decode_legs(found[0]):
         if leg.ended and not leg.presumed:
             continue
         for one in leg.taken:

@@ -6,7 +6,8 @@ SQLite's WAL needs all processes on one machine, so a lock is exact where a hear
 import fcntl
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -32,20 +33,31 @@ class Owner:
         """Gives up the lock: from here on this process counts as dead."""
         os.close(self._file)
 
-    def sweep(self, bury: Callable[[str], object]) -> None:
-        """Calls `bury` with the name of each dead process, then forgets it."""
-        for path in self._folder.iterdir():
-            if path.name.startswith(".") or path.name == self.name:
-                continue
-            try:
-                file = os.open(path, os.O_RDWR)
-            except FileNotFoundError:
-                continue
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                bury(path.name)
+    @contextmanager
+    def dead(self, holding: Collection[str]) -> Iterator[list[str]]:
+        """The dead among those that left a file or are `holding` rows; nobody else buries them meanwhile.
+
+        Whoever has no file is dead as well: a file is removed only after its rows were freed, unless somebody removed
+        the folder or put back an older database. Left without an error, the dead are forgotten.
+        """
+        locked: dict[Path, int] = {}
+        left = {path.name for path in self._folder.iterdir() if not path.name.startswith(".")} | set(holding)
+        dead: list[str] = []
+        try:
+            for name in sorted(left - {self.name}):
+                path = self._folder / name
+                try:
+                    locked[path] = os.open(path, os.O_RDWR)
+                    fcntl.flock(locked[path], fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    os.close(locked.pop(path))  # alive
+                    continue
+                except FileNotFoundError:
+                    pass
+                dead.append(name)
+            yield dead
+            for path in locked:
                 path.unlink(missing_ok=True)
-            except BlockingIOError:
-                pass  # alive
-            finally:
+        finally:
+            for file in locked.values():
                 os.close(file)

@@ -1,35 +1,28 @@
-"""The tables of the embedded store, and how a record becomes a row and back."""
+"""The tables of the embedded store, and how a file of an older version gets what it lacks."""
 
 import sqlite3
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterator
 
-import msgspec
-
-from muxer import Record, Usage
 from muxer_sqlite import keys
+from muxer_sqlite.rows import COLUMNS, Column
+from muxer_sqlite.totals import TABLE, TRIGGERS, fill
 
-VERSION = 1
-
-_TEXT = (
-    "id", "api", "state", "user", "key", "team", "end_user", "conversation", "requested_model", "route", "reason",
-    "model", "provider", "error", "config", "prices",
-)  # fmt: skip
-_INTEGERS = (
-    "estimate_tokens", "bound_tokens", "cost_nanos", "presumed_nanos", "expected_nanos", "saved_nanos",
-    "status", "client_gone", "schema",
-)  # fmt: skip
-_REALS = ("at", "ms", "first_byte_ms")
-_JSON = ("tags", "signals", "needs", "excluded", "attempts", "notes")
-_TOKENS = ("input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "reasoning_tokens")
-COLUMNS = (*_TEXT, *_INTEGERS, *_REALS, *_JSON, *_TOKENS)
+VERSION = 2
+# While one process brings an old file up to date, its siblings wait for it.
+_MIGRATION_MS = 60_000
 
 _DOLLARS = "printf('%d.%09d', {0} / 1000000000, {0} % 1000000000)"
-_DDL = f"""
+
+
+def _declared(column: Column, *, has_default: bool) -> str:
+    default = f" DEFAULT {column.default}" if has_default else ""
+    return f"{column.name} {column.sql_type} NOT NULL{default}"
+
+
+_STATEMENTS = (
+    f"""
 CREATE TABLE IF NOT EXISTS requests (
-  {", ".join(f"{name} TEXT NOT NULL" for name in (*_TEXT, *_JSON))},
-  {", ".join(f"{name} INTEGER NOT NULL" for name in (*_INTEGERS, *_TOKENS))},
-  {", ".join(f"{name} REAL NOT NULL" for name in _REALS)},
+  {", ".join(_declared(column, has_default=not column.is_required) for column in COLUMNS)},
   cost_usd TEXT AS ({_DOLLARS.format("cost_nanos")}),
   presumed_usd TEXT AS ({_DOLLARS.format("presumed_nanos")}),
   owner TEXT NOT NULL,     -- the process that holds it
@@ -37,15 +30,13 @@ CREATE TABLE IF NOT EXISTS requests (
   holds TEXT,              -- JSON of its legs while money is held or presumed for it
   drawn TEXT,              -- JSON of the rates and slots it took, while it is open
   PRIMARY KEY (id)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS requests_by_time ON requests (at);
-CREATE INDEX IF NOT EXISTS requests_by_user ON requests (user, at);
-CREATE INDEX IF NOT EXISTS requests_open ON requests (owner) WHERE state = 'open';
-CREATE INDEX IF NOT EXISTS requests_presumed ON requests (presumed_nanos) WHERE presumed_nanos > 0;
+) WITHOUT ROWID""",
+    """
 CREATE TABLE IF NOT EXISTS quotas (
   account TEXT PRIMARY KEY,
   value INTEGER NOT NULL   -- slots taken, or the theoretical arrival time in Unix microseconds
-) WITHOUT ROWID;
+) WITHOUT ROWID""",
+    """
 CREATE TABLE IF NOT EXISTS counters (
   account TEXT NOT NULL,   -- scope, subject and window: user:alice:day
   start INTEGER NOT NULL,  -- when the window began, Unix seconds
@@ -53,45 +44,56 @@ CREATE TABLE IF NOT EXISTS counters (
   held INTEGER NOT NULL DEFAULT 0,
   presumed INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (account, start)
-) WITHOUT ROWID;
-"""
+) WITHOUT ROWID""",
+    TABLE,
+    *keys.DDL,
+    "CREATE INDEX IF NOT EXISTS requests_by_time ON requests (at)",
+    "CREATE INDEX IF NOT EXISTS requests_by_user ON requests (user, at)",
+    "CREATE INDEX IF NOT EXISTS requests_open ON requests (owner) WHERE state = 'open'",
+    "DROP INDEX IF EXISTS requests_presumed",
+    "CREATE INDEX IF NOT EXISTS requests_unresolved ON requests (at, presumed_nanos) WHERE presumed_nanos > 0",
+)
 
 
-def create(connection: sqlite3.Connection) -> None:
-    """Makes the tables where they are missing. Raises sqlite3.DatabaseError for a file of a later version."""
+def prepare(connection: sqlite3.Connection, busy_timeout_s: float) -> None:
+    """Makes what is missing: the tables, or what a file of an older version lacks, all or nothing.
+
+    Raises sqlite3.DatabaseError for a file of a later version.
+    """
+    found = _version(connection)
+    if found == VERSION and not list(_missing(connection)):
+        return
+    connection.execute(f"PRAGMA busy_timeout = {_MIGRATION_MS}")
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        found = _version(connection)
+        for statement in _STATEMENTS:
+            connection.execute(statement)
+        for column in _missing(connection):
+            connection.execute(f"ALTER TABLE requests ADD COLUMN {_declared(column, has_default=True)}")
+        if found < VERSION:
+            fill(connection)
+        for trigger in TRIGGERS:
+            connection.execute(trigger)
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    connection.execute(f"PRAGMA busy_timeout = {int(busy_timeout_s * 1000)}")
+
+
+def _version(connection: sqlite3.Connection) -> int:
     (found,) = connection.execute("PRAGMA user_version").fetchone()
     if found > VERSION:
         raise sqlite3.DatabaseError(
             f"the file was written by a later version (schema {found}, this one knows {VERSION})"
         )
-    connection.executescript(_DDL + keys.DDL)
-    connection.execute(f"PRAGMA user_version = {VERSION}")
+    return int(found)
 
 
-_encode = msgspec.json.Encoder().encode
-_DECODERS = {
-    name: msgspec.json.Decoder(field.type)
-    for field in msgspec.structs.fields(Record)
-    for name in [field.name]
-    if name in _JSON
-}
-
-
-def to_row(record: Record) -> dict[str, Any]:
-    """The columns of a record."""
-    row: dict[str, Any] = {name: getattr(record, name) for name in (*_TEXT, *_INTEGERS, *_REALS)}
-    for name in _JSON:
-        row[name] = _encode(getattr(record, name)).decode()
-    for name in _TOKENS:
-        row[name] = getattr(record.usage, name)
-    return row
-
-
-def from_row(row: Iterable[Any]) -> Record:
-    """The record of a row selected as COLUMNS."""
-    fields: dict[str, Any] = dict(zip(COLUMNS, row, strict=True))
-    usage = Usage(**{name: fields.pop(name) for name in _TOKENS})
-    for name, decoder in _DECODERS.items():
-        fields[name] = decoder.decode(fields[name])
-    fields["client_gone"] = bool(fields["client_gone"])
-    return Record(usage=usage, **fields)
+def _missing(connection: sqlite3.Connection) -> Iterator[Column]:
+    """The columns of a record that the table does not have: fields that came after the file."""
+    there = {name for _, name, *_ in connection.execute("PRAGMA table_info(requests)")}
+    return (column for column in COLUMNS if column.name not in there)

@@ -1,29 +1,38 @@
-"""The one thread that writes: what waits together is committed together."""
+"""The one thread that writes: what waits together is committed together, and while the file cannot be written nobody
+waits at all."""
 
 import asyncio
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from muxer import StoreUnavailable
+from muxer_sqlite import condition
+from muxer_sqlite.bounds import Bounds
+from muxer_sqlite.condition import Condition
+from muxer_sqlite.schema import VERSION
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
 
-MAX_WAITING = 10_000  # F13: past this many waiting writes, refuse instead of growing
 _MAX_BATCH = 500
+_JOB_BYTES = 1_024  # what a job takes besides the texts it carries
 
 
 class _Job(Generic[T]):
     """One piece of work and where its result goes."""
 
-    def __init__(self, work: Work[T], future: "asyncio.Future[T]") -> None:
+    def __init__(self, work: Work[T], future: "asyncio.Future[T]", size: int) -> None:
         self.work = work
         self.future = future
+        self.size = size
         self.result: T | None = None
         self.error: Exception | None = None
+        self.is_done = False
 
     def deliver(self) -> None:
         """Runs on the event loop."""
@@ -38,9 +47,16 @@ class _Job(Generic[T]):
 class Writer:
     """Takes work from the event loop and runs it in transactions on its own connection, in order."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, log_path: Path, health: Condition, bounds: Bounds) -> None:
         self._connection = connection
+        self._log_path = log_path
+        self._health = health
+        self._bounds = bounds
         self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
+        self._waiting_rows = 0
+        self._waiting_bytes = 0
+        self._is_log_long = False
+        self._shrunk_at = 0.0
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._run, name="sqlite-writer", daemon=True)
 
@@ -52,60 +68,146 @@ class Writer:
         self._jobs.put(None)
         await asyncio.to_thread(self._thread.join)
 
-    async def run(self, work: Work[T]) -> T:
+    async def run(self, work: Work[T], text_bytes: int = 0, *, is_new: bool = False) -> T:
         """Runs `work` in a transaction and returns its result once it is committed.
 
-        Work that was handed over is done even when its caller is cancelled. Raises StoreUnavailable.
+        Work that was handed over is done even when its caller is cancelled. Raises StoreUnavailable: at once while the
+        file cannot be written, else after the connection's busy timeout. `is_new` is work that makes more work later.
         """
-        if self._jobs.qsize() >= MAX_WAITING:
-            raise StoreUnavailable("the request log cannot keep up: too many writes are waiting")
+        self._health.check(is_new=is_new)
+        size = text_bytes + _JOB_BYTES
+        if self._waiting_rows >= self._bounds.waiting_rows or self._waiting_bytes + size > self._bounds.waiting_bytes:
+            self._health.fail("queue", "the store cannot keep up: too many writes are waiting for its file")
+            self._health.check()
         future: asyncio.Future[T] = self._loop.create_future()
-        self._jobs.put(_Job(work, future))
+        self._waiting_rows += 1
+        self._waiting_bytes += size
+        self._jobs.put(_Job(work, future, size))
         return await future
 
     def _run(self) -> None:
-        stopping = False
-        while not stopping:
-            batch = [self._jobs.get()]
-            while len(batch) < _MAX_BATCH and not self._jobs.empty():
-                batch.append(self._jobs.get())
-            jobs = [job for job in batch if job is not None]
-            stopping = len(jobs) < len(batch)
-            if jobs:
-                self._commit(jobs)
-                self._loop.call_soon_threadsafe(_deliver, jobs)
-
-    def _commit(self, jobs: list[_Job[Any]]) -> None:
-        try:
-            _transaction(self._connection, jobs)
-        except Exception as error:  # noqa: BLE001  # what a job raises belongs to its caller, not to this thread
-            # Locked, full, read-only are the file's state. Else one job took the others' transaction with it.
-            if len(jobs) > 1 and not isinstance(error, sqlite3.OperationalError):
+        trouble: Exception | None = None
+        while True:
+            jobs, is_last = self._next(trouble)
+            if trouble is None:
+                trouble = self._commit(jobs)
+            elif not jobs:
+                trouble = self._probe()
+            if trouble is not None:
                 for job in jobs:
-                    self._commit([job])
+                    if not job.is_done:  # what came meanwhile waits no longer for a file that cannot be written
+                        job.error = StoreUnavailable(condition.words(trouble))
+            else:
+                self._watch_log()
+            self._loop.call_soon_threadsafe(self._took, jobs, trouble, self._is_log_long)
+            if is_last:
                 return
-            for job in jobs:
-                job.error = _translated(error)
+
+    def _next(self, trouble: Exception | None) -> tuple[list[_Job[Any]], bool]:
+        """What waits, at most a batch of it; nothing when it is time to look after the file. True with the last."""
+        is_ill = self._is_log_long or (trouble is not None and not condition.is_damage(trouble))
+        try:
+            batch = [self._jobs.get(timeout=self._bounds.probe_every_s if is_ill else None)]
+        except queue.Empty:
+            return [], False
+        while len(batch) < _MAX_BATCH and not self._jobs.empty():
+            batch.append(self._jobs.get())
+        jobs = [job for job in batch if job is not None]
+        return jobs, len(jobs) < len(batch)
+
+    def _commit(self, jobs: Sequence[_Job[Any]]) -> Exception | None:
+        """Commits the jobs; the error when the file cannot be written."""
+        if not jobs:
+            return None
+        try:
+            results = transaction(self._connection, [job.work for job in jobs])
+        except Exception as error:  # noqa: BLE001  # what a job raises belongs to its caller, not to this thread
+            if condition.is_of_the_file(error):
+                return error
+            if len(jobs) > 1:
+                return self._commit_singly(jobs)
+            is_ours = not isinstance(error, sqlite3.Error)
+            jobs[0].error = error if is_ours else StoreUnavailable(condition.words(error))
+            jobs[0].is_done = True
+            return None
+        for job, result in zip(jobs, results, strict=True):
+            job.result = result
+            job.is_done = True
+        return None
+
+    def _commit_singly(self, jobs: Sequence[_Job[Any]]) -> Exception | None:
+        """The same where one of the jobs took the others' transaction with it."""
+        for job in jobs:
+            trouble = self._commit([job])
+            if trouble is not None:
+                return trouble
+        return None
+
+    def _probe(self) -> Exception | None:
+        """Writes a page as it is; the trouble as it is now, None when there is none."""
+        try:
+            transaction(self._connection, [_rewrite])
+        except sqlite3.Error as error:
+            return error
+        return None
+
+    def _watch_log(self) -> None:
+        """Sees how long the log is. One that is too long is moved into the file and cut, once in a while; a reader
+        that still needs it is not waited for."""
+        if self._is_log_long and time.monotonic() >= self._shrunk_at + self._bounds.probe_every_s:
+            self._shrink()
+            self._shrunk_at = time.monotonic()
+        self._is_log_long = self._is_long()
+
+    def _is_long(self) -> bool:
+        try:
+            return self._log_path.stat().st_size > self._bounds.log_bytes
+        except OSError:
+            return False
+
+    def _shrink(self) -> None:
+        (patience_ms,) = self._connection.execute("PRAGMA busy_timeout").fetchone()
+        try:
+            self._connection.execute("PRAGMA busy_timeout = 0")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.Error:
+            pass  # tried again
+        finally:
+            self._connection.execute(f"PRAGMA busy_timeout = {patience_ms}")
+
+    def _took(self, jobs: Sequence[_Job[Any]], trouble: Exception | None, is_log_long: bool) -> None:
+        """Runs on the event loop: results go out, and the condition is what the thread found."""
+        self._waiting_rows -= len(jobs)
+        self._waiting_bytes -= sum(job.size for job in jobs)
+        if (
+            self._waiting_rows < self._bounds.waiting_rows // 2
+            and self._waiting_bytes < self._bounds.waiting_bytes // 2
+        ):
+            self._health.recover("queue")
+        if trouble is None:
+            self._health.recover("file")
+        else:
+            self._health.fail("file", condition.words(trouble))
+        if is_log_long:
+            self._health.fail("log", "the store's log has grown too long; end what reads the file in one transaction")
+        else:
+            self._health.recover("log")
+        for job in jobs:
+            job.deliver()
 
 
-def _translated(error: Exception) -> Exception:
-    if isinstance(error, sqlite3.Error):
-        return StoreUnavailable(f"the store cannot write ({error}); requests are refused until it can")
-    return error
+def _rewrite(db: sqlite3.Connection) -> None:
+    db.execute(f"PRAGMA user_version = {VERSION}")
 
 
-def _transaction(connection: sqlite3.Connection, jobs: list[_Job[Any]]) -> None:
+def transaction(connection: sqlite3.Connection, works: Sequence[Work[Any]]) -> list[Any]:
+    """Does all of the works or, raising, none; their results."""
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for job in jobs:
-            job.result = job.work(connection)
+        results = [work(connection) for work in works]
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-
-
-def _deliver(jobs: list[_Job[Any]]) -> None:
-    for job in jobs:
-        job.deliver()
+    return results

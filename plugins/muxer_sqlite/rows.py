@@ -1,0 +1,97 @@
+"""How a record becomes a row and back: one column per field, found by the field's type."""
+
+from collections.abc import Callable, Iterable, Mapping
+from operator import itemgetter
+from typing import Any
+
+import msgspec
+import msgspec.inspect as types
+from msgspec import NODEFAULT, Struct
+
+from muxer import Record, Usage
+
+_encode = msgspec.json.Encoder().encode
+_SQL_TYPES: dict[type, str] = {
+    types.StrType: "TEXT",
+    types.LiteralType: "TEXT",
+    types.IntType: "INTEGER",
+    types.BoolType: "INTEGER",
+    types.FloatType: "REAL",
+}
+_ZEROS = {"TEXT": "''", "INTEGER": "0", "REAL": "0.0"}
+
+
+class Column(Struct, frozen=True):
+    """One column of a record. `default` is SQL: a file that an older version wrote gets the column with it."""
+
+    name: str
+    sql_type: str
+    default: str
+    is_required: bool
+    is_json: bool = False
+
+
+def _columns(cls: type[Struct]) -> list[Column]:
+    info = types.type_info(cls)
+    assert isinstance(info, types.StructType)
+    columns: list[Column] = []
+    for field in info.fields:
+        if isinstance(field.type, types.StructType) and field.type.cls is Usage:
+            columns += _columns(Usage)
+            continue
+        sql_type = _SQL_TYPES.get(type(field.type))
+        default = _default(field, sql_type)
+        columns.append(Column(field.name, sql_type or "TEXT", default, field.required, sql_type is None))
+    return columns
+
+
+def _default(field: types.Field, sql_type: str | None) -> str:
+    if field.default_factory is not NODEFAULT:
+        value = field.default_factory()
+    elif field.default is not NODEFAULT:
+        value = field.default
+    else:
+        return _ZEROS[sql_type or "TEXT"]
+    if sql_type is None:
+        value = _encode(value).decode()
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    return str(int(value) if sql_type == "INTEGER" else value)
+
+
+COLUMNS = tuple(_columns(Record))
+NAMES = tuple(column.name for column in COLUMNS)
+_TOKENS = Usage.__struct_fields__
+_JSON = frozenset(column.name for column in COLUMNS if column.is_json)
+_PLAIN = tuple(name for name in NAMES if name not in _JSON and name not in _TOKENS)
+_texts = itemgetter(*(column.name for column in COLUMNS if column.sql_type == "TEXT"))
+_READ: dict[str, Callable[[Any], object]] = {
+    field.name: msgspec.json.Decoder(field.type).decode if field.name in _JSON else bool
+    for field in msgspec.structs.fields(Record)
+    if field.name in _JSON or field.type is bool
+}
+
+
+def to_row(record: Record) -> dict[str, Any]:
+    """The columns of a record."""
+    row: dict[str, Any] = {name: getattr(record, name) for name in _PLAIN}
+    for name in _JSON:
+        row[name] = _encode(getattr(record, name)).decode()
+    usage = record.usage
+    for name in _TOKENS:
+        row[name] = getattr(usage, name)
+    return row
+
+
+def text_bytes(row: Mapping[str, Any]) -> int:
+    """About how much memory a row takes besides what every row does."""
+    return sum(map(len, _texts(row)))
+
+
+def from_row(row: Iterable[Any]) -> Record:
+    """The record of a row selected as NAMES."""
+    fields: dict[str, Any] = dict(zip(NAMES, row, strict=True))
+    usage = Usage(**{name: fields.pop(name) for name in _TOKENS})
+    for name, read in _READ.items():
+        fields[name] = read(fields[name])
+    return Record(usage=usage, **fields)

@@ -1,0 +1,160 @@
+"""The embedded store as the core sees it: writes go to the writer, reads to a connection of their own."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
+from muxer import (
+    Attempt,
+    BudgetClaim,
+    Granted,
+    HoldChoice,
+    Quota,
+    QuotaStanding,
+    Record,
+    Refused,
+    Standing,
+    StoredKey,
+    StoreUnavailable,
+    Summary,
+)
+from muxer_sqlite import condition, examination, ledger, reading, totals
+from muxer_sqlite import keys as key_rows
+from muxer_sqlite import quotas as quota_rows
+from muxer_sqlite.condition import Condition
+from muxer_sqlite.rows import text_bytes, to_row
+from muxer_sqlite.writer import Writer
+
+T = TypeVar("T")
+_END_OF_TIME = float("inf")
+
+
+class Reader:
+    """Runs queries on one connection in one thread; they go on while nothing can be written."""
+
+    def __init__(self, connection: sqlite3.Connection, thread: ThreadPoolExecutor, health: Condition) -> None:
+        self._connection = connection
+        self._thread = thread
+        self._health = health
+
+    async def run(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """What the query finds. Raises StoreUnavailable; a file found damaged is not written to any more."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, query, self._connection)
+        except sqlite3.Error as error:
+            if condition.is_damage(error):
+                self._health.fail("damage", condition.words(error))
+            raise StoreUnavailable(condition.words(error)) from error
+
+
+class SqliteStore:
+    """The store over one writer and two readers; keys have their own, so that no long sum delays a request."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        reader: Reader,
+        key_reader: Reader,
+        health: Condition,
+        owner: str,
+        clock: Callable[[], float],
+    ) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._key_reader = key_reader
+        self._health = health
+        self._owner = owner
+        self._clock = clock
+
+    async def hold(self, opening: Record, choices: Sequence[HoldChoice]) -> Granted | Refused:
+        """See Store."""
+        row = to_row(opening)
+        return await self._writer.run(
+            lambda db: ledger.hold(db, self._clock(), self._owner, row, choices), text_bytes(row), is_new=True
+        )
+
+    async def extend(self, id: str, leg: int, choice: HoldChoice, ended: Attempt) -> Granted | Refused:
+        """See Store."""
+        return await self._writer.run(lambda db: ledger.extend(db, self._clock(), id, leg, choice, ended), is_new=True)
+
+    async def settle(self, record: Record) -> None:
+        """See Store."""
+        row = to_row(record)
+        await self._writer.run(lambda db: ledger.settle(db, self._clock(), record, row), text_bytes(row))
+
+    async def standings(self, claims: Sequence[BudgetClaim]) -> Sequence[Standing]:
+        """See Store."""
+        now = self._clock()
+        return await self._reader.run(lambda db: [ledger.standing(db, now, claim) for claim in claims])
+
+    async def quotas(self, quotas: Sequence[Quota]) -> Sequence[QuotaStanding]:
+        """See Store."""
+        now = self._clock()
+        return await self._reader.run(lambda db: [quota_rows.stand(db, now, quota) for quota in quotas])
+
+    async def summary(self, by: Sequence[str], since_s: float, where: Mapping[str, str]) -> list[Summary]:
+        """See Store."""
+        return await self._reader.run(lambda db: totals.summary(db, by, since_s, where))
+
+    async def record(self, id: str) -> Record | None:
+        """See Store."""
+        return await self._reader.run(lambda db: reading.record(db, id))
+
+    async def records(self, since_s: float, where: Mapping[str, str], limit: int) -> AsyncIterator[Record]:
+        """See Store."""
+        before = (_END_OF_TIME, "")
+        while limit > 0:
+            size = min(limit, reading.PAGE)
+            page = await self._reader.run(partial(_page, since_s, where, before, size))
+            for record in page:
+                yield record
+            if len(page) < size:
+                return
+            before = (page[-1].at, page[-1].id)
+            limit -= size
+
+    async def presumed(self, limit: int) -> list[Record]:
+        """See Resolves."""
+        return await self._reader.run(lambda db: reading.presumed(db, limit))
+
+    async def resolve(self, id: str, cost_nanos: int) -> bool:
+        """See Resolves."""
+        return await self._writer.run(lambda db: ledger.resolve(db, id, cost_nanos))
+
+    async def add_key(self, key: StoredKey) -> bool:
+        """See KeepsKeys."""
+        return await self._writer.run(lambda db: key_rows.add(db, key))
+
+    async def key(self, digest: str) -> StoredKey | None:
+        """See KeepsKeys."""
+        return await self._key_reader.run(lambda db: key_rows.find(db, digest))
+
+    async def keys(self) -> list[StoredKey]:
+        """See KeepsKeys."""
+        return await self._key_reader.run(key_rows.every)
+
+    async def revoke_key(self, id: str, at: float) -> StoredKey | None:
+        """See KeepsKeys."""
+        return await self._writer.run(lambda db: key_rows.revoke(db, id, at))
+
+    async def held(self) -> tuple[int, int]:
+        """See Store."""
+        return await self._reader.run(reading.held)
+
+    @property
+    def trouble(self) -> str:
+        """See HasTrouble."""
+        return self._health.reason
+
+    async def examine(self) -> list[str]:
+        """See Examines."""
+        return await self._reader.run(examination.faults)
+
+
+def _page(
+    since_s: float, where: Mapping[str, str], before: tuple[float, str], size: int, db: sqlite3.Connection
+) -> list[Record]:
+    return reading.page(db, since_s, where, before, size)
