@@ -95,6 +95,15 @@ class StoreContract(HoldContract, QuotaContract, RecordContract):
             await store.settle(a_record(state="done", cost_nanos=30, attempts=attempts))
             assert (await counted(store), await store.held()) == ((30, 0, 0), (0, 0))
 
+    async def test_whoever_extends_a_request_holds_it(self, tmp_path: Path) -> None:
+        async with self.open_store(tmp_path, ManualClock()) as store:
+            async with self.open_store(tmp_path, ManualClock()) as first:
+                await first.hold(a_record(), [a_choice(60)])
+            async with self.open_store(tmp_path, ManualClock()) as second:
+                await second.extend("request-1", 1, a_choice(30), an_attempt(cost_nanos=10))
+                assert (await counted(store), await store.held()) == ((10, 30, 0), (30, 0))
+            assert (await counted(store), await store.held()) == ((10, 0, 30), (0, 30))
+
     @pytest.mark.parametrize("seed", range(5))
     async def test_spending_never_passes_the_limit(self, tmp_path: Path, seed: int) -> None:
         claim = a_claim(limit_nanos=1_000)
