@@ -1,14 +1,17 @@
 """The store in memory against the published contract, and what is its own."""
 
+import copy
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
-from muxer_memory import Ledger, MemorySettings, open_memory, open_over
+from hypothesis import Phase
+from msgspec.structs import replace
+from muxer_memory import Ledger, MemorySettings, MemoryStore, open_memory, open_over
 
-from muxer import ConfigInvalid, Store, Window
-from muxer.testing import ManualClock, StoreContract, a_record, open_context
+from muxer import ConfigInvalid, Record, Store, Window
+from muxer.testing import HistoryContract, ManualClock, StoreContract, a_record, live_through, open_context
 from muxer.testing.builders import START_S
 from muxer.testing.contracts.money import DAY_S, a_choice, a_claim, an_attempt, counted, spend
 
@@ -22,6 +25,78 @@ class TestMemoryStore(StoreContract):
     async def open_store(self, folder: Path, clock: Callable[[], float]) -> AsyncIterator[Store]:
         async with open_over(self._ledgers.setdefault(folder, Ledger(clock, keep_records=10_000))) as store:
             yield store
+
+
+class MemoryWorld:
+    """One ledger and those who work on it."""
+
+    def __init__(self, ledger: Ledger, clock: Callable[[], float], processes: AsyncExitStack) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._processes = processes
+        self._lost: list[Store] = []
+        self._copy = ledger
+
+    async def start(self) -> Store:
+        for store in self._lost:
+            assert isinstance(store, MemoryStore)
+            self._ledger.interrupt(store.owner)
+        self._lost.clear()
+        return await self._processes.enter_async_context(open_over(self._ledger))
+
+    def lose(self, store: Store) -> None:
+        self._lost.append(store)
+
+    async def save(self) -> None:
+        self._copy = self._copied(self._ledger)
+
+    async def restore(self) -> None:
+        vars(self._ledger).update(vars(self._copied(self._copy)))
+
+    def _copied(self, ledger: Ledger) -> Ledger:
+        return copy.deepcopy(ledger, {id(self._clock): self._clock})
+
+
+class TestHistoriesOfMemory(HistoryContract):
+    ledger: type[Ledger] = Ledger
+
+    @asynccontextmanager
+    async def open_world(self, clock: Callable[[], float]) -> AsyncIterator[MemoryWorld]:
+        async with AsyncExitStack() as processes:
+            yield MemoryWorld(self.ledger(clock, keep_records=10_000), clock, processes)
+
+
+class ReleasesOnExpiry(Ledger):
+    """Gives back what a dead process held, as most gateways do."""
+
+    def interrupt(self, owner: str) -> None:
+        for request in list(self.requests.values()):
+            if request.owner == owner and request.record.state == "open":
+                self.settle(replace(request.record, state="interrupted"))
+
+
+class CountsInFloats(Ledger):
+    """Keeps what is spent in a column of dollars."""
+
+    def __init__(self, clock: Callable[[], float], keep_records: int) -> None:
+        super().__init__(clock, keep_records)
+        self._spent: dict[tuple[str, int], tuple[float, int]] = {}
+
+    def settle(self, record: Record) -> None:
+        super().settle(record)
+        for key, counter in self._counters.items():
+            dollars, read = self._spent.get(key, (0.0, 0))
+            dollars += (counter.spent - read) / 1e9
+            counter.spent = int(dollars * 1e9)
+            self._spent[key] = dollars, counter.spent
+
+
+@pytest.mark.parametrize("ledger", [ReleasesOnExpiry, CountsInFloats])
+def test_the_histories_find_a_ledger_that_is_wrong(ledger: type[Ledger]) -> None:
+    wrong = TestHistoriesOfMemory()
+    wrong.ledger = ledger
+    with pytest.raises(AssertionError):
+        live_through(wrong.open_world, 200, phases=[Phase.generate], derandomize=True, database=None)
 
 
 async def test_nothing_is_left_when_it_closes(tmp_path: Path) -> None:
