@@ -10,7 +10,7 @@ from hypothesis import Phase
 from msgspec.structs import replace
 from muxer_memory import Ledger, MemorySettings, MemoryStore, open_memory, open_over
 
-from muxer import ConfigInvalid, Record, Store, Window
+from muxer import ConfigInvalid, KeepsKeys, Record, Store, Window
 from muxer.testing import HistoryContract, ManualClock, StoreContract, a_record, live_through, open_context
 from muxer.testing.builders import START_S
 from muxer.testing.contracts.money import DAY_S, a_choice, a_claim, an_attempt, counted, spend
@@ -138,3 +138,8 @@ async def test_counters_of_windows_long_over_go() -> None:
             await store.settle(a_record(id=f"r-{day}", state="done", attempts=(an_attempt(cost_nanos=1),)))
         assert await counted(store, a_claim(windows=(window,))) == (1, 0, 0)
     assert len(ledger._counters) < 1_200
+
+
+async def test_it_keeps_no_keys_that_would_end_with_it() -> None:
+    async with open_over(Ledger(ManualClock(), keep_records=1)) as store:
+        assert not isinstance(store, KeepsKeys)
