@@ -19,7 +19,7 @@ install = @echo "Installing into $(1), this once ..." >&2; \
 	{ echo "uv did not manage it; trying pip." >&2; \
 	$(1)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(2); }
 
-.PHONY: help run demo test lint clean bench check-clients constraints
+.PHONY: help run demo test lint clean bench check-clients check-nightly constraints
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -45,6 +45,12 @@ bench: .venv/dev.stamp  ## list the benchmarks and how to run each
 
 check-clients: .venv/run.stamp .venv-clients/stamp  ## real clients of others against a proxy in demo mode
 	@exec .venv-clients/bin/python -m pytest -c tests/clients/pytest.ini tests/clients $(ARGS)
+
+# A failure prints how to repeat it, and .hypothesis keeps it for the next run; SEED=N draws the same histories again.
+check-nightly: .venv/dev.stamp  ## what takes minutes: each store through 3,500 drawn histories; SEED=N to repeat
+	@seed=$(or $(SEED),$$(date +%s)); echo "SEED=$$seed"; \
+	MUXER_HISTORIES=3500 .venv/bin/python -m pytest -k any_history --hypothesis-seed=$$seed --durations=3 \
+		-o faulthandler_timeout=0 tests/plugins $(ARGS)
 
 constraints: .venv/dev.stamp  ## move constraints.txt to the newest releases that fit together
 	@echo uv | UV_SYSTEM_CERTS=1 .venv/bin/uv pip compile --quiet --upgrade --no-header --no-annotate \

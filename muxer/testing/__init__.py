@@ -13,6 +13,7 @@ from muxer.testing.builders import ManualClock, a_call, a_record, a_request, ope
 from muxer.testing.calls import Act, Asked, Break, Format, Hears, Spoken, Step, Wait  # noqa: E402
 from muxer.testing.contracts.authenticator import AuthenticatorContract  # noqa: E402
 from muxer.testing.contracts.guard import GuardContract, a_visit, each_chunk  # noqa: E402
+from muxer.testing.contracts.histories import HistoryContract, LedgerMachine, World, live_through  # noqa: E402
 from muxer.testing.contracts.keys import KeysContract, a_key  # noqa: E402
 from muxer.testing.contracts.money import a_choice, a_claim, an_attempt  # noqa: E402
 from muxer.testing.contracts.provider import ProviderContract, collected  # noqa: E402
@@ -33,7 +34,9 @@ __all__ = [
     "Format",
     "GuardContract",
     "Hears",
+    "HistoryContract",
     "KeysContract",
+    "LedgerMachine",
     "ManualClock",
     "ProviderContract",
     "Raw",
@@ -48,6 +51,7 @@ __all__ = [
     "StoreContract",
     "UpstreamCall",
     "Wait",
+    "World",
     "a_call",
     "a_choice",
     "a_claim",
@@ -58,6 +62,7 @@ __all__ = [
     "an_attempt",
     "collected",
     "each_chunk",
+    "live_through",
     "open_context",
     "some_records",
 ]

@@ -4,7 +4,7 @@ local choices = cmsgpack.unpack(ARGV[7])
 local name = 'r:' .. id
 
 local function granted(index, nanos)
-  local choice, budgets, quotas = choices[index + 1] or choices[1], {}, {}
+  local choice, budgets, quotas = choices[math.min(index + 1, #choices)], {}, {}
   for number, claim in ipairs(choice[4]) do budgets[number] = standing(claim) end
   for number, quota in ipairs(choice[5]) do quotas[number] = quota_standing(quota) end
   return {1, index, nanos, budgets, quotas}

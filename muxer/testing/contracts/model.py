@@ -1,148 +1,226 @@
-"""A ledger so small that it is plainly right, and the comparing of a store's answers with it (RELIABILITY T1)."""
+"""A ledger so small that it is plainly right: it keeps what happened, and sums it up when asked (RELIABILITY T1)."""
 
-from hypothesis import strategies as st
+from collections.abc import Sequence
+
 from msgspec import Struct
 
-from muxer import Attempt, BudgetClaim, Granted, HoldChoice, Refused, Store
-from muxer.testing.builders import a_record
-from muxer.testing.contracts.money import a_choice, a_claim, an_attempt, plain
+from muxer import Attempt, BudgetClaim, Granted, HoldChoice, Quota, QuotaStanding, Record, Refusal, Refused, Standing
 
-ACCOUNTS = ("all:", "user:alice", "model:m-1")
-
-
-class Operation(Struct, frozen=True):
-    """One thing that happens to one request; each kind reads what it needs."""
-
-    kind: str
-    id: str
-    floor_nanos: int
-    more_nanos: int
-    cost_nanos: int
-    is_presumed: bool
-    accounts: frozenset[str]
-
-    @property
-    def choice(self) -> HoldChoice:
-        """What is asked for."""
-        claims = [a_claim(account) for account in sorted(self.accounts)]
-        bound = self.floor_nanos + self.more_nanos
-        return a_choice(bound, *claims, floor_nanos=self.floor_nanos, claims=tuple(claims))
-
-    def ended(self, granted_nanos: int) -> Attempt:
-        """How an attempt ended that was granted so much, at an honest vendor's."""
-        cost = min(self.cost_nanos, granted_nanos)
-        return an_attempt(presumed_nanos=cost) if self.is_presumed else an_attempt(cost_nanos=cost)
+Account = tuple[str, str, int]
+"""An account, the name of a window, and when that begins."""
 
 
-OPERATIONS = st.builds(
-    Operation,
-    kind=st.sampled_from(["hold", "hold", "extend", "repeat", "settle"]),
-    id=st.sampled_from(["a", "b", "c", "d"]),
-    floor_nanos=st.integers(0, 60),
-    more_nanos=st.integers(0, 60),
-    cost_nanos=st.integers(0, 60),
-    is_presumed=st.booleans(),
-    accounts=st.frozensets(st.sampled_from(ACCOUNTS)),
-)
+class Leg(Struct):
+    """A held attempt; once it has ended, what it cost. `booked` is the leg whose accounts its cost went to."""
 
-
-class _Counter(Struct):
-    spent: int = 0
-    held: int = 0
+    choice: int
+    granted: int
+    taken: dict[Account, int]
+    booked: int
+    is_ended: bool = False
+    cost: int = 0
     presumed: int = 0
 
 
-class _Leg(Struct):
-    answer: Granted
-    accounts: tuple[str, ...]
-    ended: Attempt | None = None
+class Request(Struct):
+    """A request that was held, by the process `owner`. Once it `is_over` nothing about it changes any more."""
+
+    owner: int
+    legs: list[Leg]
+    drawn: tuple[Quota, ...]
+    state: str = "open"
+    is_over: bool = False
+
+    @property
+    def held(self) -> int:
+        """What its legs hold while it is open, and is presumed when its owner died."""
+        return sum(leg.granted for leg in self.legs if not leg.is_ended)
+
+    @property
+    def presumed(self) -> int:
+        """What it may have cost, as far as anybody knows."""
+        return sum(leg.presumed for leg in self.legs) + (self.held if self.state == "interrupted" else 0)
 
 
 class LedgerModel:
-    """Hard limits in one window: `hold`, `extend` and `settle` as `Store` promises them. None is a refusal."""
+    """What `Store` promises. Quotas of it need a clock of whole seconds and rates that divide a minute."""
 
     def __init__(self) -> None:
-        self._counters = {account: _Counter() for account in ACCOUNTS}
-        self._legs: dict[str, list[_Leg]] = {}
+        self.now = 0
+        self.requests: dict[str, Request] = {}
+        self._levels: dict[str, int] = {}
 
-    def legs(self, id: str) -> int:
-        """How many legs a request has."""
-        return len(self._legs.get(id, ()))
-
-    def is_open(self, id: str) -> bool:
-        """Whether the last leg of a request is still held."""
-        return id in self._legs and self._legs[id][-1].ended is None
-
-    def last_granted(self, id: str) -> int:
-        """What the last leg was granted."""
-        return self._legs[id][-1].answer.granted_nanos
-
-    def attempts(self, id: str) -> tuple[Attempt, ...]:
-        """How each leg ended so far."""
-        return tuple(leg.ended for leg in self._legs[id] if leg.ended is not None)
-
-    def amounts(self, account: str) -> tuple[int, int, int]:
-        """Spent, held and presumed of one account."""
-        counter = self._counters[account]
-        return counter.spent, counter.held, counter.presumed
-
-    def hold(self, id: str, choice: HoldChoice) -> Granted | None:
+    def hold(self, owner: int, id: str, choices: Sequence[HoldChoice]) -> Granted | Refused:
         """The answer to a hold."""
-        return self._legs[id][0].answer if id in self._legs else self._take(id, choice)
+        if id not in self.requests:
+            refusals: list[Refusal] = []
+            for index, choice in enumerate(choices):
+                taken = self._lacking(choice) or self._take(index, choice, 0)
+                if isinstance(taken, Leg):
+                    self.requests[id] = Request(owner, [taken], choice.quotas)
+                    self._draw(choice.quotas)
+                    break
+                refusals.append(taken)
+            else:
+                return Refused(refusals=tuple(refusals))
+        known = self.requests[id]
+        index, granted = (0, 0) if known.is_over else (known.legs[0].choice, known.legs[0].granted)
+        choice = choices[min(index, len(choices) - 1)]
+        budgets, quotas = map(self.standing, choice.claims), map(self.quota, choice.quotas)
+        return Granted(choice=index, granted_nanos=granted, budgets=tuple(budgets), quotas=tuple(quotas))
 
-    def extend(self, id: str, leg: int, choice: HoldChoice, ended: Attempt) -> Granted | None:
-        """The answer to an extension."""
-        if leg < self.legs(id):
-            return self._legs[id][leg].answer
-        self.end(id, ended)
-        return self._take(id, choice)
+    def extend(self, owner: int, id: str, leg: int, choice: HoldChoice, ended: Attempt) -> Granted | Refused:
+        """The answer to an extension; `leg` is one that is there, or the next."""
+        request = self.requests[id]
+        if request.is_over or request.state == "done":
+            return Refused(refusals=())
+        request.owner, request.state = owner, "open"
+        if leg == len(request.legs):
+            _end(request.legs[-1], ended)
+            taken = self._take(0, choice, leg)
+            if isinstance(taken, Refusal):
+                return Refused(refusals=(taken,))
+            request.legs.append(taken)
+        return Granted(choice=0, granted_nanos=request.legs[leg].granted)
 
-    def end(self, id: str, attempt: Attempt) -> None:
-        """Settles the last leg."""
-        leg = self._legs[id][-1]
-        leg.ended = attempt
-        for account in leg.accounts:
-            counter = self._counters[account]
-            counter.held -= leg.answer.granted_nanos
-            counter.spent += attempt.cost_nanos
-            counter.presumed += attempt.presumed_nanos
+    def settle(self, record: Record) -> None:
+        """A request ends, with an attempt for each leg."""
+        request = self.requests[record.id]
+        if request.is_over or request.state == "done":
+            return
+        for leg, attempt in zip(request.legs, record.attempts, strict=True):
+            _end(leg, attempt)
+        used = record.usage.input_tokens + record.usage.output_tokens
+        self._end_quotas(request, None if request.presumed else used)
+        request.state, request.is_over = "done", request.presumed == 0
 
-    def _take(self, id: str, choice: HoldChoice) -> Granted | None:
-        granted = min([choice.bound_nanos, *(self._room(claim) for claim in choice.claims)])
-        if granted < choice.floor_nanos:
-            return None
-        accounts = tuple(claim.account for claim in choice.claims)
-        for account in accounts:
-            self._counters[account].held += granted
-        leg = _Leg(Granted(choice=0, granted_nanos=granted), accounts)
-        self._legs.setdefault(id, []).append(leg)
-        return leg.answer
+    def interrupt(self, owner: int) -> None:
+        """A process is known to be dead."""
+        for request in self.requests.values():
+            if request.owner == owner and request.state == "open":
+                self._end_quotas(request, None)
+                request.state = "interrupted"
 
-    def _room(self, claim: BudgetClaim) -> int:
-        assert claim.limit_nanos is not None
-        return claim.limit_nanos - sum(self.amounts(claim.account))
+    def resolve(self, id: str, cost: int) -> bool:
+        """The operator says what unknown legs cost together: all of it is booked with the first of them."""
+        request = self.requests[id]
+        if request.is_over or request.state == "open":
+            return False
+        unknown = self.unknown(id)
+        for number in unknown:
+            leg = request.legs[number]
+            leg.cost += cost if number == unknown[0] else 0
+            leg.is_ended, leg.presumed, leg.booked = True, 0, unknown[0]
+        request.is_over = True
+        return True
+
+    def unknown(self, id: str) -> list[int]:
+        """The legs of a request that is not open whose cost nobody knows."""
+        return [number for number, leg in enumerate(self.requests[id].legs) if leg.presumed or not leg.is_ended]
+
+    def accounts(self) -> list[Account]:
+        """Everything that was ever taken from."""
+        return sorted({one for request in self.requests.values() for leg in request.legs for one in leg.taken})
+
+    def amounts(self, account: Account) -> tuple[int, int, int]:
+        """Spent, held and presumed of one account in one window."""
+        spent = held = presumed = 0
+        for request in self.requests.values():
+            for leg in request.legs:
+                if account in leg.taken:
+                    spent, presumed = spent + leg.cost, presumed + leg.presumed
+                    held += leg.taken[account] if not leg.is_ended and request.state == "open" else 0
+                    presumed += leg.taken[account] if not leg.is_ended and request.state == "interrupted" else 0
+        return spent, held, presumed
+
+    def sums(self) -> tuple[int, int]:
+        """Held and presumed over all requests."""
+        requests = self.requests.values()
+        return sum(one.held for one in requests if one.state == "open"), sum(one.presumed for one in requests)
+
+    def standing(self, claim: BudgetClaim) -> Standing:
+        """How the limit behind a claim stands."""
+        window = next((one for one in claim.windows if self.now < one.end_s or not one.end_s), claim.windows[-1])
+        spent, held, presumed = self.amounts((claim.account, window.name, window.start_s))
+        return Standing(
+            limit=claim.limit,
+            per=claim.per,
+            subject=claim.subject,
+            window=window.name,
+            limit_nanos=claim.limit_nanos,
+            spent_nanos=spent,
+            held_nanos=held,
+            presumed_nanos=presumed,
+            resets_at_s=window.end_s,
+        )
+
+    def quota(self, quota: Quota) -> QuotaStanding:
+        """How a quota stands."""
+        level = self._levels.get(_key(quota), 0)
+        remaining, retry_after_s, resets_s = quota.capacity - level, 1, 0
+        if quota.unit != "slots":
+            interval_s = 60 // quota.per_minute
+            resets_s = min(max(0, level - self.now), quota.capacity * interval_s)
+            remaining = quota.capacity - -(-resets_s // interval_s)
+            retry_after_s = max(0, resets_s + (quota.amount - quota.capacity) * interval_s)
+        return QuotaStanding(
+            limit=quota.limit,
+            per=quota.per,
+            subject=quota.subject,
+            unit=quota.unit,
+            capacity=quota.capacity,
+            remaining=max(0, remaining),
+            retry_after_s=float(retry_after_s),
+            resets_s=float(resets_s),
+        )
+
+    def _lacking(self, choice: HoldChoice) -> Refusal | None:
+        for quota in choice.quotas:
+            standing = self.quota(quota)
+            if quota.amount > standing.remaining:
+                return Refusal(model=choice.model, standing=standing, asked_nanos=0)
+        return None
+
+    def _take(self, index: int, choice: HoldChoice, leg: int) -> Leg | Refusal:
+        granted, found = choice.bound_nanos, [(claim, self.standing(claim)) for claim in choice.claims]
+        for claim, at in found:
+            if claim.limit_nanos is None:
+                continue
+            room = max(0, claim.limit_nanos - at.spent_nanos - at.held_nanos - at.presumed_nanos)
+            least = choice.expected_nanos if claim.soft else choice.floor_nanos
+            if least > room:
+                return Refusal(model=choice.model, standing=at, asked_nanos=least)
+            granted = granted if claim.soft else min(granted, room)
+        taken: dict[Account, int] = {}
+        for claim, at in found:
+            start_s = next(one.start_s for one in claim.windows if one.end_s == at.resets_at_s)
+            account = (claim.account, at.window, start_s)
+            taken[account] = max(taken.get(account, 0), choice.expected_nanos if claim.soft else granted)
+        return Leg(index, granted, taken, leg)
+
+    def _draw(self, quotas: Sequence[Quota]) -> None:
+        for quota in quotas:
+            self._change(quota, quota.amount)
+
+    def _end_quotas(self, request: Request, used: int | None) -> None:
+        for quota in request.drawn:
+            if quota.unit == "slots":
+                self._change(quota, -quota.amount)
+            elif quota.unit == "tokens" and used is not None:
+                self._change(quota, used - quota.amount)
+        request.drawn = ()
+
+    def _change(self, quota: Quota, amount: int) -> None:
+        level = self._levels.get(_key(quota), 0)
+        if quota.unit != "slots":
+            level, amount = self.now + int(self.quota(quota).resets_s), amount * (60 // quota.per_minute)
+        self._levels[_key(quota)] = max(0, level + amount)
 
 
-async def compare(store: Store, model: LedgerModel, operation: Operation) -> None:
-    """Does one operation to both and compares their answers; one that makes no sense now is passed over."""
-    id, choice = operation.id, operation.choice
-    if operation.kind == "hold" and (model.is_open(id) or not model.legs(id)):
-        answer = await store.hold(a_record(id=id), [choice])
-        assert _granted(answer) == model.hold(id, choice)
-        return
-    if not model.is_open(id):
-        return
-    ended = operation.ended(model.last_granted(id))
-    if operation.kind == "settle":
-        model.end(id, ended)
-        await store.settle(a_record(id=id, state="done", attempts=model.attempts(id)))
-        return
-    leg = model.legs(id) - (operation.kind == "repeat")
-    if leg > 0:
-        answer = await store.extend(id, leg, choice, ended)
-        assert _granted(answer) == model.extend(id, leg, choice, ended)
+def _end(leg: Leg, attempt: Attempt) -> None:
+    if not leg.is_ended:
+        leg.is_ended, leg.cost, leg.presumed = True, attempt.cost_nanos, attempt.presumed_nanos
 
 
-def _granted(answer: Granted | Refused) -> Granted | None:
-    answer = plain(answer)
-    return answer if isinstance(answer, Granted) else None
+def _key(quota: Quota) -> str:
+    return f"{quota.account} {quota.unit}"

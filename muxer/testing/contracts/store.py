@@ -3,18 +3,14 @@
 
 import asyncio
 import random
-import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from muxer import Attempt, BudgetClaim, Granted, Store
 from muxer.testing.builders import ManualClock, a_record
 from muxer.testing.contracts.holds import HoldContract
-from muxer.testing.contracts.model import ACCOUNTS, OPERATIONS, LedgerModel, Operation, compare
-from muxer.testing.contracts.money import a_choice, a_claim, amounts, an_attempt, counted, spend
+from muxer.testing.contracts.money import a_choice, a_claim, an_attempt, counted, spend
 from muxer.testing.contracts.quotas import QuotaContract
 from muxer.testing.contracts.records import RecordContract
 
@@ -95,6 +91,15 @@ class StoreContract(HoldContract, QuotaContract, RecordContract):
             await store.settle(a_record(state="done", cost_nanos=30, attempts=attempts))
             assert (await counted(store), await store.held()) == ((30, 0, 0), (0, 0))
 
+    async def test_whoever_extends_a_request_holds_it(self, tmp_path: Path) -> None:
+        async with self.open_store(tmp_path, ManualClock()) as store:
+            async with self.open_store(tmp_path, ManualClock()) as first:
+                await first.hold(a_record(), [a_choice(60)])
+            async with self.open_store(tmp_path, ManualClock()) as second:
+                await second.extend("request-1", 1, a_choice(30), an_attempt(cost_nanos=10))
+                assert (await counted(store), await store.held()) == ((10, 30, 0), (30, 0))
+            assert (await counted(store), await store.held()) == ((10, 0, 30), (0, 30))
+
     @pytest.mark.parametrize("seed", range(5))
     async def test_spending_never_passes_the_limit(self, tmp_path: Path, seed: int) -> None:
         claim = a_claim(limit_nanos=1_000)
@@ -105,22 +110,6 @@ class StoreContract(HoldContract, QuotaContract, RecordContract):
             assert await counted(store, claim) == (sum(costs), 0, 0)
             assert await store.held() == (0, 0)
         assert 0 < sum(costs) <= 1_000
-
-    @settings(
-        deadline=None,
-        max_examples=60,
-        suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow],
-    )
-    @given(operations=st.lists(OPERATIONS, max_size=25))
-    async def test_answers_as_the_model_does(self, operations: list[Operation]) -> None:
-        model = LedgerModel()
-        with tempfile.TemporaryDirectory() as folder:
-            async with self.open_store(Path(folder), ManualClock()) as store:
-                for operation in operations:
-                    await compare(store, model, operation)
-                claims = [a_claim(account) for account in ACCOUNTS]
-                found = [amounts(standing) for standing in await store.standings(claims)]
-        assert found == [model.amounts(account) for account in ACCOUNTS]
 
 
 async def _live(store: Store, claim: BudgetClaim, id: str, chance: random.Random) -> int:

