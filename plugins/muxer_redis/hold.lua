@@ -1,4 +1,4 @@
--- ARGV: now, owner, id, at, user, record as JSON, choices, days records are kept in seconds.
+-- ARGV: now, owner, id, at, user, record as JSON, choices, seconds for which records are kept, epoch told.
 local owner, id, at, user, record, keep_s = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[8])
 local choices = cmsgpack.unpack(ARGV[7])
 local name = 'r:' .. id
@@ -15,6 +15,8 @@ if redis.call('EXISTS', key(name)) == 1 then
   local first = legs and cmsgpack.unpack(legs)[1] or {0, 0}
   return granted(first[1], first[2])
 end
+
+if not is_known(ARGV[9], true) then return {-1} end
 
 local function lacking(choice)
   for number, quota in ipairs(choice[5]) do

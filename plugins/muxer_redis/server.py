@@ -2,12 +2,13 @@
 
 import asyncio
 import re
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
 from redis.asyncio import Redis, RedisCluster
-from redis.asyncio.connection import parse_url
+from redis.asyncio.connection import AbstractConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
@@ -35,8 +36,12 @@ class Server(Struct, frozen=True):
         return self.version >= _WITH_FLAGS
 
 
-def client(settings: RedisSettings, folder: Path) -> Client:
-    """A client that connects when it is first used. Raises ConfigInvalid for an address that cannot be one."""
+Greet = Callable[[AbstractConnection], Awaitable[None]]
+
+
+def client(settings: RedisSettings, folder: Path, greet: Greet) -> Client:
+    """A client that connects when it is first used, and calls `greet` with each connection. Raises ConfigInvalid for
+    an address that cannot be one."""
     try:
         where: dict[str, Any] = dict(parse_url(settings.url))
     except ValueError:  # its words may hold a part of the password
@@ -56,7 +61,15 @@ def client(settings: RedisSettings, folder: Path) -> Client:
     if settings.ca_file:
         options["ssl_ca_certs"] = str(folder / settings.ca_file)
     if settings.cluster:
-        return RedisCluster.from_url(settings.url, **options)
+        nodes = RedisCluster.from_url(settings.url, **options)
+        # The driver hands these to every node's connections, but takes no such option itself.
+        for known in (
+            nodes.connection_kwargs,
+            *(node.connection_kwargs for node in nodes.nodes_manager.startup_nodes.values()),
+        ):
+            known["redis_connect_func"] = greet
+        return nodes
+    options["redis_connect_func"] = greet
     options["retry"] = Retry(NoBackoff(), 0)
     if not settings.sentinels:
         return Redis.from_url(settings.url, **options)
