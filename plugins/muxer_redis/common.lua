@@ -79,7 +79,7 @@ local function add(taken, spent, held, presumed)
 end
 
 -- Checks all claims of a choice {bound, floor, expected, claims}, then takes from all, or changes nothing.
--- Returns granted and taken, or nil and the refusal.
+-- Returns granted, taken and how the claims then stand, or nil and the refusal.
 local function take(choice)
   local bound, floor, expected, claims = choice[1], choice[2], choice[3], choice[4]
   local granted, counters = bound, {}
@@ -107,11 +107,15 @@ local function take(choice)
       taken[#taken + 1] = of[counter.name]
     end
   end
+  local held, standings = {}, {}
   for _, one in ipairs(taken) do
-    redis.call('HINCRBY', key(one[1]), 'held', whole(one[2]))
+    held[one[1]] = redis.call('HINCRBY', key(one[1]), 'held', whole(one[2]))
     if one[3] > 0 then redis.call('EXPIRE', key(one[1]), whole(math.max(1, one[3] + KEEP_S - now))) end
   end
-  return granted, taken
+  for number, counter in ipairs(counters) do
+    standings[number] = {counter.index - 1, counter.spent, held[counter.name], counter.presumed}
+  end
+  return granted, taken, standings
 end
 
 -- ---- quotas. A quota is {account, is_slots, capacity, per_minute, amount}.
@@ -214,17 +218,18 @@ local function move(id, legs, sign)
   raise('sums', 'presumed', sign * moved)
 end
 
--- The legs of a request that is not settled, whose holds count as held from here on; nil when it is settled.
+-- The legs of a request that is not settled, whose holds count as held from here on; nil when it is settled, and its
+-- state before, nil when it is not known.
 local function open_legs(id)
   local found = redis.call('HMGET', key('r:' .. id), 'state', 'legs')
-  if not found[2] or (found[1] ~= 'open' and found[1] ~= 'interrupted') then return nil end
+  if not found[2] or (found[1] ~= 'open' and found[1] ~= 'interrupted') then return nil, found[1] end
   local legs = cmsgpack.unpack(found[2])
   if found[1] == 'interrupted' then
     move(id, legs, -1)
     redis.call('ZREM', key('presumed'), id)
     redis.call('PERSIST', key('r:' .. id))
   end
-  return legs
+  return legs, found[1]
 end
 
 local function end_leg(leg, cost, presumed)

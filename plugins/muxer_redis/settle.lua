@@ -3,13 +3,13 @@
 local id, cost, presumed, used, keep_s = ARGV[2], ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[9])
 local name = 'r:' .. id
 if not is_known(ARGV[10], false) then return -1 end
-if redis.call('EXISTS', key(name)) == 0 then
+local legs, before = open_legs(id)
+if not before then
   -- Never held, or its hold is still on the way: a tombstone, so that a hold that comes after this takes nothing.
   redis.call('HSET', key(name), 'state', 'void')
   redis.call('EXPIRE', key(name), 86400)
   return 0
 end
-local legs = open_legs(id)
 if not legs then return 0 end
 local attempts = cmsgpack.unpack(ARGV[8])
 raise('sums', 'held', -still_held(legs))
@@ -27,5 +27,5 @@ redis.call('HDEL', key(name), 'drawn', 'legs')
 if presumed > 0 then redis.call('HSET', key(name), 'legs', cmsgpack.pack(legs)) end
 local tokens = cmsgpack.unpack(ARGV[12])
 tally(tonumber(found[4]), ARGV[11], {1, tokens[1], tokens[2], tokens[3], tonumber(cost), presumed})
-retire(id, presumed, keep_s)
+if presumed > 0 then retire(id, presumed, keep_s) else redis.call('EXPIRE', key(name), whole(keep_s)) end
 return 1

@@ -51,9 +51,9 @@ _decode_total = msgspec.msgpack.Decoder(_Total).decode
 
 def of(record: Record) -> tuple[bytes, bytes]:
     """What the settlement of a record adds to its day: the group and the tokens."""
-    group = _Group(
-        record.user, record.team, record.key, record.route, record.model, record.provider, record.config, record.state
-    )
+    group = (
+        record.user, record.team, record.key, record.route, record.model, record.provider, record.config, record.state,
+    )  # fmt: skip
     usage = record.usage
     return pack(group), pack((usage.input_tokens, usage.cached_input_tokens, usage.output_tokens))
 
