@@ -133,7 +133,10 @@ async def _report_for_ever(store: Store, meter: Meter, log: Log) -> None:
         try:
             await report(store, meter)
         except StoreUnavailable as error:
+            meter.set(measurements.STORE_UP, 0)
             log("warning", "store_unavailable", reason=error.message)
+        else:
+            meter.set(measurements.STORE_UP, 1)
         due = loop.time() + REPORT_EVERY_S
         await asyncio.sleep(REPORT_EVERY_S)
         meter.set(measurements.LOOP_LAG_SECONDS, loop.time() - due)

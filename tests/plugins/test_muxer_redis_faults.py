@@ -1,6 +1,7 @@
 """The shared store when the server, the connection or a replica fails (RELIABILITY F7-F12)."""
 
 import asyncio
+import os
 import signal
 import sys
 import time
@@ -18,6 +19,7 @@ from muxer import ConfigInvalid, Granted, Quota, Refused, Store, StoreUnavailabl
 from muxer.testing import a_key, open_context
 from muxer.testing.contracts.money import a_choice, an_attempt, counted
 from tests.plugins.redis_server import CLAIM, Cutting, Server, hold, opened, settle
+from tests.proxy import OpenProxy
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +183,94 @@ async def test_a_replica_is_named_as_one(server: Server, redis: Redis) -> None:
                 await hold(store, "a")
         finally:
             await redis.replicaof("no", "one")
+
+
+async def test_a_server_that_comes_to_drop_keys_is_noticed(server: Server, redis: Redis, proxy: OpenProxy) -> None:
+    muxer = await proxy(plugins="[openai, redis]", store=f'{{kind: redis, url: "{server.url}"}}')
+    assert (await muxer.get("/health"))["components"]["store"] == "ok"
+    await redis.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        line = await muxer.log.wait_for("store_policy")
+        assert line["level"] == "error"
+        assert (await muxer.get("/health"))["components"]["store"] == "unavailable"
+        response = await muxer.chat()
+        assert (response.status, (await response.json())["error"]["code"]) == (503, "budget_store_unavailable")
+    finally:
+        await redis.config_set("maxmemory-policy", "noeviction")
+    await muxer.log.wait_for("store_policy", 2)
+    assert (await muxer.chat()).status == 200
+
+
+async def test_a_server_without_replicas_to_write_to_is_named(server: Server, redis: Redis) -> None:
+    async with opened(server.url) as store:
+        await redis.config_set("min-replicas-to-write", "1")
+        try:
+            with pytest.raises(StoreUnavailable, match="too few replicas"):
+                await hold(store, "a")
+        finally:
+            await redis.config_set("min-replicas-to-write", "0")
+        assert isinstance(await hold(store, "a"), Granted)
+
+
+async def test_a_server_that_cannot_save_is_named(tmp_path: Path) -> None:
+    with Server(tmp_path, appendonly="no", save="3600 1") as server:
+        async with opened(server.url) as store, Redis.from_url(server.url, protocol=2) as redis:
+            await hold(store, "a")
+            (tmp_path / "dump.rdb").mkdir()  # a folder of that name: no snapshot can take its place
+            await redis.bgsave()
+            while (await redis.info("persistence"))["rdb_last_bgsave_status"] != "err":
+                await asyncio.sleep(0.02)
+            with pytest.raises(StoreUnavailable, match="cannot save its data"):
+                await hold(store, "b")
+            (tmp_path / "dump.rdb").rmdir()
+            await redis.save()
+            await settle(store, "a", 7)
+            assert await counted(store, CLAIM) == (7, 0, 0)
+
+
+async def test_a_server_that_is_still_loading_is_named_and_used_when_it_is_done(tmp_path: Path) -> None:
+    slowly = {"key-load-delay": "10000", "loading-process-events-interval-bytes": "1024"}  # microseconds a key
+    with Server(tmp_path, appendonly="no", **slowly) as server:
+        async with opened(server.url) as store, Redis.from_url(server.url, protocol=2) as redis:
+            await hold(store, "a", 60)
+            filling = redis.pipeline(transaction=False)
+            for number in range(200):
+                filling.set(f"other-{number}", os.urandom(2_000))
+            await filling.execute()
+            await redis.save()
+            server.kill()
+            starting = asyncio.create_task(asyncio.to_thread(server.start))
+            assert "answers once that is done" in await _words_of_refusal(store, "loading")
+            await starting
+            assert await _first_success(store) < 10
+            assert await counted(store, CLAIM) == (0, 60, 0)
+
+
+async def _words_of_refusal(store: Store, word: str) -> str:
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                await store.held()
+            except StoreUnavailable as error:
+                if word in error.message:
+                    return error.message
+            await asyncio.sleep(0.01)
+
+
+async def test_a_cluster_is_named_where_none_was_expected(tmp_path: Path) -> None:
+    with Server(tmp_path, **{"cluster-enabled": "yes"}) as server:
+        async with Redis.from_url(server.url) as redis:
+            ask = redis.execute_command
+            with pytest.raises(ConfigInvalid, match="look at CLUSTER INFO"):
+                await AsyncExitStack().enter_async_context(opened(server.url))
+            await ask("CLUSTER", "ADDSLOTSRANGE", "0", "16383")  # type: ignore[no-untyped-call]  # redis-py's
+            while b"cluster_state:ok" not in await ask("CLUSTER", "INFO"):  # type: ignore[no-untyped-call]
+                await asyncio.sleep(0.02)
+            async with opened(server.url) as store:
+                await hold(store, "a")
+                await ask("CLUSTER", "DELSLOTSRANGE", "0", "16383")  # type: ignore[no-untyped-call]
+                with pytest.raises(StoreUnavailable, match="a cluster that is down"):
+                    await hold(store, "b")
 
 
 async def test_a_server_that_drops_keys_is_refused(server: Server, redis: Redis) -> None:
