@@ -19,7 +19,7 @@ install = @echo "Installing into $(1), this once ..." >&2; \
 	{ echo "uv did not manage it; trying pip." >&2; \
 	$(1)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(2); }
 
-.PHONY: help run demo test lint clean bench check-clients constraints
+.PHONY: help run demo test lint clean bench check-clients check-redis constraints
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -45,6 +45,9 @@ bench: .venv/dev.stamp  ## list the benchmarks and how to run each
 
 check-clients: .venv/run.stamp .venv-clients/stamp  ## real clients of others against a proxy in demo mode
 	@exec .venv-clients/bin/python -m pytest -c tests/clients/pytest.ini tests/clients $(ARGS)
+
+check-redis: .venv/dev.stamp  ## the shared store under load, cuts and failover; SERVER=/usr/bin/redis-server for another
+	@SERVER=$(SERVER) exec .venv/bin/python -m pytest -s -m "" tests/plugins/test_muxer_redis*.py $(ARGS)
 
 constraints: .venv/dev.stamp  ## move constraints.txt to the newest releases that fit together
 	@echo uv | UV_SYSTEM_CERTS=1 .venv/bin/uv pip compile --quiet --upgrade --no-header --no-annotate \

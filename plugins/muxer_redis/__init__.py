@@ -56,7 +56,7 @@ async def open_at(settings: RedisSettings, context: Context, clock: Callable[[],
             await _leave(owner, context.log)
             await calls.close()
     finally:
-        await client.aclose()
+        await server.close(client)
 
 
 def _journal(settings: RedisSettings, context: Context) -> Path:

@@ -10,7 +10,7 @@ from msgspec import Struct
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.connection import AbstractConnection, parse_url
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
@@ -80,6 +80,15 @@ def client(settings: RedisSettings, folder: Path, greet: Greet) -> Client:
     sentinel = Sentinel(addresses, sentinel_kwargs=asking, **options)  # type: ignore[no-untyped-call]  # redis-py's
     master: Redis = sentinel.master_for(settings.sentinel_master)
     return master
+
+
+async def close(client: Client) -> None:
+    """Ends its connections, those to Sentinels too, which the driver leaves open."""
+    await client.aclose()
+    pool = None if isinstance(client, RedisCluster) else client.connection_pool
+    if isinstance(pool, SentinelConnectionPool):
+        for sentinel in pool.sentinel_manager.sentinels:
+            await sentinel.aclose()
 
 
 async def examine(client: Client, prefix: str, settings: RedisSettings, log: Log) -> Server:

@@ -88,12 +88,19 @@ async def settle(store: Store, id: str, cost: int) -> None:
 
 
 class Cutting:
-    """A proxy before the server that can cut the connection between a request and its reply."""
+    """A proxy before the server that can cut the connection between a request and its reply, or hold replies up.
+
+    It cuts the next `cuts` replies, and of all others the share `cut_share`.
+    """
 
     def __init__(self, server: Server) -> None:
         self._to = server.port
         self._tasks: set[asyncio.Task[None]] = set()
+        self._chance = random.Random(0)
         self.cuts = 0
+        self.cut_share = 0.0
+        self.were_cut = 0
+        self.delay_s = 0.0
 
     async def __aenter__(self) -> str:
         self._listening = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -116,8 +123,11 @@ class Cutting:
     ) -> None:
         try:
             while data := await source.read(65536):
-                if is_reply and self.cuts:
-                    self.cuts -= 1
+                if is_reply and self.delay_s:
+                    await asyncio.sleep(self.delay_s)
+                if is_reply and (self.cuts or self._chance.random() < self.cut_share):
+                    self.cuts = max(0, self.cuts - 1)
+                    self.were_cut += 1
                     near.transport.abort()
                     return
                 sink.write(data)
