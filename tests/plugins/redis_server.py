@@ -65,17 +65,15 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def opened(
-    url: str, log: list[str] | None = None, clock: str | None = None, **changes: object
-) -> AsyncIterator[RedisStore]:
-    """The store; `log` is given the names of events."""
+async def opened(url: str, log: list[str] | None = None, **changes: object) -> AsyncIterator[RedisStore]:
+    """The store; `log` is given the names of events. Unless `timeout_s` is given, a call has time on a busy machine."""
 
     def note(level: str, event: str, **fields: object) -> None:
         if log is not None:
             log.append(event)
 
-    settings = RedisSettings(url=url, **changes)  # type: ignore[arg-type]
-    async with open_context(log=note) as context, open_at(settings, context, lambda: clock or "0") as store:
+    settings = RedisSettings(url=url, **{"timeout_s": 5.0, **changes})  # type: ignore[arg-type]
+    async with open_context(log=note) as context, open_at(settings, context, lambda: "0") as store:
         yield store
 
 

@@ -31,7 +31,7 @@ class TestRedisStore(StoreContract, KeysContract):
     @asynccontextmanager
     async def open_store(self, folder: Path, clock: Callable[[], float]) -> AsyncIterator[Store]:
         domain = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
-        settings = RedisSettings(url=self._url, domain=domain)
+        settings = RedisSettings(url=self._url, timeout_s=5.0, domain=domain)
         async with (
             open_context(folder, clock=clock) as context,
             open_at(settings, context, lambda: repr(clock())) as store,
@@ -41,7 +41,7 @@ class TestRedisStore(StoreContract, KeysContract):
 
 @pytest.fixture
 async def store(server: Server, tmp_path: Path) -> AsyncIterator[RedisStore]:
-    settings = RedisSettings(url=server.url, domain=tmp_path.name)
+    settings = RedisSettings(url=server.url, timeout_s=5.0, domain=tmp_path.name)
     async with open_context() as context, open_at(settings, context, lambda: repr(float(START_S + 60))) as opened:
         yield opened
 

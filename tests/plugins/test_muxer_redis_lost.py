@@ -129,7 +129,7 @@ class Clock:
     async def opened(self, url: str) -> AsyncIterator[RedisStore]:
         async with (
             open_context() as context,
-            open_at(RedisSettings(url=url), context, lambda: repr(self.now_s)) as store,
+            open_at(RedisSettings(url=url, timeout_s=5.0), context, lambda: repr(self.now_s)) as store,
         ):
             yield store
 
@@ -194,7 +194,7 @@ async def test_each_worker_has_a_journal_of_its_own(server: Server, tmp_path: Pa
     for worker in (0, 1, 2):
         async with (
             open_context(tmp_path, worker=worker) as context,
-            open_at(RedisSettings(url=server.url), context, lambda: "0") as store,
+            open_at(RedisSettings(url=server.url, timeout_s=5.0), context, lambda: "0") as store,
         ):
             assert isinstance(store, IsRemote)
             names.append(str(store.journal.relative_to(tmp_path)))

@@ -107,7 +107,7 @@ async def _everything(store: Store) -> tuple[object, ...]:
 @pytest.mark.parametrize("seed", range(12))
 async def test_the_shared_store_replies_as_the_embedded_one(server: Server, tmp_path: Path, seed: int) -> None:
     chance, clock = random.Random(seed), ManualClock()
-    settings = RedisSettings(url=server.url, domain=f"parity-{seed}")
+    settings = RedisSettings(url=server.url, timeout_s=5.0, domain=f"parity-{seed}")
     async with (
         open_context(tmp_path, clock=clock) as context,
         open_sqlite(SqliteSettings(), context) as embedded,

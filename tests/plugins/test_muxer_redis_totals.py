@@ -101,7 +101,7 @@ async def clocked(server: Server, tmp_path: Path) -> AsyncIterator[RedisStore]:
 
 
 def _settings(server: Server, folder: Path) -> RedisSettings:
-    return RedisSettings(url=server.url, domain=folder.name)
+    return RedisSettings(url=server.url, timeout_s=5.0, domain=folder.name)
 
 
 def _clock() -> "ClockText":
