@@ -19,7 +19,7 @@ install = @echo "Installing into $(1), this once ..." >&2; \
 	{ echo "uv did not manage it; trying pip." >&2; \
 	$(1)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(2); }
 
-.PHONY: help run demo test lint clean bench check-clients check-nightly constraints
+.PHONY: help run demo test lint clean bench check-clients check-nightly check-redis constraints
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -51,6 +51,9 @@ check-nightly: .venv/dev.stamp  ## what takes minutes: each store through 3,500 
 	@seed=$(or $(SEED),$$(date +%s)); echo "SEED=$$seed"; \
 	MUXER_HISTORIES=3500 .venv/bin/python -m pytest -k any_history --hypothesis-seed=$$seed --durations=3 \
 		-o faulthandler_timeout=0 tests/plugins $(ARGS)
+
+check-redis: .venv/dev.stamp  ## the shared store under load, cuts and failover; SERVER=/usr/bin/redis-server for another
+	@SERVER=$(SERVER) exec .venv/bin/python -m pytest -s -m "" tests/plugins/test_muxer_redis*.py $(ARGS)
 
 constraints: .venv/dev.stamp  ## move constraints.txt to the newest releases that fit together
 	@echo uv | UV_SYSTEM_CERTS=1 .venv/bin/uv pip compile --quiet --upgrade --no-header --no-annotate \

@@ -130,8 +130,12 @@ async def _reporting(store: Store, meter: Meter) -> AsyncIterator[None]:
 async def _report_for_ever(store: Store, meter: Meter) -> None:
     loop = asyncio.get_running_loop()
     while True:
-        with suppress(StoreUnavailable):  # the store itself says so, once per change (S18)
+        try:
             await report(store, meter)
+        except StoreUnavailable:  # the store itself says so in the log, once per change (S18)
+            meter.set(measurements.STORE_UP, 0)
+        else:
+            meter.set(measurements.STORE_UP, 1)
         due = loop.time() + REPORT_EVERY_S
         await asyncio.sleep(REPORT_EVERY_S)
         meter.set(measurements.LOOP_LAG_SECONDS, loop.time() - due)

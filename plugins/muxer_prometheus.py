@@ -33,6 +33,7 @@ _Mode = Literal["livesum", "livemin", "livemax", "livemostrecent"]
 _MODES: Mapping[str, _Mode] = {
     "muxer_requests_in_flight": "livesum",
     "muxer_provider_up": "livemin",
+    "muxer_store_up": "livemin",
     # Each worker reads these from the store that all share.
     "muxer_held_usd": "livemostrecent",
     "muxer_presumed_usd": "livemostrecent",

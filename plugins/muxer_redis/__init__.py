@@ -2,16 +2,20 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 from redis.exceptions import RedisError
 
 from muxer import ConfigInvalid, Context, Fault, Kind, Log, Store, StoreUnavailable, hookimpl
 from muxer_redis import scripts, server
 from muxer_redis.calls import Calls, Client
+from muxer_redis.greeting import Greeting
 from muxer_redis.owners import BEAT_EVERY_S, Owner
 from muxer_redis.settings import RedisSettings
 from muxer_redis.store import RedisStore
+
+_BEAT_IN_OUTAGE_S = 0.5  # soon enough for a replica without requests to hold up nobody when the server is back
 
 __all__ = ["RedisSettings", "RedisStore", "open_at", "open_redis"]
 
@@ -30,22 +34,35 @@ async def open_at(settings: RedisSettings, context: Context, clock: Callable[[],
     Replicas must agree on the time, so `open_redis` always passes '0'; the contract's tests pass a clock they move.
     """
     prefix, keep_s = f"{{muxer:{settings.domain}}}:", settings.record_days * 86_400
-    client = server.client(settings, context.folder)
+    greeting = Greeting()
+    client = server.client(settings, context.folder, greeting.on_connect)
     try:
         found = await server.examine(client, prefix, settings, context.log)
-        calls = Calls(client, prefix, scripts.load(with_flags=found.has_flags), settings.timeout_s, context.log)
+        loaded = scripts.load(with_flags=found.has_flags)
+        calls = Calls(client, prefix, loaded, settings.timeout_s, context.log)
         owner = Owner(calls, keep_s, clock)
+        greeting.begin(lambda: ("EVAL", loaded["beat"].text, 1, prefix, *owner.beating()), owner.heard)
         await _begin(owner)
-        heart = asyncio.create_task(_live(owner, client, prefix, settings.timeout_s, context.log))
+        tasks = [
+            asyncio.create_task(_live(owner, client, prefix, settings.timeout_s, context.log)),
+            asyncio.create_task(owner.memory.keep(owner.say, context.log)),
+        ]
         try:
-            yield RedisStore(calls, owner, keep_s, clock)
+            yield RedisStore(calls, owner, keep_s, clock, _journal(settings, context))
         finally:
-            heart.cancel()
-            await asyncio.gather(heart, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await _leave(owner, context.log)
             await calls.close()
     finally:
-        await client.aclose()
+        await server.close(client)
+
+
+def _journal(settings: RedisSettings, context: Context) -> Path:
+    """Each worker has its own."""
+    path = context.folder / settings.journal
+    return path.with_name(f"{path.stem}.{context.worker}{path.suffix}") if context.worker else path
 
 
 async def _begin(owner: Owner) -> None:
@@ -60,18 +77,24 @@ async def _leave(owner: Owner, log: Log) -> None:
     try:
         await owner.leave()
     except StoreUnavailable as error:
-        log("warning", "store_unavailable", reason=error.message)
+        log("warning", "store_left_open", reason=error.message)
 
 
 async def _live(owner: Owner, client: Client, prefix: str, timeout_s: float, log: Log) -> None:
     """Beats for ever, and watches what the server's operator may change under us (F12)."""
+    pause_s, doubtful = BEAT_EVERY_S, owner.memory.doubtful
     while True:
-        await asyncio.sleep(BEAT_EVERY_S)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause_s):
+                await doubtful.wait()
+        doubtful.clear()
         try:
             await owner.beat()
             trouble = await server.watch(client, prefix, timeout_s)
         except (StoreUnavailable, RedisError, OSError):
-            continue  # the breaker says so once; the next beat tries again
+            pause_s = _BEAT_IN_OUTAGE_S  # the breaker says so once
+            continue
+        pause_s = BEAT_EVERY_S
         if trouble != owner.trouble:
             log("error" if trouble else "info", "store_policy", reason=trouble)
         owner.trouble = trouble

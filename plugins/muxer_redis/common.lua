@@ -3,6 +3,8 @@
 -- or '0' for the server's own. Lists come and are kept as MessagePack, since cjson writes 14 digits only.
 local prefix = KEYS[1]
 local KEEP_S = 35 * 86400 -- a counter outlives its window by this, for late settlements and reconciliation
+local SUMS_S = 400 * 86400 -- a year and a month of days can be summed up
+local CLOSED_S = 5
 local MINUTE_US = 60000000
 
 local function key(name) return prefix .. name end
@@ -15,6 +17,30 @@ end
 local now = clock()
 
 local function whole(number) return string.format('%.0f', number) end
+
+-- ---- memory. The hash `epoch` names what the server knows: `id`, the `run` of the server it was begun on, and `until`
+-- when nothing new is admitted, since the owners in `awaited` have not yet told again what they know (S17).
+
+local function reopening() return string.format('%.3f', now + CLOSED_S - 0.001) end
+
+local function is_closed(till)
+  local left = tonumber(till) - now
+  return left > 0 and left <= CLOSED_S -- a clock that was set back does not close it for long (F19)
+end
+
+-- What an owner may rely on is the epoch to which it has told all it knows; '+' before it says that it is just telling.
+local function is_known(stamp, admits)
+  local telling = string.sub(stamp, 1, 1) == '+'
+  local found = redis.call('HMGET', key('epoch'), 'id', 'until')
+  if found[1] ~= (telling and string.sub(stamp, 2) or stamp) then return false end
+  return telling or not admits or not is_closed(found[2])
+end
+
+local function has_told(owner)
+  if redis.call('SREM', key('awaited'), owner) == 1 and redis.call('EXISTS', key('awaited')) == 0 then
+    redis.call('HSET', key('epoch'), 'until', '0')
+  end
+end
 
 -- ---- money. A claim is {account, limit or -1, soft, {{window, start, end}, ...}}; what is taken is {counter, nanos, end}.
 
@@ -53,7 +79,7 @@ local function add(taken, spent, held, presumed)
 end
 
 -- Checks all claims of a choice {bound, floor, expected, claims}, then takes from all, or changes nothing.
--- Returns granted and taken, or nil and the refusal.
+-- Returns granted, taken and how the claims then stand, or nil and the refusal.
 local function take(choice)
   local bound, floor, expected, claims = choice[1], choice[2], choice[3], choice[4]
   local granted, counters = bound, {}
@@ -81,11 +107,15 @@ local function take(choice)
       taken[#taken + 1] = of[counter.name]
     end
   end
+  local held, standings = {}, {}
   for _, one in ipairs(taken) do
-    redis.call('HINCRBY', key(one[1]), 'held', whole(one[2]))
+    held[one[1]] = redis.call('HINCRBY', key(one[1]), 'held', whole(one[2]))
     if one[3] > 0 then redis.call('EXPIRE', key(one[1]), whole(math.max(1, one[3] + KEEP_S - now))) end
   end
-  return granted, taken
+  for number, counter in ipairs(counters) do
+    standings[number] = {counter.index - 1, counter.spent, held[counter.name], counter.presumed}
+  end
+  return granted, taken, standings
 end
 
 -- ---- quotas. A quota is {account, is_slots, capacity, per_minute, amount}.
@@ -129,6 +159,41 @@ local function end_quotas(packed, used)
   end
 end
 
+-- ---- days. What the requests of a day that are no longer open add up to, by all that they can be grouped by: a hash a
+-- day, whose fields are groups and whose values {requests, input, cached, output, cost, presumed}, both MessagePack.
+
+local function tally(at, group, amounts)
+  local day = math.floor(at / 86400)
+  local name = key('d:' .. whole(day))
+  local found = redis.call('HGET', name, group)
+  local sums, is_zero = found and cmsgpack.unpack(found) or {0, 0, 0, 0, 0, 0}, true
+  for place, amount in ipairs(amounts) do
+    sums[place] = sums[place] + amount
+    is_zero = is_zero and sums[place] == 0
+  end
+  if is_zero then return redis.call('HDEL', name, group) end
+  if redis.call('HSET', name, group, cmsgpack.pack(sums)) == 0 then return end
+  local keep_s = whole(math.max(1, (day + 1) * 86400 + SUMS_S - now))
+  redis.call('EXPIRE', name, keep_s)
+  redis.call('ZADD', key('days'), day, whole(day))
+  redis.call('ZREMRANGEBYSCORE', key('days'), '-inf', whole((now - SUMS_S) / 86400 - 1))
+  redis.call('EXPIRE', key('days'), whole(SUMS_S + 86400))
+end
+
+-- The same for a request whose group is only known from its record.
+local function tally_record(id, sign, cost, presumed)
+  local found = redis.call('HMGET', key('r:' .. id), 'json', 'state', 'at')
+  local record, fields = cjson.decode(found[1]), {}
+  for place, name in ipairs({'user', 'team', 'key', 'route', 'model', 'provider', 'config'}) do
+    fields[place] = record[name] or ''
+  end
+  fields[8] = found[2]
+  local usage = record.usage or {}
+  local input, cached, output = usage.input_tokens or 0, usage.cached_input_tokens or 0, usage.output_tokens or 0
+  local amounts = {sign, sign * input, sign * cached, sign * output, cost, presumed}
+  tally(tonumber(found[3]), cmsgpack.pack(fields), amounts)
+end
+
 -- ---- requests. A hash each; its legs are {choice, granted, taken, is_ended, presumed}.
 
 local function still_held(legs)
@@ -145,23 +210,26 @@ local function move(id, legs, sign)
     for _, taken in ipairs(leg[4] and {} or leg[3]) do add(taken, 0, -sign * taken[2], sign * taken[2]) end
   end
   local name, moved = 'r:' .. id, still_held(legs)
+  if sign == -1 then tally_record(id, -1, 0, -tonumber(redis.call('HGET', key(name), 'presumed'))) end
   redis.call('HSET', key(name), 'state', sign == 1 and 'interrupted' or 'open', 'held', whole(sign == 1 and 0 or moved))
   raise(name, 'presumed', sign * moved)
+  if sign == 1 then tally_record(id, 1, 0, tonumber(redis.call('HGET', key(name), 'presumed'))) end
   raise('sums', 'held', -sign * moved)
   raise('sums', 'presumed', sign * moved)
 end
 
--- The legs of a request that is not settled, whose holds count as held from here on; nil when it is settled.
+-- The legs of a request that is not settled, whose holds count as held from here on; nil when it is settled, and its
+-- state before, nil when it is not known.
 local function open_legs(id)
   local found = redis.call('HMGET', key('r:' .. id), 'state', 'legs')
-  if not found[2] or (found[1] ~= 'open' and found[1] ~= 'interrupted') then return nil end
+  if not found[2] or (found[1] ~= 'open' and found[1] ~= 'interrupted') then return nil, found[1] end
   local legs = cmsgpack.unpack(found[2])
   if found[1] == 'interrupted' then
     move(id, legs, -1)
     redis.call('ZREM', key('presumed'), id)
     redis.call('PERSIST', key('r:' .. id))
   end
-  return legs
+  return legs, found[1]
 end
 
 local function end_leg(leg, cost, presumed)

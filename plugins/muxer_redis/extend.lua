@@ -1,6 +1,7 @@
--- ARGV: now, owner, id, leg, cost and presumed of the attempt before it, choice.
+-- ARGV: now, owner, id, leg, cost and presumed of the attempt before it, choice, epoch told.
 local owner, id, number, cost, presumed = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local name = 'r:' .. id
+if not is_known(ARGV[8], true) then return {-1} end
 local legs = open_legs(id)
 if not legs then return {0, {}} end -- settled, or never held: nothing more may be sent for it (I7)
 -- Whoever extends it is alive: the request is now of that owner.

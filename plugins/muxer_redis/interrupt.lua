@@ -20,6 +20,7 @@ end
 
 if ARGV[2] ~= '' then
   redis.call('DEL', key('alive:' .. ARGV[2]))
+  has_told(ARGV[2])
   bury(ARGV[2])
 end
 for _, owner in ipairs(redis.call('SMEMBERS', key('owners'))) do

@@ -4,16 +4,24 @@ import secrets
 from collections.abc import Callable
 
 import msgspec
+from msgspec import Struct
 
 from muxer import StoreUnavailable
 from muxer_redis.calls import Calls
+from muxer_redis.memory import Memory
+from muxer_redis.replies import pack
 
-BEAT_EVERY_S = 5.0
+BEAT_EVERY_S = 1.0
 # Dead is found at the next sweep: together at most 30 seconds (I11).
 _ALIVE_S = 25
 # After an outage the living must first be able to say that they are.
 _SPARED_BEATS = 2
 _MOST_AT_ONCE = 100  # as in interrupt.lua
+
+
+class _Beaten(Struct, frozen=True, array_like=True):
+    epoch: bytes
+    owners: tuple[bytes, ...]
 
 
 class Owner:
@@ -22,15 +30,34 @@ class Owner:
     def __init__(self, calls: Calls, keep_s: int, clock: Callable[[], str]) -> None:
         self.name = secrets.token_hex(8)
         self.trouble = ""
+        self.memory = Memory()
+        self._owners: tuple[str, ...] = ()
         self._sparing = 0
         self._calls = calls
         self._keep_s = str(keep_s)
         self._clock = clock
 
+    def beating(self) -> tuple[str | bytes, ...]:
+        """The arguments of a heartbeat as it would be now."""
+        return (
+            self._clock(), self.name, str(_ALIVE_S), self.memory.told, secrets.token_hex(8), pack(self._owners),
+        )  # fmt: skip
+
+    def heard(self, reply: object) -> None:
+        """Takes note of what the server said to a heartbeat. Data it lost may be the heartbeats of others."""
+        found = msgspec.convert(reply, _Beaten)
+        self._owners = tuple(name.decode() for name in found.owners)
+        if self.memory.heard(found.epoch.decode()):
+            self._sparing = _SPARED_BEATS
+
+    async def say(self) -> None:
+        """Stays alive for a while."""
+        self.heard(await self._calls.run("beat", *self.beating()))
+
     async def beat(self) -> None:
         """Stays alive for a while, and buries who is not."""
         try:
-            await self._calls.run("beat", self._clock(), self.name, str(_ALIVE_S))
+            await self.say()
         except StoreUnavailable:
             self._sparing = _SPARED_BEATS
             raise

@@ -1,6 +1,7 @@
--- ARGV: now, index, id of the last one had ('' for none), earliest time, how many. Returns ids and rows, newest first.
+-- ARGV: now, index, id of the last one had ('' for none), earliest time, how many, time
+-- before which they are ('' for any). Returns ids and rows, newest first.
 local name, after, since, count = key(ARGV[2]), ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
-local first = 0
+local first = ARGV[6] ~= '' and redis.call('ZCOUNT', name, ARGV[6], '+inf') or 0
 if count < 1 then return {} end
 if after ~= '' then
   local rank = redis.call('ZREVRANK', name, after)

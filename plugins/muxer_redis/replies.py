@@ -46,6 +46,10 @@ class _Granted(Struct, frozen=True, array_like=True, tag_field="is_granted", tag
     quotas: tuple[_Rate, ...]
 
 
+class _Closed(Struct, frozen=True, array_like=True, tag_field="is_granted", tag=-1):
+    """Nothing is admitted: data was lost, and not everybody has told again what they know."""
+
+
 class _Refusal(Struct, frozen=True, array_like=True):
     """Of a claim: asked, window, spent, held, presumed. Of a quota: 0, remaining, retry, resets, 0."""
 
@@ -96,9 +100,11 @@ def _counted(nanos: int) -> int:
     return nanos
 
 
-def held(reply: object, choices: Sequence[HoldChoice]) -> Granted | Refused:
-    """The answer to a hold or an extension."""
-    found = msgspec.convert(reply, _Granted | _Refused)
+def held(reply: object, choices: Sequence[HoldChoice]) -> Granted | Refused | None:
+    """The answer to a hold or an extension; None when the server has lost data and takes none."""
+    found = msgspec.convert(reply, _Granted | _Refused | _Closed)
+    if isinstance(found, _Closed):
+        return None
     if isinstance(found, _Refused):
         pairs = zip(found.refusals, choices, strict=False)
         return Refused(refusals=tuple(_refusal(refusal, choice) for refusal, choice in pairs))

