@@ -4,6 +4,9 @@ Everything a plugin or an application may use is named here; the rest of the pac
 """
 
 from muxer.answers import collect, pieces
+from muxer.condition import Condition as FileCondition
+from muxer.condition import is_damage
+from muxer.condition import words as file_words
 from muxer.embedded import Muxer
 from muxer.errors import (
     BudgetExceeded,
@@ -112,6 +115,8 @@ from muxer.types import (
 )
 from muxer.upstream import AiohttpClient, open_client, raise_for_status, refuse_dropped
 from muxer.wire.openai_provider import Dialect, OpenAIProvider
+from muxer.writer import Writer as FileWriter
+from muxer.writer import WriterBounds, transaction
 
 __all__ = [
     "ALL_METRICS",
@@ -138,7 +143,9 @@ __all__ = [
     "Examines",
     "Excluded",
     "Fault",
+    "FileCondition",
     "FilePart",
+    "FileWriter",
     "FunctionCall",
     "FunctionSpec",
     "Granted",
@@ -215,14 +222,18 @@ __all__ = [
     "UpstreamUnreachable",
     "Usage",
     "Window",
+    "WriterBounds",
     "collect",
+    "file_words",
     "hookimpl",
+    "is_damage",
     "open_client",
     "pieces",
     "raise_for_status",
     "read_events",
     "record_as_json",
     "refuse_dropped",
+    "transaction",
     "usd",
     "write_event",
 ]

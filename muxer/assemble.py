@@ -18,7 +18,7 @@ from muxer.errors import StoreUnavailable
 from muxer.interfaces import Log, Meter
 from muxer.keyring import Keyring, Known
 from muxer.keys import KeepsKeys, instant
-from muxer.ledger import Ledger, report
+from muxer.ledger import open_ledger, report
 from muxer.opener import Meters, Opener
 from muxer.pipeline import InFlight, Parts
 from muxer.prices import PriceTable
@@ -55,8 +55,11 @@ async def assemble(
         providers = await opener.providers()
         signals, guards = await opener.signals(shared), await opener.guards(shared)
         sinks = await opener.sinks(shared)
-        ledger = Ledger(store, meters, log, settings.budget_status)
-        opened.push_async_callback(ledger.close, settings.server.grace_s)
+        ledger = await opened.enter_async_context(
+            open_ledger(
+                store, meters, log, clock, budget_status=settings.budget_status, grace_s=settings.server.grace_s
+            )
+        )
         await opened.enter_async_context(_reporting(store, meters))
         meters.set(measurements.CONFIG_INFO, 1, configuration.digest)
         yield Assembly(

@@ -82,7 +82,9 @@ def lines(limits: Sequence[LimitSettings]) -> tuple[Line, ...]:
     found: list[Line] = []
     for index, limit in enumerate(limits):
         where = {str(name): value for name, value in limit.where.items()}
-        found += _lines(limit, Line(id=f"limits[{index}]", per=limit.per, where=where))
+        found += _lines(
+            limit, Line(id=f"limits[{index}]", per=limit.per, where=where, on_store_error=limit.on_store_error)
+        )
     return tuple(found)
 
 
@@ -90,14 +92,18 @@ def key_lines(limits: Sequence[Amounts], name: str, account: str = "") -> tuple[
     """The limits of one key, one line per amount: `keys.NAME.limits[0].daily_usd`."""
     found: list[Line] = []
     for index, limit in enumerate(limits):
-        found += _lines(limit, Line(id=f"keys.{name}.limits[{index}]", per="key", account=account))
+        found += _lines(
+            limit,
+            Line(id=f"keys.{name}.limits[{index}]", per="key", account=account, on_store_error=limit.on_store_error),
+        )
     return tuple(found)
 
 
 def _lines(limit: Amounts, of: Line) -> Iterator[Line]:
     for key, amount in _amounts(limit):
         budget, rate = (amount, None) if isinstance(amount, Budget) else (None, amount)
-        yield replace(of, id=f"{of.id}.{key}", budget=budget, rate=rate)
+        found = replace(of, id=f"{of.id}.{key}", on_store_error=limit.on_store_error)
+        yield replace(found, budget=budget, rate=rate)
 
 
 def _amounts(limit: Amounts) -> Iterator[tuple[str, Budget | Rate]]:
@@ -130,6 +136,7 @@ def claims(
             windows=calendar.windows(line.budget.window, now),
             limit_nanos=line.budget.limit_nanos,
             soft=line.budget.soft,
+            on_store_error=line.on_store_error,
         )
         for line in (*limits, *caller.limits)
         if line.budget is not None
@@ -149,6 +156,7 @@ def quotas(limits: Sequence[Line], caller: Caller, target: Target, tokens: int) 
             capacity=line.rate.capacity,
             per_minute=line.rate.per_minute,
             amount=tokens if line.rate.unit == "tokens" else 1,
+            on_store_error=line.on_store_error,
         )
         for line in (*limits, *caller.limits)
         if line.rate is not None

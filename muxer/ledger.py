@@ -1,206 +1,244 @@
 """Money on the path of a request: one hold before, extensions between attempts, one settlement at the end."""
 
 import asyncio
-import time
-from collections.abc import Awaitable, Sequence
-from datetime import UTC, datetime
-from typing import TypeVar
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from muxer import measurements
-from muxer.errors import (
-    BudgetExceeded,
-    BudgetExceededAsRate,
-    ConcurrencyExceeded,
-    MuxerError,
-    RateLimited,
-    StoreUnavailable,
-)
+from muxer.debts import Debts
+from muxer.entries import Entry, Leg, reapply
+from muxer.errors import StoreUnavailable
+from muxer.escrow import Escrow
 from muxer.interfaces import Log, Meter
-from muxer.money import NANOS_PER_USD, usd
-from muxer.stores import Granted, HoldChoice, QuotaStanding, Refusal, Refused, Standing, Store
+from muxer.journal import Journal, open_journal
+from muxer.limits import OutagePolicy
+from muxer.money import NANOS_PER_USD
+from muxer.outage import Outage
+from muxer.standings import Fullest, refusal_of, remaining_nanos
+from muxer.stores import Granted, HoldChoice, IsRemote, Refused, Store
 from muxer.types import Attempt, Record
 
-T = TypeVar("T")
-HOLD_DEADLINE_S = 5.0
-_RETRY_SETTLE_S = (0.05, 0.2, 1.0, 5.0, 5.0, 15.0, 15.0, 30.0)
+_AT_ONCE = 64
+
+
+class _Running(Struct, eq=False):
+    """A request under way. `is_held`: the store said so. `is_here`: let in without it. `is_void`: neither, though the
+    store may have it."""
+
+    entry: Entry
+    is_held: bool = False
+    is_here: bool = False
+    is_void: bool = False
 
 
 class Ledger:
-    """The store with deadlines, measurements, and settlements that are tried until they are written; `close` it."""
+    """The store with deadlines, measurements, a journal and settlements that are never given up."""
 
-    def __init__(self, store: Store, meter: Meter, log: Log, budget_status: int = 402) -> None:
+    def __init__(
+        self, store: Store, journal: Journal, meter: Meter, log: Log, clock: Callable[[], float], budget_status: int
+    ) -> None:
         self._store = store
+        self._journal = journal
         self._meter = meter
-        self._log = log
-        self._refusal = BudgetExceededAsRate if budget_status == 429 else BudgetExceeded
-        self._fullest = _Fullest(meter)
-        self._late: set[asyncio.Task[None]] = set()
+        self._budget_status = budget_status
+        self._fullest = Fullest(meter)
+        self._running: dict[str, _Running] = {}
+        self._outage = Outage(meter, log)
+        self._debts = Debts(store, journal, self._outage, meter, log, self._told)
+        self._escrow = Escrow(store, journal, self._debts, self._outage, clock)
 
     async def close(self, grace_s: float) -> None:
-        """Waits for late settlements, at most `grace_s`; what is left then is presumed by the store, never lost."""
-        if self._late:
-            await asyncio.wait(self._late, timeout=grace_s)
-        for task in self._late:
-            task.cancel()
-        await asyncio.gather(*self._late, return_exceptions=True)
+        """Tells the store what it is owed for at most `grace_s`; what is left then is in the journal."""
+        await self._debts.close(grace_s)
+        await self._escrow.close()
+
+    async def take_over(self) -> None:
+        """Finishes what earlier processes left in the journal; call it before the first request."""
+        await self._debts.take_over()
 
     async def hold(self, opening: Record, choices: Sequence[HoldChoice]) -> Granted:
-        """Takes the first choice that fits. Raises BudgetExceeded with the numbers, or StoreUnavailable."""
-        reply = await self._timed("hold", self._store.hold(opening, choices))
+        """Takes the first choice that fits. Raises BudgetExceeded with the numbers, or StoreUnavailable; while
+        the store is away the limits say which requests are let in all the same (S18)."""
+        running = self._running[opening.id] = _Running(Entry(opening, (Leg(choices[0]),)))
+        if not self._outage.may_ask():
+            return await self._hold_here(running, choices, StoreUnavailable(self._outage.reason))
+        try:
+            reply = await self._ask(running, choices)
+        except StoreUnavailable as error:
+            running.is_void = True
+            return await self._hold_here(running, choices, error)
         if isinstance(reply, Refused):
-            raise self._refused(reply)
+            del self._running[opening.id]
+            self._journal.forget(opening.id)
+            self._count_refusal(reply)
+            raise refusal_of(reply, self._budget_status)
         for standing in reply.budgets:
             if standing.limit_nanos:
                 self._fullest.saw(standing, 1 - remaining_nanos(standing) / standing.limit_nanos)
+        self._escrow.saw(choices[reply.choice], reply.budgets)
         return reply
+
+    async def _ask(self, running: _Running, choices: Sequence[HoldChoice]) -> Granted | Refused:
+        """The store's answer; the journal has the request then, too (S6)."""
+        written = self._journal.intend(running.entry)
+        reply = await self._outage.watch("hold", self._store.hold(running.entry.opening, choices))
+        if isinstance(reply, Granted):
+            running.is_held = True
+            if reply.choice:
+                running.entry = replace(running.entry, legs=(Leg(choices[reply.choice]),))
+                written = self._journal.intend(running.entry)
+            if written is not None:
+                await written
+        return reply
+
+    async def _hold_here(self, running: _Running, choices: Sequence[HoldChoice], error: StoreUnavailable) -> Granted:
+        """Lets in the first choice whose limits allow it, once that is durable. Raises `error` when none does."""
+        opening = running.entry.opening
+        for index, choice in enumerate(choices):
+            granted = self._granted_here(opening, choice)
+            if granted is None:
+                continue
+            before, running.is_here = running.entry, True
+            running.entry = Entry(opening, (Leg(_as_granted(choice, granted)),))
+            try:
+                await self._debts.owe(running.entry)
+            except StoreUnavailable as failure:
+                self._escrow.settled(opening.id, 0)
+                running.entry, running.is_here, error = before, False, failure
+                break
+            self._outage.met(_policy(choice), choice, granted, opening.at)
+            return Granted(choice=index, granted_nanos=granted)
+        self._outage.met("refuse")
+        if not (running.is_held or running.is_void):
+            del self._running[opening.id]
+        raise error
+
+    def _granted_here(self, opening: Record, choice: HoldChoice) -> int | None:
+        """How much may be spent on a choice without asking the store; None when nothing is to be sent."""
+        policy = _policy(choice)
+        if policy == "refuse" or self._journal.is_full:
+            return None
+        return self._escrow.take(opening, choice) if policy == "escrow" else choice.bound_nanos
 
     async def extend(self, id: str, leg: int, choice: HoldChoice, ended: Attempt) -> Granted | None:
         """Holds for another attempt; None when that does not fit or cannot be checked, so it must not be sent (S7)."""
+        running = self._running.get(id)
+        if running is None:
+            return None
+        if running.is_here:
+            return await self._extend_here(running, choice, ended)
+        if not self._outage.may_ask():
+            return None
+        entry = _longer(running.entry, choice, ended)
+        written = self._journal.intend(entry)
         try:
-            reply = await self._timed("extend", self._store.extend(id, leg, choice, ended))
+            reply = await self._outage.watch("extend", self._store.extend(id, leg, choice, ended))
+            if written is not None:
+                await written
         except StoreUnavailable:
             return None
-        return reply if isinstance(reply, Granted) else None
+        if isinstance(reply, Granted):
+            running.entry = entry
+            return reply
+        self._journal.intend(running.entry)
+        return None
+
+    async def _extend_here(self, running: _Running, choice: HoldChoice, ended: Attempt) -> Granted | None:
+        granted = self._granted_here(running.entry.opening, choice)
+        if granted is None:
+            return None
+        running.entry = _longer(running.entry, _as_granted(choice, granted), ended)
+        try:
+            await self._debts.owe(running.entry)
+        except StoreUnavailable:
+            return None
+        self._outage.met(_policy(choice), choice, granted, running.entry.opening.at)
+        return Granted(choice=0, granted_nanos=granted)
 
     async def settle(self, record: Record) -> None:
-        """Settles; when the store cannot, goes on trying in the background so that the answer is not lost with it."""
+        """Settles what was held; where the store cannot take it now it is owed to it, so that the answer need not wait.
+        A second call does nothing (I6)."""
+        running = self._running.pop(record.id, None)
+        if running is None:
+            return
+        self._escrow.settled(record.id, record.cost_nanos + record.presumed_nanos)
+        entry = replace(running.entry, final=record)
+        if not (running.is_held or running.is_here):
+            # Nothing was sent; a hold that is on its way yet must not be made after this.
+            entry = Entry(entry.opening, (), record)
+        if running.is_here or (running.is_void and not running.is_held) or not self._outage.may_ask():
+            await self._debts.owe_final(entry)
+            return
         try:
-            await self._timed("settle", self._store.settle(record))
+            await self._outage.watch("settle", self._store.settle(record))
         except StoreUnavailable:
-            self._later(record)
+            await self._debts.owe_final(entry)
         except asyncio.CancelledError:
             # Nobody waits any more; whether it was written is unknown, and to settle again changes nothing (I6).
-            self._later(record)
+            self._debts.owe_in_memory(entry)
             raise
+        else:
+            self._journal.settled(entry)
 
-    def _later(self, record: Record) -> None:
-        task = asyncio.create_task(self._settle_later(record))
-        self._late.add(task)
-        task.add_done_callback(self._late.discard)
+    async def reassert(self) -> None:
+        """Tells the store again what runs, what is set aside, and what was settled lately (S17)."""
+        running = [one.entry for one in self._running.values() if one.is_held]
+        await self._reapply([*running, *self._escrow.entries])
+        ids = await self._journal.ids("settled")
+        for first in range(0, len(ids), _AT_ONCE):
+            found = [await self._journal.entry(id) for id in ids[first : first + _AT_ONCE]]
+            await self._reapply([entry for entry in found if entry is not None])
 
-    async def _settle_later(self, record: Record) -> None:
-        for pause_s in _RETRY_SETTLE_S:
-            await asyncio.sleep(pause_s)
-            try:
-                await self._timed("settle", self._store.settle(record))
-            except StoreUnavailable:
-                continue
-            return
-        self._log("error", "settlement_lost", request=record.id, cost_usd=usd(record.cost_nanos))
+    async def _reapply(self, entries: Sequence[Entry]) -> None:
+        for first in range(0, len(entries), _AT_ONCE):
+            calls = [reapply(self._store, entry) for entry in entries[first : first + _AT_ONCE]]
+            await self._outage.watch("reapply", asyncio.gather(*calls))
 
-    async def _timed(self, call: str, work: Awaitable[T]) -> T:
-        begun = time.perf_counter()
+    def _told(self, entry: Entry) -> None:
+        """The store knows a request that was let in here as far as this entry goes."""
+        running = self._running.get(entry.opening.id)
+        if running is not None and running.is_here and running.entry.step == entry.step:
+            running.is_here, running.is_held = False, True
+
+    def _count_refusal(self, reply: Refused) -> None:
+        self._meter.add(measurements.BUDGET_REFUSALS, 1, reply.refusals[0].standing.limit)
+
+
+def _policy(choice: HoldChoice) -> OutagePolicy:
+    """The strictest of the limits a choice meets. No rate can be set aside, so one with escrow refuses."""
+    policies = {claim.on_store_error for claim in choice.claims}
+    of_rates = {quota.on_store_error for quota in choice.quotas}
+    if "refuse" in policies | of_rates or "escrow" in of_rates:
+        return "refuse"
+    return "escrow" if "escrow" in policies else "allow"
+
+
+def _as_granted(choice: HoldChoice, granted_nanos: int) -> HoldChoice:
+    return replace(choice, bound_nanos=granted_nanos, floor_nanos=min(choice.floor_nanos, granted_nanos))
+
+
+def _longer(entry: Entry, choice: HoldChoice, ended: Attempt) -> Entry:
+    return replace(entry, legs=(*entry.legs, Leg(choice, ended)))
+
+
+@asynccontextmanager
+async def open_ledger(
+    store: Store, meter: Meter, log: Log, clock: Callable[[], float], *, budget_status: int = 402, grace_s: float = 0.0
+) -> AsyncIterator[Ledger]:
+    """A ledger with its journal: a file for a store on another machine, else in memory. Raises ConfigInvalid."""
+    remote = store if isinstance(store, IsRemote) else None
+    async with open_journal(remote.journal if remote else None, clock, log) as journal:
+        ledger = Ledger(store, journal, meter, log, clock, budget_status)
         try:
-            async with asyncio.timeout(HOLD_DEADLINE_S):
-                return await work
-        except TimeoutError as error:
-            self._meter.add(measurements.STORE_ERRORS, 1, "timeout")
-            raise StoreUnavailable("the store did not answer in time; try again in a moment") from error
-        except StoreUnavailable:
-            self._meter.add(measurements.STORE_ERRORS, 1, "unavailable")
-            raise
+            if remote is not None:
+                await ledger.take_over()
+                remote.on_lost(ledger.reassert)
+            yield ledger
         finally:
-            self._meter.observe(measurements.STORE_SECONDS, time.perf_counter() - begun, call)
-
-    def _refused(self, reply: Refused) -> MuxerError:
-        """The error of a refusal: the first choice's, since that is the model the request would have had."""
-        refusal = reply.refusals[0]
-        at = refusal.standing
-        self._meter.add(measurements.BUDGET_REFUSALS, 1, at.limit)
-        if isinstance(at, QuotaStanding):
-            return _quota_error(at)
-        fields = budget_fields(at) | {"asked_usd": usd(refusal.asked_nanos)}
-        return self._refusal(_words(refusal, at), fields)
-
-
-def _quota_error(at: QuotaStanding) -> RateLimited:
-    if at.unit == "slots":
-        message = f"{at.per} {at.subject!r} has {at.capacity} requests running, as many as {at.limit} allows"
-        return ConcurrencyExceeded(f"{message}; wait for one to end", at.retry_after_s)
-    return RateLimited(
-        f"{at.per} {at.subject!r} has used up its {at.unit} for now: {at.remaining} of {at.capacity} are left under "
-        f"{at.limit}; try again in {at.retry_after_s:.1f} s",
-        at.retry_after_s,
-        _rate_headers([at]),
-    )
-
-
-def _words(refusal: Refusal, at: Standing) -> str:
-    resets = f"it resets at {_instant(at.resets_at_s)}" if at.resets_at_s else "it never resets"
-    return (
-        f"the {_ADJECTIVES[at.window]} budget of {at.per} {at.subject!r} is used up for this request: limit "
-        f"${usd(at.limit_nanos or 0)}, spent ${usd(at.spent_nanos)}, held ${usd(at.held_nanos)}, presumed "
-        f"${usd(at.presumed_nanos)}, asked ${usd(refusal.asked_nanos)} for {refusal.model}; {resets}. "
-        f"{_remedy(at.limit)}, set a lower max_tokens, or wait"
-    )
-
-
-def _remedy(limit: str) -> str:
-    is_stored = limit.startswith("keys.*.")
-    return "Ask for a key with higher limits" if is_stored else f"Raise {limit} in routing.yaml"
-
-
-_ADJECTIVES = {"day": "daily", "month": "monthly", "total": "total"}
-
-
-def _instant(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def budget_fields(standing: Standing) -> dict[str, object]:
-    """A standing as it is shown to callers: dollars as exact decimal strings, times in UTC."""
-    fields: dict[str, object] = {
-        "per": standing.per,
-        "subject": standing.subject,
-        "window": standing.window,
-        "limit_usd": None if standing.limit_nanos is None else usd(standing.limit_nanos),
-        "spent_usd": usd(standing.spent_nanos),
-        "held_usd": usd(standing.held_nanos),
-        "presumed_usd": usd(standing.presumed_nanos),
-        "resets_at": _instant(standing.resets_at_s) if standing.resets_at_s else None,
-    }
-    return fields
-
-
-class _Fullest:
-    """Keeps the gauge of each limit at the fullest subject seen in its window."""
-
-    def __init__(self, meter: Meter) -> None:
-        self._meter = meter
-        self._seen: dict[str, tuple[int, str, float]] = {}
-
-    def saw(self, at: Standing, share: float) -> None:
-        """Takes note of how one subject stands."""
-        resets_at_s, subject, fullest = self._seen.get(at.limit, (at.resets_at_s, at.subject, 0.0))
-        if share >= fullest or subject == at.subject or resets_at_s != at.resets_at_s:
-            self._seen[at.limit] = (at.resets_at_s, at.subject, share)
-            self._meter.set(measurements.LIMIT_USED_RATIO, share, at.limit)
-
-
-def limit_headers(granted: Granted) -> dict[str, str]:
-    """What is left, in the headers clients know: OpenAI's for rates, the tightest of each unit; ours for money."""
-    headers = _rate_headers(granted.quotas)
-    if granted.budgets:
-        headers["x-muxer-budget-remaining-usd"] = usd(min(remaining_nanos(standing) for standing in granted.budgets))
-    return headers
-
-
-def _rate_headers(quotas: Sequence[QuotaStanding]) -> dict[str, str]:
-    headers: dict[str, str] = {}
-    for unit in ("requests", "tokens"):
-        of_unit = [quota for quota in quotas if quota.unit == unit]
-        if of_unit:
-            tightest = min(of_unit, key=lambda quota: quota.remaining)
-            headers[f"x-ratelimit-limit-{unit}"] = str(tightest.capacity)
-            headers[f"x-ratelimit-remaining-{unit}"] = str(tightest.remaining)
-            headers[f"x-ratelimit-reset-{unit}"] = f"{tightest.resets_s:.3f}s"
-    return headers
-
-
-def remaining_nanos(standing: Standing) -> int:
-    """What is left under a limit, never below zero."""
-    used = standing.spent_nanos + standing.held_nanos + standing.presumed_nanos
-    return max(0, (standing.limit_nanos or 0) - used)
+            await ledger.close(grace_s)
 
 
 async def report(store: Store, meter: Meter) -> None:

@@ -7,6 +7,9 @@ from msgspec import Meta, Struct
 
 Positive = Annotated[int, Meta(ge=1)]
 Dollars = Annotated[Decimal, Meta(description="US dollars")]
+OutagePolicy = Literal["refuse", "allow", "escrow"]
+"""What a limit wants while the store cannot be asked (S18): nothing is sent; everything is, and counted later; what
+was set aside for this process beforehand may be spent."""
 
 
 class Amounts(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -25,6 +28,10 @@ class Amounts(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         Literal["bound", "expected"],
         Meta(description="bound never overspends; expected refuses less near the limit"),
     ] = "bound"
+    on_store_error: Annotated[
+        OutagePolicy,
+        Meta(description="while the store is away: refuse, allow and count later, or spend what was set aside"),
+    ] = "refuse"
 
     @property
     def is_hard_budget(self) -> bool:
@@ -33,7 +40,8 @@ class Amounts(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         return self.hold == "bound" and any(amount is not None for amount in amounts)
 
 
-AMOUNTS = tuple(name for name in Amounts.__struct_fields__ if name not in ("burst", "hold"))
+RATES = ("requests_per_minute", "tokens_per_minute", "concurrent")
+AMOUNTS = ("daily_usd", "monthly_usd", "total_usd", *RATES)
 """What limits something by itself; a limit has at least one of these."""
 
 
@@ -65,3 +73,4 @@ class Line(Struct, frozen=True, kw_only=True):
     account: str = ""
     budget: Budget | None = None
     rate: Rate | None = None
+    on_store_error: OutagePolicy = "refuse"

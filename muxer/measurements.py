@@ -46,6 +46,13 @@ PROVIDER_UP = Metric(
 STORE_SECONDS = Metric("muxer_store_seconds", "histogram", "Calls of the store.", ("call",), SHORT_SECONDS)
 STORE_UP = Metric("muxer_store_up", "gauge", "1 while the store takes holds, 0 while it cannot or must not.")
 STORE_ERRORS = Metric("muxer_store_errors_total", "counter", "Failed calls of the store.", ("kind",))
+OUTAGE_REQUESTS = Metric(
+    "muxer_outage_requests_total", "counter", "Requests that met a store outage, by what was done.", ("policy",)
+)
+OUTAGE_OVERRUN_USD = Metric(
+    "muxer_outage_overrun_usd_total", "counter", "Dollars past a limit that outages let through.", ("limit",)
+)
+STORE_OWED = Metric("muxer_store_owed_requests", "gauge", "Requests the store is still to be told about.")
 CONFIG_INFO = Metric("muxer_config_info", "gauge", "1 for the configuration in force.", ("config",))
 LOOP_LAG_SECONDS = Metric("muxer_loop_lag_seconds", "gauge", "How late the event loop runs.")
 IN_FLIGHT = Metric("muxer_requests_in_flight", "gauge", "Requests being served.")
@@ -62,7 +69,7 @@ DROPPED_RECORDS = Metric("muxer_dropped_records_total", "counter", "Records a si
 ALL = (
     REQUESTS, REQUEST_SECONDS, FIRST_TOKEN_SECONDS, OVERHEAD_SECONDS, DECISION_SECONDS, TOKENS, COST_USD,
     PRESUMED_USD, HELD_USD, LIMIT_USED_RATIO, BUDGET_REFUSALS, BUDGET_OVERRUN, ATTEMPTS, FALLBACKS, PROVIDER_UP,
-    STORE_SECONDS, STORE_UP, STORE_ERRORS, CONFIG_INFO, LOOP_LAG_SECONDS, IN_FLIGHT, PLUGIN_FAILURES, GUARD_REFUSALS,
-    SAVED_USD, DROPPED_RECORDS,
+    STORE_SECONDS, STORE_UP, STORE_ERRORS, OUTAGE_REQUESTS, OUTAGE_OVERRUN_USD, STORE_OWED, CONFIG_INFO,
+    LOOP_LAG_SECONDS, IN_FLIGHT, PLUGIN_FAILURES, GUARD_REFUSALS, SAVED_USD, DROPPED_RECORDS,
 )  # fmt: skip
 """Every family the core reports."""

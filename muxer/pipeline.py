@@ -22,17 +22,18 @@ from muxer.answers import each, pieces
 from muxer.attempts import written_bytes
 from muxer.catalog import Model
 from muxer.dispatch import Dispatch, Dispatcher
-from muxer.errors import BudgetExceeded, ClientGone, MuxerError, RateLimited, ShuttingDown
+from muxer.errors import ClientGone, MuxerError, ShuttingDown
 from muxer.failures import UpstreamTimeout
 from muxer.guards import Guards, Watch
 from muxer.interfaces import Log, Meter, Signal
-from muxer.ledger import Ledger, limit_headers
+from muxer.ledger import Ledger
 from muxer.money import NANOS_PER_USD
 from muxer.records import Ending, attempt_fields, complete, new_id, opening
 from muxer.reports import report
 from muxer.routing import Candidate, Plan, Question, Rules, output_cap, plan
 from muxer.signals import measure
 from muxer.sinks import Outlets
+from muxer.standings import limit_headers
 from muxer.stores import Granted
 from muxer.types import Answer, Call, Caller, Chunk, Excluded, Inbound, Usage
 
@@ -162,7 +163,6 @@ class Exchange:
         self._begun = begun
         self._sent_at = begun
         self._first_byte_ms = 0.0
-        self._may_be_held = False
         self._error: MuxerError | None = None
         self._usage: Usage | None = None
         self._written_bytes = 0
@@ -182,12 +182,7 @@ class Exchange:
         plan = self._decision.plan
         offered = plan.candidates if plan.downgrades else plan.candidates[:1]
         choices = [candidate.choice for candidate in offered]
-        self._may_be_held = True
-        try:
-            granted = await self._parts.ledger.hold(self.record, choices if ready is None else [offered[0].unasked])
-        except (BudgetExceeded, RateLimited):
-            self._may_be_held = False
-            raise
+        granted = await self._parts.ledger.hold(self.record, choices if ready is None else [offered[0].unasked])
         self._pass_over(offered[: granted.choice])
         self.limit_headers = limit_headers(granted)
         self._sent_at = time.perf_counter()
@@ -273,8 +268,7 @@ class Exchange:
         settling = time.perf_counter()
         self._end_attempt()
         self.record = complete(self.record, self._ending())
-        if self._may_be_held:
-            await self._parts.ledger.settle(self.record)
+        await self._parts.ledger.settle(self.record)
         own_s = self._sent_at - self._begun + time.perf_counter() - settling
         report(self.record, own_s, self._watch.answered_by, self._parts.meter, self._parts.log)
         self._parts.sinks.put(self.record)

@@ -6,6 +6,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 from msgspec import Struct
 
+from muxer.limits import OutagePolicy
 from muxer.types import Attempt, Record
 
 
@@ -31,6 +32,7 @@ class BudgetClaim(Struct, frozen=True, kw_only=True):
     windows: tuple[Window, ...]
     limit_nanos: int | None
     soft: bool = False
+    on_store_error: OutagePolicy = "refuse"
 
 
 class Quota(Struct, frozen=True, kw_only=True):
@@ -48,6 +50,7 @@ class Quota(Struct, frozen=True, kw_only=True):
     capacity: int
     per_minute: int = 0
     amount: int = 1
+    on_store_error: OutagePolicy = "refuse"
 
 
 class HoldChoice(Struct, frozen=True, kw_only=True):

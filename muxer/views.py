@@ -8,9 +8,9 @@ from muxer.assemble import Assembly
 from muxer.budgets import Target, claims, quotas
 from muxer.catalog import Model
 from muxer.errors import NotFound, StoreUnavailable
-from muxer.ledger import budget_fields, remaining_nanos
 from muxer.money import Price, usd
 from muxer.records import as_json
+from muxer.standings import budget_fields, remaining_nanos
 from muxer.stores import HasTrouble
 from muxer.types import Caller
 
@@ -149,15 +149,19 @@ async def stats(assembly: Assembly, caller: Caller) -> dict[str, object]:
     return {
         **await _spend(assembly, {}),
         "by_user": [
-            {"user": row.group["user"], "requests": row.requests, "spent_usd": usd(row.cost_nanos)} for row in users
+            {"user": row.group["user"], "requests": row.requests, "spent_usd": usd(row.cost_nanos)}
+            for row in users
+            if row.group["user"]  # what is set aside for outages is nobody's
         ],
     }
 
 
 async def _spend(assembly: Assembly, where: Mapping[str, str]) -> dict[str, object]:
     rows = await assembly.store.summary(["model", "provider"], _ALL_TIME, where)
+    # What is set aside for outages is held, but no request: it has no provider.
+    served = [row for row in rows if row.group["provider"]]
     return {
-        "requests": sum(row.requests for row in rows),
+        "requests": sum(row.requests for row in served),
         "tokens": {
             "input": sum(row.input_tokens for row in rows),
             "cached_input": sum(row.cached_input_tokens for row in rows),
@@ -174,7 +178,7 @@ async def _spend(assembly: Assembly, where: Mapping[str, str]) -> dict[str, obje
                 "tokens": {"input": row.input_tokens, "output": row.output_tokens},
                 "spent_usd": usd(row.cost_nanos),
             }
-            for row in rows
+            for row in served
         ],
     }
 

@@ -63,8 +63,8 @@ async def test_a_list_has_all_but_the_secret(proxy: OpenProxy) -> None:
             "user": "ci",
             **fields,
             "limits": [
-                {"daily_usd": "0.5", "hold": "expected"},
-                {"requests_per_minute": 6, "burst": 2, "hold": "bound"},
+                {"daily_usd": "0.5", "hold": "expected", "on_store_error": "refuse"},
+                {"requests_per_minute": 6, "burst": 2, "hold": "bound", "on_store_error": "refuse"},
             ],
             "created": "2026-09-22T01:00:00Z",
             "expires": "2026-09-23T00:00:00Z",

@@ -20,7 +20,7 @@ from muxer.config.tree import Items, Scalar, find
 from muxer.expressions import Expression, ExpressionInvalid, compile_expression
 from muxer.interfaces import Kinds
 from muxer.keys import instant
-from muxer.limits import AMOUNTS, Amounts
+from muxer.limits import AMOUNTS, RATES, Amounts
 from muxer.prices import PriceTable
 
 Models = Mapping[str, ModelSettings | None]
@@ -137,6 +137,9 @@ def _check_amounts(notes: Notes, here: Steps, limit: Amounts) -> None:
         notes.add(here, "no amount", f"give one of {', '.join(AMOUNTS)}")
     if limit.burst is not None and limit.requests_per_minute is None and limit.tokens_per_minute is None:
         notes.add((*here, "burst"), "needs requests_per_minute or tokens_per_minute", on_key=True)
+    if limit.on_store_error == "escrow" and any(notes.has(*here, key) for key in RATES):
+        what = "escrow sets money aside, which a rate has none of"
+        notes.add((*here, "on_store_error"), what, f"give {', '.join(RATES)} a limit of their own")
 
 
 def check_keys(notes: Notes, keys: Sequence[KeySettings | None]) -> None:

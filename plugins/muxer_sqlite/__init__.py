@@ -10,14 +10,24 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from muxer import ConfigInvalid, Context, Fault, Kind, Store, StoreUnavailable, hookimpl
-from muxer_sqlite import condition, ledger, schema
+from muxer import (
+    ConfigInvalid,
+    Context,
+    Fault,
+    FileCondition,
+    FileWriter,
+    Kind,
+    Store,
+    StoreUnavailable,
+    file_words,
+    hookimpl,
+    transaction,
+)
+from muxer_sqlite import ledger, schema
 from muxer_sqlite.bounds import Bounds
-from muxer_sqlite.condition import Condition
 from muxer_sqlite.owners import Owner
 from muxer_sqlite.store import Reader, SqliteStore
 from muxer_sqlite.upkeep import Upkeep
-from muxer_sqlite.writer import Writer, transaction
 
 __all__ = ["Bounds", "SqliteSettings", "SqliteStore", "open_at", "open_sqlite"]
 
@@ -56,7 +66,7 @@ async def open_sqlite(settings: SqliteSettings, context: Context) -> AsyncIterat
 @asynccontextmanager
 async def open_at(settings: SqliteSettings, context: Context, bounds: Bounds) -> AsyncIterator[SqliteStore]:
     """The same with other bounds than those of RELIABILITY F13."""
-    health = Condition(context.log)
+    health = FileCondition(context.log)
     with ExitStack() as opened:
         try:
             path = (
@@ -67,12 +77,12 @@ async def open_at(settings: SqliteSettings, context: Context, bounds: Bounds) ->
             readers = [opened.enter_context(closing(_connect(path, settings))) for _ in range(2)]
             owner = Owner(path.with_name(path.name + ".owners"))
         except (sqlite3.Error, OSError, ValueError) as error:  # ValueError: a NUL in the path
-            raise _cannot_open(settings, condition.words(error)) from error
+            raise _cannot_open(settings, file_words(error)) from error
         opened.callback(owner.close)
         opened.callback(_leave, connection, owner, context)
         threads = [opened.enter_context(ThreadPoolExecutor(1, f"sqlite-{what}")) for what in ("reader", "keys")]
         reader, key_reader = (Reader(*one, health) for one in zip(readers, threads, strict=True))
-        async with Writer(connection, path.with_name(path.name + "-wal"), health, bounds) as writer:
+        async with FileWriter(connection, path.with_name(path.name + "-wal"), health, bounds) as writer:
             upkeep = Upkeep(writer, owner, health, path, context)
             try:
                 await upkeep.sweep()
@@ -100,7 +110,7 @@ def _leave(connection: sqlite3.Connection, owner: Owner, context: Context) -> No
     try:
         transaction(connection, [lambda db: ledger.interrupt(db, context.clock(), owner.name)])
     except sqlite3.Error as error:
-        context.log("warning", "store_left_open", reason=condition.words(error))
+        context.log("warning", "store_left_open", reason=file_words(error))
     else:
         owner.forget()
 

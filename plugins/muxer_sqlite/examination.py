@@ -4,8 +4,11 @@ import sqlite3
 from collections import Counter as Tally
 from collections.abc import Iterator
 
-from muxer import usd
-from muxer_sqlite import condition, ledger, totals
+from muxer import (
+    file_words,
+    usd,
+)
+from muxer_sqlite import ledger, totals
 
 _MOST_FAULTS = 20
 
@@ -24,7 +27,7 @@ def faults(db: sqlite3.Connection) -> list[str]:
         finally:
             db.execute("ROLLBACK")
     except sqlite3.DatabaseError as error:
-        found.append(condition.words(error))
+        found.append(file_words(error))
     return found
 
 

@@ -10,6 +10,8 @@ from typing import TypeVar
 from muxer import (
     Attempt,
     BudgetClaim,
+    FileCondition,
+    FileWriter,
     Granted,
     HoldChoice,
     Quota,
@@ -20,13 +22,13 @@ from muxer import (
     StoredKey,
     StoreUnavailable,
     Summary,
+    file_words,
+    is_damage,
 )
-from muxer_sqlite import condition, examination, ledger, reading, totals
+from muxer_sqlite import examination, ledger, reading, totals
 from muxer_sqlite import keys as key_rows
 from muxer_sqlite import quotas as quota_rows
-from muxer_sqlite.condition import Condition
 from muxer_sqlite.rows import text_bytes, to_row
-from muxer_sqlite.writer import Writer
 
 T = TypeVar("T")
 _END_OF_TIME = float("inf")
@@ -35,7 +37,7 @@ _END_OF_TIME = float("inf")
 class Reader:
     """Runs queries on one connection in one thread; they go on while nothing can be written."""
 
-    def __init__(self, connection: sqlite3.Connection, thread: ThreadPoolExecutor, health: Condition) -> None:
+    def __init__(self, connection: sqlite3.Connection, thread: ThreadPoolExecutor, health: FileCondition) -> None:
         self._connection = connection
         self._thread = thread
         self._health = health
@@ -45,9 +47,9 @@ class Reader:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, query, self._connection)
         except sqlite3.Error as error:
-            if condition.is_damage(error):
-                self._health.fail("damage", condition.words(error))
-            raise StoreUnavailable(condition.words(error)) from error
+            if is_damage(error):
+                self._health.fail("damage", file_words(error))
+            raise StoreUnavailable(file_words(error)) from error
 
 
 class SqliteStore:
@@ -55,10 +57,10 @@ class SqliteStore:
 
     def __init__(
         self,
-        writer: Writer,
+        writer: FileWriter,
         reader: Reader,
         key_reader: Reader,
-        health: Condition,
+        health: FileCondition,
         owner: str,
         clock: Callable[[], float],
     ) -> None:

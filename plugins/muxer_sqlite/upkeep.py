@@ -5,18 +5,21 @@ import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from muxer import Context, StoreUnavailable
+from muxer import (
+    Context,
+    FileCondition,
+    FileWriter,
+    StoreUnavailable,
+)
 from muxer_sqlite import ledger, retention
 from muxer_sqlite.bounds import Bounds
-from muxer_sqlite.condition import Condition
 from muxer_sqlite.owners import Owner
-from muxer_sqlite.writer import Writer
 
 
 class Upkeep:
     """Runs until it is cancelled; `sweep` may also be called alone."""
 
-    def __init__(self, writer: Writer, owner: Owner, health: Condition, path: Path, context: Context) -> None:
+    def __init__(self, writer: FileWriter, owner: Owner, health: FileCondition, path: Path, context: Context) -> None:
         self._writer = writer
         self._owner = owner
         self._health = health

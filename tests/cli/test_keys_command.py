@@ -48,7 +48,16 @@ def test_a_key_is_made_as_it_is_asked_for(routing: Path, muxer: Run) -> None:
         "tags": ["a", "b"],
         "models": ["gpt-*"],
         "role": "viewer",
-        "limits": [{"daily_usd": "0.5", "requests_per_minute": 60, "burst": 5, "concurrent": 2, "hold": "expected"}],
+        "limits": [
+            {
+                "daily_usd": "0.5",
+                "requests_per_minute": 60,
+                "burst": 5,
+                "concurrent": 2,
+                "hold": "expected",
+                "on_store_error": "refuse",
+            }
+        ],
         "created": "",
         "expires": "2099-01-31T00:00:00Z",
         "revoked": None,

@@ -182,6 +182,15 @@ IN_A_SECTION = [
         "total_usd, requests_per_minute, tokens_per_minute, concurrent",
     ),
     (
+        "limits: [{per: user, daily_usd: 1, concurrent: 5, on_store_error: escrow}]",
+        "7:67: limits[0].on_store_error: escrow sets money aside, which a rate has none of; "
+        "give requests_per_minute, tokens_per_minute, concurrent a limit of their own",
+    ),
+    (
+        "limits: [{per: user, daily_usd: 1, on_store_error: ignore}]",
+        "7:52: limits[0].on_store_error: expected one of allow, escrow, refuse, found 'ignore'",
+    ),
+    (
         "limits: [{per: user, daily_usd: 10 dollars}]",
         "7:33: limits[0].daily_usd: expected an amount such as 10 or 0.25, found '10 dollars'",
     ),
@@ -244,7 +253,7 @@ IN_A_SECTION = [
     (
         "keys: [{name: a, secret: x, limits: [{per: user, daily_usd: 1}]}]",
         "7:39: keys[0].limits[0].per: unknown key 'per'; known: burst, concurrent, daily_usd, hold, monthly_usd, "
-        "requests_per_minute, tokens_per_minute, total_usd",
+        "on_store_error, requests_per_minute, tokens_per_minute, total_usd",
     ),
     ("keys: [{name: a, secret: x}, {name: b, secret: x}]", "7:30: keys[1]: the same secret as keys[0]"),
     (

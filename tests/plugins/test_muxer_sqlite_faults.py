@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 from muxer_sqlite import Bounds, SqliteSettings, SqliteStore, open_at
-from muxer_sqlite.condition import Condition
 
-from muxer import ConfigInvalid, Granted, Refused, StoreUnavailable, Window
+from muxer import ConfigInvalid, FileCondition, Granted, Refused, StoreUnavailable, Window
 from muxer.testing import a_record, open_context
 from muxer.testing.contracts.money import a_choice, a_claim, an_attempt, counted
 
@@ -101,7 +100,7 @@ async def another_process(folder: Path, *statements: str) -> AsyncIterator[None]
 
 async def test_the_log_has_a_line_per_change_and_none_per_request() -> None:
     log = Events()
-    health = Condition(log)
+    health = FileCondition(log)
     for _ in range(3):
         health.fail("file", "full")
         with pytest.raises(StoreUnavailable, match="full"):

@@ -30,10 +30,11 @@ async def test_a_locked_file_refuses_new_requests_and_loses_no_running_one(proxy
         assert (await one.client.get("/readyz")).status == 503
         one.upstream.gate.set()
         assert (await running).status == 200  # answered, though its cost cannot be written yet
-    await one.log.wait_for("store_available")
+    await one.log.wait_for("store_outage_over")
     await settled(one)
     assert (await one.client.get("/readyz")).status == 200
     accounts = await one.accounts()
     assert 0 < accounts.bill == accounts.spent == accounts.recorded
-    events = [line["event"] for line in one.log.lines if str(line["event"]).startswith("store_")]
-    assert (events, len(one.upstream.calls)) == (["store_unavailable", "store_available"], 1)
+    events = [str(line["event"]) for line in one.log.lines if str(line["event"]).startswith("store_")]
+    told = ["store_available", "store_outage", "store_outage_over", "store_unavailable"]
+    assert (sorted(events), len(one.upstream.calls)) == (told, 1)

@@ -1,9 +1,10 @@
-"""Whether the file can be used, said to the log once per change; and what SQLite's failures mean for its operator."""
+"""Whether a SQLite file can be used, said to the log once per change; and what its failures mean for its operator."""
 
 import sqlite3
 from typing import Literal
 
-from muxer import Log, StoreUnavailable
+from muxer.errors import StoreUnavailable
+from muxer.interfaces import Log
 
 Cause = Literal["file", "damage", "place", "queue", "log"]
 
@@ -33,10 +34,10 @@ def is_damage(error: Exception) -> bool:
     return _code(error) in _DAMAGED
 
 
-def words(error: Exception) -> str:
-    """What is wrong with the file and what to do about it, in a sentence without a path."""
+def words(error: Exception, what: str = "store") -> str:
+    """What is wrong with the file and what to do about it, in a sentence without a path; `what` is kept in it."""
     remedy = _REMEDIES.get(_code(error))
-    return f"the store's file: {remedy} ({error})" if remedy else f"the store failed ({error})"
+    return f"the {what}'s file: {remedy} ({error})" if remedy else f"the {what} failed ({error})"
 
 
 def _code(error: Exception) -> int:
@@ -45,10 +46,11 @@ def _code(error: Exception) -> int:
 
 
 class Condition:
-    """Why nothing can be written now, by cause. Belongs to the event loop's thread."""
+    """Why nothing can be written now, by cause. Belongs to the event loop's thread. `what` is kept in the file."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, what: str = "store") -> None:
         self._log = log
+        self.what = what
         self._reasons: dict[Cause, str] = {}
 
     def fail(self, cause: Cause, reason: str) -> None:
@@ -56,12 +58,12 @@ class Condition:
         if self._reasons.get(cause) == reason:
             return
         self._reasons[cause] = reason
-        self._log("error", "store_unavailable", reason=reason)
+        self._log("error", f"{self.what}_unavailable", reason=reason)
 
     def recover(self, cause: Cause) -> None:
         """The cause is no more; when it was the last one, that is logged."""
         if self._reasons.pop(cause, None) is not None and not self._reasons:
-            self._log("info", "store_available")
+            self._log("info", f"{self.what}_available")
 
     @property
     def reason(self) -> str:

@@ -1,5 +1,5 @@
-"""The one thread that writes: what waits together is committed together, and while the file cannot be written nobody
-waits at all."""
+"""The one thread that writes a SQLite file: what waits together is committed together, and while the file cannot be
+written nobody waits at all."""
 
 import asyncio
 import queue
@@ -10,17 +10,27 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from muxer import StoreUnavailable
-from muxer_sqlite import condition
-from muxer_sqlite.bounds import Bounds
-from muxer_sqlite.condition import Condition
-from muxer_sqlite.schema import VERSION
+from msgspec import Struct
+
+from muxer import condition
+from muxer.condition import Condition
+from muxer.errors import StoreUnavailable
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
 
 _MAX_BATCH = 500
 _JOB_BYTES = 1_024  # what a job takes besides the texts it carries
+
+
+class WriterBounds(Struct, frozen=True, kw_only=True):
+    """Rows and bytes of writes that may wait, and the length of SQLite's log (F13); how often a file that could not be
+    written is tried again."""
+
+    waiting_rows: int = 10_000
+    waiting_bytes: int = 32 * 2**20
+    log_bytes: int = 256 * 2**20
+    probe_every_s: float = 1.0
 
 
 class _Job(Generic[T]):
@@ -47,7 +57,7 @@ class _Job(Generic[T]):
 class Writer:
     """Takes work from the event loop and runs it in transactions on its own connection, in order."""
 
-    def __init__(self, connection: sqlite3.Connection, log_path: Path, health: Condition, bounds: Bounds) -> None:
+    def __init__(self, connection: sqlite3.Connection, log_path: Path, health: Condition, bounds: WriterBounds) -> None:
         self._connection = connection
         self._log_path = log_path
         self._health = health
@@ -74,16 +84,28 @@ class Writer:
         Work that was handed over is done even when its caller is cancelled. Raises StoreUnavailable: at once while the
         file cannot be written, else after the connection's busy timeout. `is_new` is work that makes more work later.
         """
-        self._health.check(is_new=is_new)
-        size = text_bytes + _JOB_BYTES
-        if self._waiting_rows >= self._bounds.waiting_rows or self._waiting_bytes + size > self._bounds.waiting_bytes:
-            self._health.fail("queue", "the store cannot keep up: too many writes are waiting for its file")
-            self._health.check()
+        return await self.submit(work, text_bytes, is_new=is_new)
+
+    def submit(self, work: Work[T], text_bytes: int = 0, *, is_new: bool = False) -> "asyncio.Future[T]":
+        """The same for a caller that has something else to do meanwhile, or never asks for the result."""
         future: asyncio.Future[T] = self._loop.create_future()
+        try:
+            size = self._admitted(text_bytes + _JOB_BYTES, is_new=is_new)
+        except StoreUnavailable as error:
+            future.set_exception(error)
+            return future
         self._waiting_rows += 1
         self._waiting_bytes += size
         self._jobs.put(_Job(work, future, size))
-        return await future
+        return future
+
+    def _admitted(self, size: int, *, is_new: bool) -> int:
+        self._health.check(is_new=is_new)
+        if self._waiting_rows >= self._bounds.waiting_rows or self._waiting_bytes + size > self._bounds.waiting_bytes:
+            what = self._health.what
+            self._health.fail("queue", f"the {what} cannot keep up: too many writes are waiting for its file")
+            self._health.check()
+        return size
 
     def _run(self) -> None:
         trouble: Exception | None = None
@@ -96,7 +118,7 @@ class Writer:
             if trouble is not None:
                 for job in jobs:
                     if not job.is_done:  # what came meanwhile waits no longer for a file that cannot be written
-                        job.error = StoreUnavailable(condition.words(trouble))
+                        job.error = StoreUnavailable(condition.words(trouble, self._health.what))
             else:
                 self._watch_log()
             self._loop.call_soon_threadsafe(self._took, jobs, trouble, self._is_log_long)
@@ -127,7 +149,7 @@ class Writer:
             if len(jobs) > 1:
                 return self._commit_singly(jobs)
             is_ours = not isinstance(error, sqlite3.Error)
-            jobs[0].error = error if is_ours else StoreUnavailable(condition.words(error))
+            jobs[0].error = error if is_ours else StoreUnavailable(condition.words(error, self._health.what))
             jobs[0].is_done = True
             return None
         for job, result in zip(jobs, results, strict=True):
@@ -187,9 +209,11 @@ class Writer:
         if trouble is None:
             self._health.recover("file")
         else:
-            self._health.fail("file", condition.words(trouble))
+            self._health.fail("file", condition.words(trouble, self._health.what))
         if is_log_long:
-            self._health.fail("log", "the store's log has grown too long; end what reads the file in one transaction")
+            self._health.fail(
+                "log", f"the {self._health.what}'s log has grown too long; end what reads the file in one transaction"
+            )
         else:
             self._health.recover("log")
         for job in jobs:
@@ -197,7 +221,8 @@ class Writer:
 
 
 def _rewrite(db: sqlite3.Connection) -> None:
-    db.execute(f"PRAGMA user_version = {VERSION}")
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    db.execute(f"PRAGMA user_version = {version}")
 
 
 def transaction(connection: sqlite3.Connection, works: Sequence[Work[Any]]) -> list[Any]:

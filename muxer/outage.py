@@ -1,0 +1,129 @@
+"""Whether the store answers, and what was done while it did not: said when that begins and when it is over (S18)."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from msgspec import Struct
+
+from muxer import measurements
+from muxer.entries import pinned
+from muxer.errors import StoreUnavailable
+from muxer.interfaces import Log, Meter
+from muxer.money import NANOS_PER_USD, usd
+from muxer.stores import BudgetClaim, HoldChoice, Store
+
+T = TypeVar("T")
+DEADLINE_S = 5.0
+GIVEN_UP_AFTER, ASK_EVERY_S = 3, 0.5  # F8: then nobody waits for the store but one call in that time
+_MOST_ACCOUNTS = 1_000
+
+
+class _Passed(Struct):
+    """What one account was let spend unasked."""
+
+    claim: BudgetClaim
+    nanos: int = 0
+
+
+class Outage:
+    """Watches the changes asked of one store. `changed` is set when it may be time to tell it what it missed, `over`
+    when it knows all again. `now` gives seconds."""
+
+    def __init__(self, meter: Meter, log: Log, now: Callable[[], float] = time.monotonic) -> None:
+        self._meter = meter
+        self._log = log
+        self._now = now
+        self._failures = 0
+        self._counted_at = float("-inf")
+        self._ask_at = 0.0
+        self._met: dict[str, int] = {}
+        self._passed: dict[tuple[str, str, int], _Passed] = {}
+        self.is_on = False
+        self.reason = ""
+        self.changed = asyncio.Event()
+        self.over = asyncio.Event()
+
+    async def watch(self, call: str, work: Awaitable[T]) -> T:
+        """Runs one change by a deadline, measured. Raises StoreUnavailable; it may have been made all the same."""
+        begun, asked_at = time.perf_counter(), self._now()
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                result = await work
+        except TimeoutError as error:
+            failure = StoreUnavailable("the store did not answer in time; try again in a moment")
+            self._failed(failure, "timeout", asked_at)
+            raise failure from error
+        except StoreUnavailable as error:
+            self._failed(error, "unavailable", asked_at)
+            raise
+        finally:
+            self._meter.observe(measurements.STORE_SECONDS, time.perf_counter() - begun, call)
+        self._failures = 0
+        if self.is_on:
+            self.changed.set()
+        return result
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether the last change was made."""
+        return self._failures == 0
+
+    def may_ask(self) -> bool:
+        """Whether to ask at all: after some failures in a row, one call in a while finds out whether that is over."""
+        if self._failures < GIVEN_UP_AFTER:
+            return True
+        now = self._now()
+        if now < self._ask_at:
+            return False
+        self._ask_at = now + ASK_EVERY_S
+        return True
+
+    def met(self, policy: str, choice: HoldChoice | None = None, granted_nanos: int = 0, at_s: float = 0.0) -> None:
+        """A request was refused, or let in for `choice`, without asking."""
+        self._meter.add(measurements.OUTAGE_REQUESTS, 1, policy)
+        self._met[policy] = self._met.get(policy, 0) + 1
+        for claim in choice.claims if choice else ():
+            claim = pinned(claim, at_s)
+            key = claim.limit, claim.account, claim.windows[0].start_s
+            is_listed = key in self._passed or len(self._passed) < _MOST_ACCOUNTS
+            if claim.on_store_error == "allow" and is_listed:
+                self._passed.setdefault(key, _Passed(claim)).nanos += granted_nanos
+
+    async def report(self, store: Store) -> None:
+        """Says which limits were passed. Raises StoreUnavailable; then it can be called again."""
+        passed, self._passed = self._passed, {}
+        try:
+            standings = await self.watch("standings", store.standings([one.claim for one in passed.values()]))
+        except StoreUnavailable:
+            self._passed = passed | self._passed
+            raise
+        over: dict[str, list[int]] = {}
+        for one, at in zip(passed.values(), standings, strict=True):
+            excess = at.spent_nanos + at.held_nanos + at.presumed_nanos - (at.limit_nanos or 0)
+            if excess > 0:
+                # No more than what was let in without asking: the rest has other causes.
+                over.setdefault(at.limit, []).append(min(excess, one.nanos))
+        for limit, amounts in over.items():
+            self._meter.add(measurements.OUTAGE_OVERRUN_USD, sum(amounts) / NANOS_PER_USD, limit)
+            self._log("warning", "limit_passed", limit=limit, subjects=len(amounts), over_usd=usd(sum(amounts)))
+
+    def end(self) -> None:
+        """All is told. Says so, with what was done meanwhile."""
+        self._log("info", "store_outage_over", **self._met)
+        self._met = {}
+        self.is_on = False
+        self.over.set()
+
+    def _failed(self, error: StoreUnavailable, kind: str, asked_at: float) -> None:
+        self._meter.add(measurements.STORE_ERRORS, 1, kind)
+        self.reason = error.message
+        # Calls that were under way together fail together, and say no more than one of them.
+        if asked_at >= self._counted_at:
+            self._failures += 1
+            self._counted_at = self._now()
+            self._ask_at = self._counted_at + ASK_EVERY_S
+        if not self.is_on:
+            self.is_on = True
+            self._log("error", "store_outage", reason=error.message)
