@@ -19,7 +19,7 @@ install = @echo "Installing into $(1), this once ..." >&2; \
 	{ echo "uv did not manage it; trying pip." >&2; \
 	$(1)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(2); }
 
-.PHONY: help run demo test lint clean bench check-clients check-nightly check-redis constraints
+.PHONY: help run demo test lint clean bench check-clients check-litellm check-nightly check-redis constraints
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -46,6 +46,9 @@ bench: .venv/dev.stamp  ## list the benchmarks and how to run each
 check-clients: .venv/run.stamp .venv-clients/stamp  ## real clients of others against a proxy in demo mode
 	@exec .venv-clients/bin/python -m pytest -c tests/clients/pytest.ini tests/clients $(ARGS)
 
+check-litellm: .venv-litellm/stamp  ## LiteLLM itself: its providers, a CustomLLM and a CustomLogger under the proxy
+	@exec .venv-litellm/bin/python -m pytest -c tests/litellm/pytest.ini tests/litellm $(ARGS)
+
 # A failure prints how to repeat it, and .hypothesis keeps it for the next run; SEED=N draws the same histories again.
 check-nightly: .venv/dev.stamp  ## what takes minutes: each store through 3,500 drawn histories; SEED=N to repeat
 	@seed=$(or $(SEED),$$(date +%s)); echo "SEED=$$seed"; \
@@ -60,7 +63,7 @@ constraints: .venv/dev.stamp  ## move constraints.txt to the newest releases tha
 		--python-version 3.11 --extra dev --extra redis pyproject.toml - --output-file constraints.txt
 
 clean:  ## remove what make and the tests made; never your muxer.db
-	rm -rf .venv .venv-clients build dist .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-clients .venv-litellm build dist .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis
 	find bench muxer plugins scripts tests -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/bin/python:
@@ -68,6 +71,9 @@ clean:  ## remove what make and the tests made; never your muxer.db
 
 .venv-clients/bin/python:
 	$(call make_venv,.venv-clients)
+
+.venv-litellm/bin/python:
+	$(call make_venv,.venv-litellm)
 
 .venv/run.stamp: .venv/bin/python pyproject.toml constraints.txt
 	$(call install,.venv,-e .)
@@ -79,4 +85,8 @@ clean:  ## remove what make and the tests made; never your muxer.db
 
 .venv-clients/stamp: .venv-clients/bin/python tests/clients/requirements.txt constraints.txt
 	$(call install,.venv-clients,-r tests/clients/requirements.txt)
+	@touch $@
+
+.venv-litellm/stamp: .venv-litellm/bin/python tests/litellm/requirements.txt pyproject.toml constraints.txt
+	$(call install,.venv-litellm,-e . -r tests/litellm/requirements.txt)
 	@touch $@

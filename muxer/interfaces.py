@@ -171,6 +171,15 @@ class ProviderSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 @runtime_checkable
+class PricedAs(Protocol):
+    """Settings of a provider that know better than its kind whose prices apply."""
+
+    @property
+    def priced_as(self) -> str:
+        """The kind whose names the price table is asked for; '' when no name of this provider's has a price there."""
+
+
+@runtime_checkable
 class Provider(Protocol):
     """Answers chat requests. Raises ProviderFailed, or InvalidRequest (before anything is sent) for what the vendor
     cannot express; nothing else."""

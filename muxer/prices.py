@@ -27,6 +27,14 @@ _LITELLM_PREFIXES = (
     "cohere_chat/",
 )
 
+# What LiteLLM's users write for how a vendor is called, and under which name the table has the same model.
+_LITELLM_SPELLINGS = (
+    ("bedrock/converse/", "bedrock/"),
+    ("bedrock/converse_like/", "bedrock/"),
+    ("bedrock/invoke/", "bedrock/"),
+    ("cohere/", "cohere_chat/"),
+)
+
 # Whole names only: a regional host such as eu.api.openai.com charges more than the table says.
 _HOSTS = {
     "*.openai.azure.com": "azure",
@@ -93,7 +101,7 @@ class PriceTable(Struct, frozen=True, kw_only=True):
         """What is known of the model a provider of this kind serves under that name; None for a server we do not
         know, whatever its models are called."""
         for prefix in _prefixes(kind, base_url):
-            entry = self.models.get(prefix + name)
+            entry = self.models.get(prefix + name) or self.models.get(_spelled(prefix, name))
             if entry is not None:
                 return msgspec.json.decode(entry, type=ModelFacts)
         return None
@@ -120,6 +128,14 @@ def _prefixes(kind: str, base_url: str | None) -> tuple[str, ...]:
         return ()
     vendor = _vendor_at(base_url) if base_url else kind
     return (f"{vendor}/",) if vendor else ()
+
+
+def _spelled(prefix: str, name: str) -> str:
+    """The name as the table spells it, where it is one of LiteLLM's without a prefix of ours."""
+    for spelling, ours in _LITELLM_SPELLINGS if not prefix else ():
+        if name.startswith(spelling):
+            return ours + name.removeprefix(spelling)
+    return prefix + name
 
 
 def _vendor_at(base_url: str) -> str | None:

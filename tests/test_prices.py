@@ -172,6 +172,26 @@ def test_never_prices_a_model_by_a_name_it_happens_to_share(kind: str, name: str
     assert SMALL.facts(kind, name, base_url) is None
 
 
+@pytest.mark.parametrize(
+    ("name", "same"),
+    [
+        (
+            "bedrock/converse/anthropic.claude-sonnet-4-5-20250929-v1:0",
+            "bedrock/anthropic.claude-sonnet-4-5-20250929-v1:0",
+        ),
+        (
+            "bedrock/invoke/anthropic.claude-sonnet-4-5-20250929-v1:0",
+            "bedrock/anthropic.claude-sonnet-4-5-20250929-v1:0",
+        ),
+        ("cohere/command-a-03-2025", "cohere_chat/command-a-03-2025"),
+    ],
+)
+def test_finds_a_model_however_litellm_is_told_to_call_it(table: PriceTable, name: str, same: str) -> None:
+    assert known(table, "litellm", name) == known(table, "litellm", same)
+    # A region may have a price of its own, so it is not left out.
+    assert table.facts("litellm", "bedrock/us-east-1/anthropic.claude-sonnet-4-5-20250929-v1:0") is None
+
+
 def test_suggests_the_name_that_was_likely_meant() -> None:
     assert SMALL.suggest("openai", "gpt-4oo") == "gpt-4o"
     assert SMALL.suggest("litellm", "grok/llama-4") == "groq/llama-4"

@@ -10,7 +10,7 @@ from muxer.config.environment import PLACEHOLDERS
 from muxer.config.settings import Component, Listed, ListedGuard, ListedSink
 from muxer.config.tree import Node, Scalar, Table
 from muxer.errors import ConfigInvalid, Fault
-from muxer.interfaces import Kind, Kinds
+from muxer.interfaces import Kind, Kinds, PricedAs
 
 AnyKinds = Mapping[str, Kind[Any]]
 
@@ -30,7 +30,7 @@ def component(decoder: Decoder, node: Node, name: str, path: str, kinds: AnyKind
         kind=kind.name,
         settings=settings,
         unavailable=reason,
-        vendor=kind.name,
+        vendor=settings.priced_as if isinstance(settings, PricedAs) else kind.name,
         base_url=base_url if isinstance(base_url, str) else None,
     )
 
