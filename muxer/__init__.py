@@ -3,10 +3,12 @@
 Everything a plugin or an application may use is named here; the rest of the package may change.
 """
 
+from muxer.access import credential
 from muxer.answers import collect, pieces
 from muxer.condition import Condition as FileCondition
 from muxer.condition import is_damage
 from muxer.condition import words as file_words
+from muxer.edge import caller_of, read_json
 from muxer.embedded import Muxer
 from muxer.errors import (
     BudgetExceeded,
@@ -14,7 +16,9 @@ from muxer.errors import (
     Fault,
     GuardRefused,
     InvalidAPIKey,
+    InvalidRequest,
     MuxerError,
+    NotFound,
     StoreUnavailable,
     Unsupported,
 )
@@ -43,6 +47,7 @@ from muxer.interfaces import (
     HasRoutes,
     HTTPClient,
     IsMeter,
+    KeyDesk,
     Kind,
     Log,
     Meter,
@@ -55,7 +60,7 @@ from muxer.interfaces import (
     Sink,
     Timeouts,
 )
-from muxer.keys import KeepsKeys, StoredKey
+from muxer.keys import KeepsKeys, NewKey, StoredKey, moment
 from muxer.limits import Amounts
 from muxer.measurements import ALL as ALL_METRICS
 from muxer.measurements import Metric
@@ -162,9 +167,11 @@ __all__ = [
     "ImagePart",
     "ImageURL",
     "InvalidAPIKey",
+    "InvalidRequest",
     "IsMeter",
     "IsRemote",
     "KeepsKeys",
+    "KeyDesk",
     "Kind",
     "Log",
     "Message",
@@ -174,6 +181,8 @@ __all__ = [
     "MuxerError",
     "NamedFunction",
     "Needs",
+    "NewKey",
+    "NotFound",
     "OpenAIProvider",
     "Outcome",
     "Part",
@@ -225,14 +234,18 @@ __all__ = [
     "Usage",
     "Window",
     "WriterBounds",
+    "caller_of",
     "collect",
+    "credential",
     "file_words",
     "hookimpl",
     "is_damage",
+    "moment",
     "open_client",
     "pieces",
     "raise_for_status",
     "read_events",
+    "read_json",
     "record_as_json",
     "refuse_dropped",
     "transaction",

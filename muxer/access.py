@@ -65,10 +65,6 @@ class Keys:
             raise KeyDisabled(f"the API key expired at {moment(found.expires_at)}; ask who runs this proxy for another")
         return found.caller
 
-    def forget(self, digest: str) -> None:
-        """Asks the store anew about this key: it has just been revoked."""
-        self._stored.forget(digest)
-
 
 AUTHENTICATOR_DEADLINE_S = 5.0
 
@@ -122,10 +118,6 @@ class Callers:
                 if found is not None:
                     return found
             raise
-
-    def forget(self, digest: str) -> None:
-        """Asks the store anew about this key: it has just been revoked."""
-        self._keys.forget(digest)
 
 
 def may_use(caller: Caller, model: str) -> bool:

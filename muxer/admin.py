@@ -1,50 +1,30 @@
-"""Keys in the store, made, listed and revoked: the same for `muxer keys` and for `/admin/keys`."""
+"""Keys in the store, made, listed and revoked: the same for `muxer keys`, for `/admin/keys` and for extensions."""
 
-import re
 import secrets
-from collections.abc import Collection
-from typing import Annotated
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
-from msgspec import Meta, Struct
 
 from muxer.access import digest
+from muxer.budgets import Calendar, Target, claims
 from muxer.config.scalars import LARGEST_USD
-from muxer.errors import InvalidJSON, InvalidRequest, NotFound, Unsupported
-from muxer.keys import PREFIX, KeepsKeys, StoredKey, instant, moment
+from muxer.edge import decode_json
+from muxer.errors import InvalidRequest, NotFound, Unsupported
+from muxer.interfaces import Log
+from muxer.keyring import Keyring, known
+from muxer.keys import PREFIX, KeepsKeys, NewKey, StoredKey, instant, moment
 from muxer.limits import AMOUNTS, Amounts
-from muxer.stores import Store
-from muxer.types import Role
+from muxer.stores import Standing, Store
 
-_Text = Annotated[str, Meta(max_length=256)]
-_Texts = Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=256)], ...], Meta(max_length=100)]
 _LARGEST = 2**53 - 1  # a store in Lua counts in doubles
 
 
-class NewKey(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """All that can be said of a key when it is made; nothing can be changed later (B48)."""
-
-    name: Annotated[str, Meta(min_length=1, max_length=100)]
-    user: _Text = ""
-    team: _Text = ""
-    tags: _Texts = ()
-    models: _Texts = ()
-    role: Role = "user"
-    expires: str | None = None
-    limits: Annotated[tuple[Amounts, ...], Meta(max_length=20)] = ()
-
-
-_decode = msgspec.json.Decoder(NewKey).decode
+_MOST_METADATA_BYTES = 16_384
 
 
 def decode(body: bytes) -> NewKey:
     """Reads and checks what is said of a new key. Raises InvalidRequest, which names the field."""
-    try:
-        asked = _decode(body)
-    except msgspec.ValidationError as error:
-        raise _field_error(str(error)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidJSON("the body is not one JSON object") from error
+    asked = decode_json(body, NewKey)
     for field in ("name", "user", "team", "tags", "models"):
         value = getattr(asked, field)
         for text in (value,) if isinstance(value, str) else value:
@@ -52,17 +32,11 @@ def decode(body: bytes) -> NewKey:
                 raise InvalidRequest(
                     f"{field}: has a character that cannot be printed, or space around it", param=field
                 )
+    if len(msgspec.json.encode(asked.metadata)) > _MOST_METADATA_BYTES:
+        raise InvalidRequest(f"metadata: is over {_MOST_METADATA_BYTES} bytes of JSON", param="metadata")
     for index, limit in enumerate(asked.limits):
         _check_limit(limit, f"limits[{index}]")
     return asked
-
-
-def _field_error(message: str) -> InvalidRequest:
-    """`Object contains unknown field `x` - at $.limits[0]` as an error with its param."""
-    what, _, path = message.partition(" - at `$")
-    place, named = path.rstrip("`").removeprefix("."), re.search(r" field `(.*)`$", what)
-    param = ".".join(filter(None, (place, named[1] if named else "")))
-    return InvalidRequest(f"{place}: {what}" if place else what, param=param or None)
 
 
 def _check_limit(limit: Amounts, here: str) -> None:
@@ -104,6 +78,7 @@ async def create(store: Store, in_file: Collection[str], asked: NewKey, now: flo
         models=asked.models,
         role=asked.role,
         limits=asked.limits,
+        metadata=asked.metadata,
         created_at=now,
         expires_at=expires_at,
     )
@@ -151,6 +126,7 @@ def fields(key: StoredKey, now: float) -> dict[str, object]:
         "models": key.models,
         "role": key.role,
         "limits": [limit_fields(limit) for limit in key.limits],
+        "metadata": key.metadata,
         "created": moment(key.created_at),
         "expires": None if key.expires_at is None else moment(key.expires_at),
         "revoked": None if key.revoked_at is None else moment(key.revoked_at),
@@ -161,3 +137,54 @@ def limit_fields(limit: Amounts) -> dict[str, object]:
     """What one limit says."""
     said = {name: value for name, value in msgspec.structs.asdict(limit).items() if value is not None}
     return {name: f"{value:f}" if name.endswith("_usd") else value for name, value in said.items()}
+
+
+class Desk:
+    """The keys of one store behind a running proxy: see KeyDesk. `in_file` are the names its file's keys have."""
+
+    def __init__(
+        self,
+        store: Store,
+        in_file: Collection[str],
+        ring: Keyring,
+        calendar: Calendar,
+        log: Log,
+        clock: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._in_file = in_file
+        self._ring = ring
+        self._calendar = calendar
+        self._log = log
+        self._clock = clock
+
+    async def create(self, asked: NewKey, by: str) -> tuple[StoredKey, str]:
+        """See KeyDesk."""
+        # Who builds a struct in Python gets no check of its values; one way in has them all.
+        asked = decode(msgspec.json.encode(asked))
+        key, secret = await create(self._store, self._in_file, asked, self._clock())
+        self._tell("key_created", key, by)
+        return key, secret
+
+    async def every(self) -> list[StoredKey]:
+        """See KeyDesk."""
+        return await keeper(self._store).keys()
+
+    async def find(self, word: str) -> StoredKey | None:
+        """See KeyDesk."""
+        return await keeper(self._store).key(digest(word) if word.startswith(PREFIX) else word)
+
+    async def revoke(self, id: str, by: str) -> StoredKey:
+        """See KeyDesk."""
+        key = await revoke(self._store, id, self._clock())
+        self._ring.forget(key.digest)
+        self._tell("key_revoked", key, by)
+        return key
+
+    async def standings(self, key: StoredKey) -> Sequence[Standing]:
+        """See KeyDesk."""
+        own = claims((), self._calendar, known(key).caller, Target("", ""), self._clock())
+        return await self._store.standings(own)
+
+    def _tell(self, event: str, key: StoredKey, by: str) -> None:
+        self._log("info", event, id=key.id, name=key.name, role=key.role, by=by)

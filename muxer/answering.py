@@ -9,16 +9,14 @@ from aiohttp import web
 from msgspec import Struct
 
 from muxer.assemble import Assembly
-from muxer.errors import BodyTooLarge, ClientGone, EncodingUnsupported, MuxerError, UnsupportedMediaType
+from muxer.edge import caller_of, json_body
+from muxer.errors import ClientGone, MuxerError
 from muxer.fence import ComponentFailed, Fence
 from muxer.interfaces import AddsHeaders
 from muxer.log import frames
 from muxer.pipeline import Exchange, serve
-from muxer.types import Caller, Inbound
+from muxer.types import Inbound
 from muxer.wire.inbound import InboundFormat, StreamWriter
-
-_BOM = b"\xef\xbb\xbf"
-CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
 
 
 class Patience(Struct, frozen=True):
@@ -30,25 +28,6 @@ class Patience(Struct, frozen=True):
 
 
 PATIENCE = Patience()
-
-
-async def body_of(request: web.Request, max_bytes: int) -> bytes:
-    """The body as JSON in UTF-8 without its mark, checked for size and kind before it is read."""
-    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise EncodingUnsupported("send the body uncompressed")
-    kind = request.headers.get("Content-Type")
-    if kind is not None and (
-        request.content_type != "application/json" or (request.charset or "utf-8").lower() not in ("utf-8", "utf8")
-    ):
-        raise UnsupportedMediaType("send the body as `Content-Type: application/json` in UTF-8")
-    if (request.content_length or 0) > max_bytes:
-        raise too_large(max_bytes)
-    return (await request.read()).removeprefix(_BOM)
-
-
-def too_large(max_bytes: int) -> BodyTooLarge:
-    """The refusal of a body over that size."""
-    return BodyTooLarge(f"the body is over {max_bytes} bytes (server.max_body_bytes)")
 
 
 class Answering:
@@ -66,7 +45,7 @@ class Answering:
 
     async def respond(self, request: web.Request) -> web.StreamResponse:
         """The answer to one request, whole or streamed. Raises MuxerError when no answer begins."""
-        body = await body_of(request, self._assembly.configuration.settings.server.max_body_bytes)
+        body = await json_body(request)
         inbound = Inbound(
             api=self._format.api,
             raw=body,
@@ -74,7 +53,7 @@ class Answering:
             tags=tuple(tag.strip() for tag in request.headers.get("x-muxer-tags", "").split(",") if tag.strip()),
             conversation=_as_text(request.headers.get("x-muxer-conversation", "")),
         )
-        async with serve(self._assembly.parts, request[CALLER], inbound) as exchange:
+        async with serve(self._assembly.parts, caller_of(request), inbound) as exchange:
             if exchange.answer is None:
                 return await self._stream(request, exchange, inbound)
             answer = self._format.answer(exchange.answer, exchange.record.id, int(time.time()), exchange.metadata())
@@ -116,7 +95,7 @@ class Answering:
         added: dict[str, str] = {}
         for extension, fence in self._adding:
             with suppress(ComponentFailed), fence.around():
-                added.update(extension.headers(exchange.record))
+                added.update(extension.headers(exchange.so_far))
         return {name: _header_safe(value) for name, value in (added | _exchange_headers(exchange)).items()}
 
 

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from muxer import measurements
 from muxer.access import Callers, Keys
+from muxer.admin import Desk
 from muxer.budgets import Calendar, key_lines, lines
 from muxer.catalog import build_catalog
 from muxer.config.settings import Configuration, KeySettings
@@ -36,6 +37,7 @@ class Assembly(Struct, frozen=True, kw_only=True):
     parts: Parts
     store: Store
     callers: Callers
+    keys: Desk
     extensions: tuple[object, ...]
     begun_at: float
 
@@ -51,7 +53,9 @@ async def assemble(
         shared = await opener.context()
         extensions = await opener.extensions(shared)
         store = await opener.open(kinds.stores[settings.store.kind], settings.store.settings, shared, "store")
-        extensions += await opener.extensions(replace(shared, store=store))
+        ring = Keyring(_keeper(store), meters)
+        keys = Desk(store, [key.name for key in settings.keys], ring, Calendar(settings.timezone), log, clock)
+        extensions += await opener.extensions(replace(shared, store=store, keys=keys))
         providers = await opener.providers()
         signals, guards = await opener.signals(shared), await opener.guards(shared)
         sinks = await opener.sinks(shared)
@@ -77,10 +81,8 @@ async def assemble(
                 in_flight=InFlight(meters),
             ),
             store=store,
-            callers=Callers(
-                Keys(map(_known, settings.keys), Keyring(_keeper(store), meters), clock),
-                await opener.authenticators(shared),
-            ),
+            callers=Callers(Keys(map(_known, settings.keys), ring, clock), await opener.authenticators(shared)),
+            keys=keys,
             extensions=tuple(extensions),
             begun_at=clock(),
         )

@@ -9,8 +9,9 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta, Struct
 
+from muxer.keys import NewKey, StoredKey
 from muxer.measurements import Metric
-from muxer.stores import Store
+from muxer.stores import Standing, Store
 from muxer.types import Answer, Call, Caller, ChatRequest, Chunk, Record, SignalValue
 
 ComponentT = TypeVar("ComponentT", covariant=True)
@@ -106,14 +107,37 @@ class AddsHeaders(Protocol):
     """An extension that adds response headers to answers, beside ours."""
 
     def headers(self, record: Record) -> Mapping[str, str]:
-        """The headers of one answer. The record is complete for a whole answer, and still open for a stream."""
+        """The headers of one answer. The record is complete for a whole answer. A stream's is still open: it says who
+        serves and which attempts failed before, and nothing of usage, cost and time."""
+
+
+class KeyDesk(Protocol):
+    """The keys in the store, for extensions. What is done here is in force in this process at once, within seconds
+    everywhere, and logged with who did it (`by`, a caller's `key`). All raise StoreUnavailable, and Unsupported where
+    the store keeps no keys."""
+
+    async def create(self, asked: NewKey, by: str) -> tuple[StoredKey, str]:
+        """A new key, and what its caller sends, which nobody can look up again. Raises InvalidRequest, whose `param`
+        is the field of NewKey that is wrong, also when the name is taken."""
+
+    async def every(self) -> list[StoredKey]:
+        """Every key ever made, the oldest first."""
+
+    async def find(self, word: str) -> StoredKey | None:
+        """The key, revoked or not, that `word` is, or is the digest of."""
+
+    async def revoke(self, id: str, by: str) -> StoredKey:
+        """Revokes a key for good; once more changes nothing. Raises NotFound."""
+
+    async def standings(self, key: StoredKey) -> Sequence[Standing]:
+        """How the budgets of this key alone stand, in the order of its limits."""
 
 
 class Context(Struct, frozen=True, kw_only=True):
     """What the core hands to a kind when it opens a component.
 
     `clock` gives Unix seconds, `folder` is where relative paths start, `worker` tells this process from its
-    siblings (0 when it is alone). `store` is there for extensions whose kind `needs` it.
+    siblings (0 when it is alone). `store`, and `keys` over it, are there for extensions whose kind `needs` it.
     """
 
     http: HTTPClient
@@ -123,6 +147,7 @@ class Context(Struct, frozen=True, kw_only=True):
     meter: Meter
     worker: int = 0
     store: Store | None = None
+    keys: KeyDesk | None = None
 
 
 class Kind(Generic[ComponentT]):

@@ -103,10 +103,10 @@ class Keyring:
             return remembered[0]
         revocations = self._revocations
         stored = await self._asked(self._store.key(digest))
-        known = None if stored is None else _known(stored)
+        found = None if stored is None else known(stored)
         if revocations == self._revocations:  # else this answer may be from before the revocation
-            (self._unknown if known is None else self._known).put(digest, known, now + TTL_S)
-        return known
+            (self._unknown if found is None else self._known).put(digest, found, now + TTL_S)
+        return found
 
     def forget(self, digest: str) -> None:
         """Asks the store anew about this key: it has just been revoked or made."""
@@ -129,7 +129,8 @@ class Keyring:
             self._meter.observe(measurements.STORE_SECONDS, time.perf_counter() - begun, "key")
 
 
-def _known(key: StoredKey) -> Known:
+def known(key: StoredKey) -> Known:
+    """A key of the store as requests meet it."""
     caller = Caller(
         key=key.name,
         user=key.user,

@@ -1,15 +1,34 @@
 """What a key in the store is: who it stands for, and how a store keeps it. The secret itself is never kept."""
 
 from datetime import UTC, datetime
-from typing import Protocol, runtime_checkable
+from typing import Annotated, Protocol, runtime_checkable
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from muxer.limits import Amounts
 from muxer.types import Role
 
 PREFIX = "mux_"
 """How every key that was made here begins: `mux_ID_SECRET`."""
+
+
+_Text = Annotated[str, Meta(max_length=256)]
+_Texts = Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=256)], ...], Meta(max_length=100)]
+
+
+class NewKey(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """All that can be said of a key when it is made; nothing can be changed later (B48). `metadata` is the maker's own:
+    kept and shown, and acted on by nobody."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=100)]
+    user: _Text = ""
+    team: _Text = ""
+    tags: _Texts = ()
+    models: _Texts = ()
+    role: Role = "user"
+    expires: str | None = None
+    limits: Annotated[tuple[Amounts, ...], Meta(max_length=20)] = ()
+    metadata: dict[str, object] = {}
 
 
 class StoredKey(Struct, frozen=True, kw_only=True):
@@ -24,6 +43,7 @@ class StoredKey(Struct, frozen=True, kw_only=True):
     models: tuple[str, ...] = ()
     role: Role = "user"
     limits: tuple[Amounts, ...] = ()
+    metadata: dict[str, object] = {}
     created_at: float
     expires_at: float | None = None
     revoked_at: float | None = None

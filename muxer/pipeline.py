@@ -35,7 +35,7 @@ from muxer.signals import measure
 from muxer.sinks import Outlets
 from muxer.standings import limit_headers
 from muxer.stores import Granted
-from muxer.types import Answer, Call, Caller, Chunk, Excluded, Inbound, Usage
+from muxer.types import Answer, Call, Caller, Chunk, Excluded, Inbound, Record, Usage
 
 
 class InFlight:
@@ -284,6 +284,14 @@ class Exchange:
             return running.candidate.model
         last = self._dispatch.ended[-1].model if self._dispatch.ended else self.record.model
         return models[last]
+
+    @property
+    def so_far(self) -> Record:
+        """The record; while it is open, with who serves now and the attempts before."""
+        if self.record.state != "open":
+            return self.record
+        served = self.served
+        return replace(self.record, model=served.name, provider=served.provider, attempts=tuple(self._dispatch.ended))
 
     @property
     def guard_headers(self) -> dict[str, str]:

@@ -10,11 +10,12 @@ from aiohttp.http_parser import HttpRequestParserPy
 
 from muxer import admin, views
 from muxer.access import ANONYMOUS
-from muxer.answering import CALLER, PATIENCE, Answering, Patience, body_of, error_response, too_large, unforeseen
+from muxer.answering import PATIENCE, Answering, Patience, error_response, unforeseen
 from muxer.assemble import Assembly
+from muxer.edge import CALLER, caller_of, read_json, too_large
 from muxer.errors import MethodNotAllowed, MuxerError, NotFound, PermissionDenied
 from muxer.interfaces import HasRoutes, Route
-from muxer.keys import StoredKey
+from muxer.keys import NewKey, StoredKey
 from muxer.wire import openai_inbound
 from muxer.wire.inbound import InboundFormat
 
@@ -36,13 +37,13 @@ class Server:
             raise RuntimeError("aiohttp was installed without its C parser; reinstall it from a wheel")
         self._assembly = assembly
         self._is_loopback = is_loopback
-        self._max_body_bytes = assembly.configuration.settings.server.max_body_bytes
         self._answering = {path: Answering(assembly, format, patience).respond for path, format in _FORMATS.items()}
         self.is_ready = True
 
     def application(self) -> web.Application:
         """The aiohttp application; every route declares the role it needs."""
-        application = web.Application(middlewares=[self._edge], client_max_size=self._max_body_bytes)
+        most = self._assembly.configuration.settings.server.max_body_bytes
+        application = web.Application(middlewares=[self._edge], client_max_size=most)
         application.on_response_prepare.append(_hide_server)
         for route in (*self._routes(), *self._routes_of_extensions()):
             handler = self._guarded(route)
@@ -98,7 +99,7 @@ class Server:
             allowed = sorted(error.allowed_methods)
             return self._refused(request, MethodNotAllowed(f"{error.method} is not served here", allowed))
         except web.HTTPRequestEntityTooLarge:
-            return self._refused(request, too_large(self._max_body_bytes))
+            return self._refused(request, too_large(request))
         except web.HTTPNotFound:
             return self._refused(request, NotFound("nothing is served at this address; see the README's list"))
         except Exception as error:  # noqa: BLE001  # the process must live on, and the caller gets JSON
@@ -111,48 +112,39 @@ class Server:
             )
         return error_response(error, _errors_of(request))
 
-    async def _body(self, request: web.Request) -> bytes:
-        return await body_of(request, self._max_body_bytes)
-
     async def _models(self, request: web.Request) -> web.Response:
-        return json_response(views.models(self._assembly, request[CALLER]))
+        return json_response(views.models(self._assembly, caller_of(request)))
 
     async def _model(self, request: web.Request) -> web.Response:
-        return json_response(views.model(self._assembly, request[CALLER], request.match_info["name"]))
+        return json_response(views.model(self._assembly, caller_of(request), request.match_info["name"]))
 
     async def _request(self, request: web.Request) -> web.Response:
-        return json_response(await views.request(self._assembly, request[CALLER], request.match_info["id"]))
+        return json_response(await views.request(self._assembly, caller_of(request), request.match_info["id"]))
 
     async def _user_stats(self, request: web.Request) -> web.Response:
-        return json_response(await views.user_stats(self._assembly, request[CALLER]))
+        return json_response(await views.user_stats(self._assembly, caller_of(request)))
 
     async def _stats(self, request: web.Request) -> web.Response:
-        return json_response(await views.stats(self._assembly, request[CALLER]))
+        return json_response(await views.stats(self._assembly, caller_of(request)))
 
     async def _providers(self, _: web.Request) -> web.Response:
         return json_response(views.providers(self._assembly))
 
     async def _create_key(self, request: web.Request) -> web.Response:
-        asked, now = admin.decode(await self._body(request)), self._assembly.parts.clock()
-        in_file = [key.name for key in self._assembly.configuration.settings.keys]
-        key, secret = await admin.create(self._assembly.store, in_file, asked, now)
-        self._log_key("key_created", key, request)
+        asked = await read_json(request, NewKey)
+        key, secret = await self._assembly.keys.create(asked, caller_of(request).key)
         headers = {"Cache-Control": "no-store"}
-        return json_response({"key": secret, **admin.fields(key, now)}, status=201, headers=headers)
+        return json_response({"key": secret, **self._key(key)}, status=201, headers=headers)
 
     async def _list_keys(self, _: web.Request) -> web.Response:
-        keys, now = await admin.keeper(self._assembly.store).keys(), self._assembly.parts.clock()
-        return json_response({"keys": [admin.fields(key, now) for key in keys]})
+        return json_response({"keys": [self._key(key) for key in await self._assembly.keys.every()]})
 
     async def _revoke_key(self, request: web.Request) -> web.Response:
-        now = self._assembly.parts.clock()
-        key = await admin.revoke(self._assembly.store, request.match_info["id"], now)
-        self._assembly.callers.forget(key.digest)
-        self._log_key("key_revoked", key, request)
-        return json_response(admin.fields(key, now))
+        key = await self._assembly.keys.revoke(request.match_info["id"], caller_of(request).key)
+        return json_response(self._key(key))
 
-    def _log_key(self, event: str, key: StoredKey, request: web.Request) -> None:
-        self._assembly.parts.log("info", event, id=key.id, name=key.name, role=key.role, by=request[CALLER].key)
+    def _key(self, key: StoredKey) -> dict[str, object]:
+        return admin.fields(key, self._assembly.parts.clock())
 
     async def _health(self, _: web.Request) -> web.Response:
         return json_response(await views.health(self._assembly))

@@ -54,7 +54,7 @@ async def test_a_list_has_all_but_the_secret(proxy: OpenProxy) -> None:
         "role": "viewer",
         "expires": "2026-09-23T02:00:00+02:00",
     }
-    key = await made(opened, limits=limits, **fields)
+    key = await made(opened, limits=limits, metadata={"mail": ["a@b.c", 1]}, **fields)
     assert await listed(opened) == [
         {
             "id": key["id"],
@@ -66,6 +66,7 @@ async def test_a_list_has_all_but_the_secret(proxy: OpenProxy) -> None:
                 {"daily_usd": "0.5", "hold": "expected", "on_store_error": "refuse"},
                 {"requests_per_minute": 6, "burst": 2, "hold": "bound", "on_store_error": "refuse"},
             ],
+            "metadata": {"mail": ["a@b.c", 1]},
             "created": "2026-09-22T01:00:00Z",
             "expires": "2026-09-23T00:00:00Z",
             "revoked": None,
@@ -165,6 +166,8 @@ async def test_without_a_key_nobody_reaches_the_keys(proxy: OpenProxy, keys: str
         ({"name": "ci", "limits": [{"tokens_per_minute": 10**30}]}, "limits[0].tokens_per_minute"),
         ({"name": "ci", "limits": [{"concurrent": 1, "burst": 5}]}, "limits[0].burst"),
         ({"name": "ci", "limits": [{"requests_per_minute": 1, "burst": 10**30}]}, "limits[0].burst"),
+        ({"name": "ci", "metadata": [1]}, "metadata"),
+        ({"name": "ci", "metadata": {"a": "x" * 16_384}}, "metadata"),
         ({"name": "root-key"}, "name"),
         ({"name": "taken"}, "name"),
         ([], None),

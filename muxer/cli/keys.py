@@ -28,7 +28,7 @@ from muxer.cli.recorded import change, duration, fetch
 from muxer.config.settings import Configuration
 from muxer.errors import InvalidRequest, MuxerError, NotFound
 from muxer.keyring import TTL_S
-from muxer.keys import StoredKey, instant, moment
+from muxer.keys import NewKey, StoredKey, instant, moment
 from muxer.limits import Amounts
 from muxer.stores import Store
 
@@ -124,7 +124,7 @@ def _create(configuration: Configuration, arguments: argparse.Namespace, now: Ca
     return 0
 
 
-async def _made(store: Store, in_file: Sequence[str], asked: admin.NewKey, now: float) -> tuple[StoredKey, str, bool]:
+async def _made(store: Store, in_file: Sequence[str], asked: NewKey, now: float) -> tuple[StoredKey, str, bool]:
     """The key, its secret, and whether the store had none before."""
     key, secret = await admin.create(store, in_file, asked, now)
     return key, secret, await admin.keeper(store).keys() == [key]

@@ -58,6 +58,7 @@ def test_a_key_is_made_as_it_is_asked_for(routing: Path, muxer: Run) -> None:
                 "on_store_error": "refuse",
             }
         ],
+        "metadata": {},
         "created": "",
         "expires": "2099-01-31T00:00:00Z",
         "revoked": None,

@@ -35,6 +35,7 @@ class KeysContract(StoreTests):
             models=("gpt-*",),
             role="admin",
             limits=(Amounts(daily_usd=Decimal("0.1"), hold="expected"), Amounts(requests_per_minute=60, burst=5)),
+            metadata={"mail": ["Zoë", None, 0.5]},
             expires_at=START_S + 0.25,
         )
         async with self.open_store(tmp_path, ManualClock()) as store:
