@@ -64,7 +64,7 @@ class LitellmCompat:
         headers = {
             "x-litellm-call-id": record.id,
             "x-litellm-model-id": record.model,
-            "x-litellm-model-group": record.model,
+            "x-litellm-model-group": spend.group(record),
             "x-litellm-version": _VERSION,
             # The same upstream is never asked twice for one request: what was tried before is all fallbacks.
             "x-litellm-attempted-retries": "0",
@@ -98,8 +98,8 @@ class LitellmCompat:
         if not words and not aliases:
             raise InvalidRequest("keys: name what to delete, here or in key_aliases", param="keys")
         found = [_known(await self._keys.find(word), f"keys[{index}]") for index, word in enumerate(words)]
-        # Of keys of one name only the last can be in force.
-        by_name = {key.name: key for key in await self._keys.every()}
+        # Of keys of one name at most one is in force: it stays where it comes last.
+        by_name = {key.name: key for key in sorted(await self._keys.every(), key=lambda key: key.revoked_at is None)}
         found += [_known(by_name.get(name), f"key_aliases[{index}]") for index, name in enumerate(aliases)]
         for key in found:
             await self._keys.revoke(key.id, caller_of(request).key)

@@ -204,6 +204,17 @@ async def of_key(store: Store, key: StoredKey) -> int:
     return sum(line.cost_nanos for line in lines if line.group["day"] <= last)
 
 
+def group(record: Record) -> str:
+    """What LiteLLM calls the model group: the name the caller gave, where it is that of a group; else the model that
+    serves, also after a model that was named could not."""
+    asked = record.requested_model
+    is_model = asked in (record.model, *(attempt.model for attempt in record.attempts))
+    was_passed_over = any(excluded.model == asked for excluded in record.excluded)
+    if is_model or was_passed_over or asked.partition(":")[0] in ("", "auto"):
+        return record.model
+    return asked
+
+
 def fallbacks(record: Record) -> int:
     """How many models failed before the one that answers; an open record has only those that failed."""
     return max(0, len(record.attempts) - (record.state != "open"))
@@ -244,7 +255,7 @@ def _row(record: Record, digest: str) -> dict[str, object]:
         "request_duration_ms": round(record.ms),
         "model": record.attempts[-1].upstream if record.attempts else record.model,
         "model_id": record.model,
-        "model_group": record.model,
+        "model_group": group(record),
         "custom_llm_provider": record.provider,
         "api_base": "",
         "user": record.user,

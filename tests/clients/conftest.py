@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 ROUTING = """\
 version: 1
-plugins: [heuristics, openai, anthropic, sqlite]
+plugins: [heuristics, openai, anthropic, sqlite, litellm_compat]
 providers:
   openai: {kind: openai, api_key: "${OPENAI_API_KEY}"}
 models:
@@ -20,15 +20,19 @@ models:
 routes: [{name: all, use: [gpt-terra]}]
 keys:
   - {name: rich, secret: sk-test-key-1, user: rich}
+  - {name: root, secret: sk-root, role: admin}
   - {name: poor, secret: sk-poor, user: poor}
 limits: [{per: user, where: {user: poor}, daily_usd: 0.000001}]
 """
 DEADLINE_S = 20
 
+# On import LiteLLM would fetch its prices.
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+
 
 @pytest.fixture(scope="session")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Its base_url. The key `sk-test-key-1` has no limit, `sk-poor` a budget that nothing fits."""
+    """Its base_url. The key `sk-test-key-1` has no limit, `sk-poor` a budget that nothing fits, `sk-root` is an admin's."""
     folder = tmp_path_factory.mktemp("proxy")
     (folder / "routing.yaml").write_text(ROUTING)
     with subprocess.Popen(

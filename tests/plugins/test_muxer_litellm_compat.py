@@ -6,7 +6,7 @@ import pytest
 
 from muxer.testing import Fail, ManualClock, Say
 from tests.plugins.litellm_client import DAY, PLUGINS, ROOT, delete, dollars, generate, info, logs, refused
-from tests.proxy import OpenProxy, Proxy, events
+from tests.proxy import SECTIONS, OpenProxy, Proxy, events
 
 
 @pytest.fixture
@@ -48,6 +48,24 @@ async def test_headers_tell_who_served_after_a_fallback(proxy: OpenProxy, stream
     await response.read()
     (row,) = await logs(opened)
     assert (row["model_group"], row["metadata"]["attempted_fallbacks"]) == ("large", 1)
+
+
+@pytest.mark.parametrize(
+    ("asked", "group"), [("both", "both"), ("auto", "large"), ("auto:default", "large"), ("small", "large")]
+)
+async def test_the_group_is_what_was_named_if_it_is_one(proxy: OpenProxy, asked: str, group: str) -> None:
+    models = SECTIONS["models"].replace("name: small-1,", "name: small-1, fallbacks: [large],")
+    opened = await proxy(Fail(), Say(), plugins=PLUGINS, models=f"{models}\n  both: {{use: [small, large]}}")
+    headers = (await opened.chat(model=asked)).headers
+    assert (headers["x-litellm-model-id"], headers["x-litellm-model-group"]) == ("large", group)
+    assert [row["model_group"] for row in await logs(opened)] == [group]
+
+
+async def test_a_model_that_was_passed_over_is_no_group(proxy: OpenProxy) -> None:
+    models = SECTIONS["models"].replace("name: small-1,", "name: small-1, context_tokens: 1, fallbacks: [large],")
+    opened = await proxy(Say(), plugins=PLUGINS, models=models)
+    response = await opened.chat(model="small")
+    assert (response.status, response.headers["x-litellm-model-group"]) == (200, "large")
 
 
 async def test_a_stream_has_no_cost_when_it_begins(compat: Proxy) -> None:
