@@ -32,7 +32,7 @@ os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 
 @pytest.fixture(scope="session")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Its base_url. The key `sk-test-key-1` has no limit, `sk-poor` a budget that nothing fits, `sk-root` is an admin's."""
+    """Its base_url. The key `sk-test-key-1` has no limit, `sk-poor` a budget nothing fits, `sk-root` is an admin's."""
     folder = tmp_path_factory.mktemp("proxy")
     (folder / "routing.yaml").write_text(ROUTING)
     with subprocess.Popen(

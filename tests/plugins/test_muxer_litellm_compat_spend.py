@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,8 @@ from muxer_litellm_compat.spend import Digests, Logs, Query
 from muxer_sqlite import SqliteSettings, open_sqlite
 
 from muxer.testing import Fail, ManualClock, Say, a_choice, a_key, a_record, an_attempt, open_context
-from tests.plugins.litellm_client import DAY, PLUGINS, ROOT, dollars, generate, logs, refused
+from tests.plugins.litellm_client import DAY, PLUGINS, ROOT, dollars, generate, info, logs, refused
+from tests.plugins.redis_server import Server
 from tests.proxy import OpenProxy, Proxy
 
 
@@ -198,3 +199,17 @@ def test_a_request_belongs_to_the_key_that_had_the_name_then() -> None:
     digests = Digests([first, second])
     at = {moment: digests.of("ci", moment, moment) for moment in (5.0, 15.0, 25.0, 35.0)}
     assert at == {5.0: "ci", 15.0: first.digest, 25.0: "ci", 35.0: second.digest}
+
+
+async def test_the_shared_store_has_the_same(proxy: OpenProxy) -> None:
+    with Server() as server:
+        store = f'{{kind: redis, url: "{server.url}"}}'
+        opened = await proxy(Say(), Say(), plugins="[openai, redis, litellm_compat]", store=store)
+        key = await generate(opened, key_alias="ci", user_id="carol")
+        record = await opened.record(await opened.chat(key["key"]))
+        await opened.chat()
+        assert [row["spend"] for row in await logs(opened, api_key=key["token"], user_id="carol")] == [dollars(record)]
+        day = datetime.fromtimestamp(record.at, UTC).date()
+        span = {"start_date": str(day), "end_date": str(day + timedelta(days=1))}
+        assert [one["spend"] for one in await logs(opened, user_id="carol", **span)] == [dollars(record), 0]
+        assert (await info(opened, key["key"]))["info"]["total_spend"] == dollars(record) > 0
