@@ -1,5 +1,6 @@
 """LiteLLM's headers and key addresses as its clients meet them. Names and shapes are those of litellm 1.110."""
 
+from datetime import UTC, datetime
 from importlib.metadata import version
 
 import pytest
@@ -147,6 +148,12 @@ async def test_a_key_ends_after_its_duration(compat: Proxy, duration: str, expir
     assert (await generate(compat, duration=duration))["expires"] == expires
 
 
+async def test_a_month_after_the_last_day_of_one_is_the_last_of_the_next(proxy: OpenProxy) -> None:
+    clock = ManualClock(datetime(2027, 1, 31, 12, tzinfo=UTC).timestamp())
+    opened = await proxy(clock=clock, plugins=PLUGINS)
+    assert (await generate(opened, duration="1mo"))["expires"] == "2027-02-28T12:00:00Z"
+
+
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
@@ -220,12 +227,15 @@ async def test_a_deleted_key_is_refused_at_once(compat: Proxy, by: str) -> None:
     assert (shown["status"], shown["deleted_at"]) == ("deleted", f"{DAY}T01:00:00Z")
 
 
-async def test_of_two_keys_of_one_name_the_one_in_force_is_deleted(compat: Proxy) -> None:
-    await generate(compat, key_alias="ci")
-    await delete(compat, key_aliases=["ci"])
-    second = await generate(compat, key_alias="ci")
-    await delete(compat, key_aliases=["ci"])
-    assert (await compat.chat(second["key"])).status == 401
+async def test_of_two_keys_of_one_name_the_one_in_force_is_deleted(proxy: OpenProxy) -> None:
+    clock = ManualClock()
+    opened = await proxy(clock=clock, plugins=PLUGINS)
+    await generate(opened, key_alias="ci")
+    await delete(opened, key_aliases=["ci"])
+    clock.now_s -= 1  # a clock that was set back: the second key looks older
+    second = await generate(opened, key_alias="ci")
+    await delete(opened, key_aliases=["ci"])
+    assert (await opened.chat(second["key"])).status == 401
 
 
 async def test_nothing_is_deleted_when_one_is_unknown(compat: Proxy) -> None:
@@ -273,6 +283,17 @@ async def test_a_key_is_told_of_itself(compat: Proxy) -> None:
     assert answer["key"] == key["token"] and record.cost_nanos > 0
     assert {name: answer["info"][name] for name in expected} == expected
     assert "token" not in answer["info"] and key["key"] not in repr(answer)
+
+
+async def test_spend_is_that_of_the_budgets_period(proxy: OpenProxy) -> None:
+    clock = ManualClock()
+    opened = await proxy(Say(), clock=clock, plugins=PLUGINS)
+    key = await generate(opened, max_budget=0.5, budget_duration="1d")
+    record = await opened.record(await opened.chat(key["key"]))
+    clock.now_s += 86_400
+    found = (await info(opened, key["key"]))["info"]
+    assert (found["spend"], found["total_spend"]) == (0, dollars(record))
+    assert found["budget_reset_at"] == "2026-09-24T00:00:00Z"
 
 
 async def test_an_admin_looks_up_any_key_by_itself_or_its_digest(compat: Proxy) -> None:
