@@ -202,8 +202,8 @@ def _revoke(configuration: Configuration, arguments: argparse.Namespace, now: Ca
 
 
 async def _revoked(store: Store, word: str, now: float) -> StoredKey:
-    """Revokes the key of that id, else the last one of that name, which is the only one that can be in force."""
+    """Revokes the key of that id, else the one of that name that is in force, else the last that was."""
     keys = await admin.keeper(store).keys()
-    named = [key.id for key in keys if key.name == word]
+    named = [key.id for key in sorted(keys, key=lambda key: key.revoked_at is None) if key.name == word]
     is_id = any(key.id == word for key in keys)
     return await admin.revoke(store, named[-1] if named and not is_id else word, now)
