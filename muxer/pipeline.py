@@ -268,10 +268,12 @@ class Exchange:
         settling = time.perf_counter()
         self._end_attempt()
         self.record = complete(self.record, self._ending())
-        await self._parts.ledger.settle(self.record)
-        own_s = self._sent_at - self._begun + time.perf_counter() - settling
-        report(self.record, own_s, self._watch.answered_by, self._parts.meter, self._parts.log)
-        self._parts.sinks.put(self.record)
+        try:
+            await self._parts.ledger.settle(self.record)
+        finally:  # whoever stops waiting for the store, the record is complete
+            own_s = self._sent_at - self._begun + time.perf_counter() - settling
+            report(self.record, own_s, self._watch.answered_by, self._parts.meter, self._parts.log)
+            self._parts.sinks.put(self.record)
 
     @property
     def served(self) -> Model:
