@@ -35,11 +35,14 @@ from muxer.failures import (
     UpstreamUnreachable,
 )
 from muxer.hookspecs import hookimpl
+from muxer.inputs import EmbeddingRequest, TextRequest
 from muxer.interfaces import (
     AddsHeaders,
     Authenticator,
     Completes,
+    CompletesText,
     Context,
+    Embeds,
     Guard,
     Guarded,
     GuardsAnswers,
@@ -141,9 +144,12 @@ __all__ = [
     "Choice",
     "Chunk",
     "Completes",
+    "CompletesText",
     "ConfigInvalid",
     "Context",
     "Dialect",
+    "EmbeddingRequest",
+    "Embeds",
     "Event",
     "EventParser",
     "Examines",
@@ -213,6 +219,7 @@ __all__ = [
     "StreamOptions",
     "Summary",
     "TextPart",
+    "TextRequest",
     "ThinkingPart",
     "Tier",
     "Timeouts",

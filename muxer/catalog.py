@@ -10,7 +10,10 @@ from muxer.prices import ModelFacts, PriceTable
 
 
 class Model(Struct, frozen=True, kw_only=True):
-    """One model as callers name it. `can` None and missing sizes mean that nobody knows: no gate applies then."""
+    """One model as callers name it. `can` None and missing sizes mean that nobody knows: no gate applies then.
+
+    `mode` is what the price table says it is for: chat, responses, completion, embedding; '' where it does not.
+    """
 
     name: str
     provider: str
@@ -19,10 +22,18 @@ class Model(Struct, frozen=True, kw_only=True):
     context_tokens: int | None = None
     max_output_tokens: int | None = None
     can: frozenset[str] | None = None
+    mode: str = ""
     takes_sampling: bool = True
     fallbacks: tuple[str, ...] = ()
     unavailable: str = ""
     deprecated_on: str = ""
+
+    @property
+    def embeds(self) -> bool | None:
+        """Whether it makes embeddings, and then nothing else; None when nobody knows."""
+        if self.can is not None:
+            return "embeddings" in self.can
+        return self.mode == "embedding" if self.mode else None
 
 
 class Group(Struct, frozen=True, kw_only=True):
@@ -62,6 +73,7 @@ def build_catalog(settings: Settings, table: PriceTable) -> Catalog:
 def _model(name: str, entry: ModelSettings, provider: Component, table: PriceTable) -> Model:
     upstream = entry.name or name
     facts = table.facts(provider.vendor, upstream, provider.base_url) or ModelFacts(mode="")
+    known = frozenset({"embeddings"}) if facts.mode == "embedding" else facts.can
     return Model(
         name=name,
         provider=provider.name,
@@ -69,7 +81,8 @@ def _model(name: str, entry: ModelSettings, provider: Component, table: PriceTab
         price=price_of(entry, facts),
         context_tokens=entry.context_tokens or facts.context_tokens,
         max_output_tokens=entry.max_output_tokens or facts.max_output_tokens,
-        can=facts.can if entry.can is None else frozenset(entry.can),
+        can=known if entry.can is None else frozenset(entry.can),
+        mode=facts.mode,
         takes_sampling=facts.takes_sampling,
         fallbacks=entry.fallbacks,
         unavailable=provider.unavailable,

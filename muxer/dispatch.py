@@ -2,15 +2,15 @@
 
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack, aclosing, contextmanager
+from contextlib import AsyncExitStack, aclosing, contextmanager
 
 from muxer import measurements
-from muxer.answers import collect
+from muxer.asking import streamed, whole
 from muxer.attempts import Running
 from muxer.catalog import Model
 from muxer.errors import InvalidRequest, MuxerError
 from muxer.failures import ProviderBroke, ProviderFailed, UpstreamAuth, UpstreamBadResponse, UpstreamRateLimited
-from muxer.interfaces import Completes, Log, Meter, Provider
+from muxer.interfaces import Log, Meter, Provider
 from muxer.log import frames
 from muxer.routing import Candidate
 from muxer.types import Answer, Attempt, Call, Chunk, Usage
@@ -163,14 +163,11 @@ class Dispatch:
             begun_at=time.perf_counter(),
             estimate_tokens=self._estimate_tokens,
         )
-        chunks = _iterate(provider, call, self._dispatcher.foreign(candidate.model.provider))
+        foreign = self._dispatcher.foreign(candidate.model.provider)
         if call.request.stream:
-            return await self._first_chunk(chunks)
-        if isinstance(provider, Completes):
-            with self._dispatcher.foreign(candidate.model.provider):
-                return await provider.acompletion(call)
-        async with aclosing(chunks):
-            return await collect(chunks)
+            return await self._first_chunk(streamed(provider, call, candidate.model.mode, foreign))
+        with foreign:
+            return await whole(provider, call, candidate.model.mode)
 
     async def _first_chunk(self, chunks: AsyncGenerator[Chunk, None]) -> AsyncIterator[Chunk]:
         await self._streams.enter_async_context(aclosing(chunks))
@@ -212,20 +209,6 @@ class Dispatch:
         self.running = None
         self.ended.append(attempt)
         self._meter.add(measurements.ATTEMPTS, 1, attempt.model, attempt.provider, attempt.outcome)
-
-
-async def _iterate(
-    provider: Provider, call: Call, foreign: AbstractContextManager[None]
-) -> AsyncGenerator[Chunk, None]:
-    """The provider's stream as a generator that can be closed, whatever kind of iterator it gave."""
-    with foreign:
-        stream = provider.astreaming(call)
-        try:
-            async for chunk in stream:
-                yield chunk
-        finally:
-            if isinstance(stream, AsyncGenerator):
-                await stream.aclose()
 
 
 async def _chained(first: Chunk, rest: AsyncIterator[Chunk]) -> AsyncIterator[Chunk]:

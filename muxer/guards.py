@@ -9,11 +9,12 @@ from msgspec.structs import replace
 
 from muxer import measurements
 from muxer.answers import collect, each, pieces
-from muxer.errors import GuardRefused, InvalidRequest, MuxerError, PluginFailed
+from muxer.errors import GuardRefused, InvalidRequest, MuxerError, PluginFailed, Unsupported
 from muxer.fence import ComponentFailed, Fence
+from muxer.inputs import EmbeddingRequest, InputsRequest
 from muxer.interfaces import Guard, Guarded, GuardsAnswers, Meter
 from muxer.types import Answer, Caller, ChatRequest, Chunk, Inbound
-from muxer.wire import openai_inbound
+from muxer.wire import openai_embeddings, openai_inbound, openai_inputs, openai_text_inbound
 
 _LONGEST_NOTE = 256
 
@@ -66,8 +67,12 @@ class Watch:
     async def look(self, guards: Sequence[Armed], inbound: Inbound, route: str = "") -> tuple[Inbound, Answer | None]:
         """Asks the guards in order. Returns the request as they leave it, and the answer if one of them has it.
 
-        Raises GuardRefused, and PluginFailed when a required guard fails.
+        Raises GuardRefused, PluginFailed when a required guard fails, and Unsupported for what no guard can read.
         """
+        if guards and isinstance(inbound.request, InputsRequest) and inbound.request.token_counts:
+            names = ", ".join(armed.name for armed in guards)
+            field = inbound.request.field
+            raise Unsupported(f"{field}: send text, not tokens: what they say is hidden from {names}", param=field)
         for armed in guards:
             asked = Guarded(
                 id=self._id,
@@ -105,7 +110,10 @@ class Watch:
         if time.perf_counter() - begun > armed.timeout_s:  # it blocked the loop, and with it its deadline
             armed.fence.failed("timeout", detail=f"it blocked for longer than its timeout_s of {armed.timeout_s:g}")
             raise ComponentFailed
-        if found is None or isinstance(found, ChatRequest) or (isinstance(found, Answer) and found.choices):
+        has_vectors = isinstance(asked.request, EmbeddingRequest)  # which no guard can make
+        if found is None or isinstance(found, ChatRequest):
+            return found
+        if isinstance(found, Answer) and found.choices and not has_vectors:
             return found
         armed.fence.failed("junk", detail=f"`before` returned a {type(found).__name__}")
         raise ComponentFailed
@@ -133,12 +141,24 @@ def _changed(armed: Armed, inbound: Inbound, request: ChatRequest) -> Inbound:
     """The request as a guard wants it, its bytes changed where its fields are."""
     if request == inbound.request:
         return inbound
-    raw = openai_inbound.patched(inbound.raw, inbound.request, request)
     try:
-        return replace(inbound, raw=raw, request=openai_inbound.decode_request(raw))
+        raw, request = _rewritten(inbound, request)
+        return replace(inbound, raw=raw, request=request)
     except InvalidRequest as error:
         armed.fence.failed("junk", error, "`before` returned a request that is none")
         raise ComponentFailed from error
+
+
+def _rewritten(inbound: Inbound, request: ChatRequest) -> tuple[bytes, ChatRequest]:
+    """The bytes of a changed request, and what they say. Raises InvalidRequest when that is no request."""
+    before = inbound.request
+    if not isinstance(before, InputsRequest):
+        raw = openai_inbound.patched(inbound.raw, before, request)
+        return raw, openai_inbound.decode_request(raw)
+    raw = openai_inputs.patched(inbound.raw, before, request)
+    if isinstance(before, EmbeddingRequest):
+        return raw, openai_embeddings.decode_request(raw)
+    return raw, openai_text_inbound.decode_request(raw)
 
 
 class _UpstreamFailed(Exception):

@@ -221,6 +221,30 @@ class Completes(Protocol):
         """The whole answer."""
 
 
+@runtime_checkable
+class CompletesText(Protocol):
+    """A provider that goes on with texts itself (`/v1/completions`); the call's request is a TextRequest. Without it,
+    and for models it does not do it for, the prompt is put as a chat."""
+
+    def completes_text(self, model: str) -> bool:
+        """Whether this upstream model takes them."""
+
+    async def atext_completion(self, call: Call) -> Answer:
+        """The whole answer."""
+
+    def atext_streaming(self, call: Call) -> AsyncIterator[Chunk]:
+        """The answer as it comes, as `astreaming`."""
+
+
+@runtime_checkable
+class Embeds(Protocol):
+    """A provider that turns texts into vectors; the call's request is an EmbeddingRequest."""
+
+    async def aembedding(self, call: Call) -> Answer:
+        """The vectors: `raw` is OpenAI's list of embeddings with one an input, in their order. Raises Unsupported for
+        inputs the vendor does not take, such as tokens."""
+
+
 class Signal(Protocol):
     """Measures a request: pure, fast, no I/O."""
 

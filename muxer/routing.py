@@ -15,6 +15,7 @@ from muxer.config.settings import DefaultsSettings, RouteSettings
 from muxer.errors import (
     ContextTooLong,
     CostUnbounded,
+    InvalidModel,
     InvalidRequest,
     ModelNotFound,
     ModelPriceUnknown,
@@ -148,6 +149,11 @@ def _route(rules: Rules, question: Question) -> tuple[RouteSettings, str]:
     requested, settled = question.requested, question.settled
     if settled is not None and (again := _named(rules, settled.route)) is not None:
         return again, settled.reason
+    if question.measured.needs.embeddings and requested.partition(":")[0] == "auto":
+        raise InvalidModel(
+            "model: vectors of different models do not compare, so no route picks one; name a model or a group",
+            param="model",
+        )
     if requested == "auto":
         values = _facts(question)
         for route, condition in zip(rules.routes, rules.conditions, strict=True):
@@ -238,6 +244,8 @@ def _judge(rules: Rules, question: Question, model: Model, route: str) -> Candid
     inserted = _inserted_cap(rules, question, model, is_hard)
     needs = question.measured.needs
     cap = inserted or needs.cap_tokens or model.max_output_tokens or INSERTED_CAP_TOKENS
+    if needs.embeddings:
+        cap = 0  # a vector is no output: what it costs is its input
     sizes = question.measured.estimate_tokens, bound_input or question.measured.estimate_tokens
     likely = Usage(input_tokens=sizes[0], output_tokens=needs.n * min(cap, TYPICAL_OUTPUT_TOKENS))
     bound = price.bound_nanos(sizes[1], needs.n * cap) if price else 0
@@ -263,7 +271,7 @@ def _inserted_cap(rules: Rules, question: Question, model: Model, is_hard: bool)
     """The output cap we add: the operator's default, or under a hard budget one that makes the cost finite (S3)."""
     asked = question.measured.needs.cap_tokens
     # Some servers take a cap of 0 for none at all, so under a hard budget it bounds nothing.
-    if asked is not None and (asked > 0 or not is_hard):
+    if question.measured.needs.embeddings or (asked is not None and (asked > 0 or not is_hard)):
         return None
     wanted = rules.defaults.max_tokens or (INSERTED_CAP_TOKENS if is_hard else None)
     if wanted is None or model.max_output_tokens is None:
@@ -281,10 +289,14 @@ def _gate(question: Question, model: Model) -> Excluded | None:
     cooling = question.is_cooling(model)
     if cooling:
         return Excluded(name, "cooling", cooling)
+    if measured.needs.embeddings and model.embeds is False:
+        return Excluded(name, "embeddings", "makes no embeddings")
+    if not measured.needs.embeddings and model.embeds:
+        return Excluded(name, "embeddings", "makes embeddings only")
     lacking = _lacks(model, measured.needs)
     if lacking is not None:
         return Excluded(name, lacking, f"cannot do {lacking}")
-    if model.context_tokens is not None and measured.estimate_tokens > model.context_tokens:
+    if model.context_tokens is not None and measured.longest_tokens > model.context_tokens:
         return Excluded(name, "context", f"takes {model.context_tokens} tokens")
     if cap is not None and model.max_output_tokens is not None and cap > model.max_output_tokens:
         return Excluded(name, "output_cap", f"writes at most {model.max_output_tokens} tokens")
@@ -322,7 +334,9 @@ def output_cap(candidate: Candidate, granted_nanos: int, n: int) -> int | None:
     return low
 
 
-_CALLERS_TO_MEND: frozenset[Gate] = frozenset({"tools", "images", "json", "logprobs", "context", "output_cap", "burst"})
+_CALLERS_TO_MEND: frozenset[Gate] = frozenset(
+    {"embeddings", "tools", "images", "json", "logprobs", "context", "output_cap", "burst"}
+)
 
 
 def _nobody(excluded: Sequence[Excluded], question: Question) -> MuxerError:
@@ -332,8 +346,8 @@ def _nobody(excluded: Sequence[Excluded], question: Question) -> MuxerError:
     if gates == {"not_allowed"}:
         return _not_found(question.requested)
     if gates == {"context"}:
-        tokens = question.measured.estimate_tokens
-        return ContextTooLong(f"the prompt has about {tokens} tokens ({reasons})", param="messages")
+        tokens = question.measured.longest_tokens
+        return ContextTooLong(f"the prompt has about {tokens} tokens ({reasons})", param=question.measured.field)
     if gates == {"price_unknown"}:
         return ModelPriceUnknown(f"a budget applies ({reasons}); set price_usd_per_million or `price: free`")
     if gates == {"cost_unbounded"}:

@@ -16,11 +16,15 @@ from muxer.edge import CALLER, caller_of, read_json, too_large
 from muxer.errors import MethodNotAllowed, MuxerError, NotFound, PermissionDenied
 from muxer.interfaces import HasRoutes, Route
 from muxer.keys import NewKey, StoredKey
-from muxer.wire import openai_inbound
+from muxer.wire import openai_embeddings, openai_inbound, openai_text_inbound
 from muxer.wire.inbound import InboundFormat
 
 _RANKS: Mapping[str, int] = {"user": 0, "metrics": 1, "viewer": 2, "admin": 3}
-_FORMATS: Mapping[str, InboundFormat] = {"/v1/chat/completions": openai_inbound.CHAT}
+_FORMATS: Mapping[str, InboundFormat] = {
+    "/v1/chat/completions": openai_inbound.CHAT,
+    "/v1/completions": openai_text_inbound.COMPLETIONS,
+    "/v1/embeddings": openai_embeddings.EMBEDDINGS,
+}
 """Where requests are answered, and in which format."""
 
 

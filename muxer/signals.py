@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+from muxer.inputs import EmbeddingRequest, InputsRequest, TextRequest
 from muxer.interfaces import Signal
 from muxer.types import ChatRequest, FilePart, ImagePart, Needs, SignalValue
 
@@ -22,44 +23,62 @@ class Measured(Struct, frozen=True, kw_only=True):
     """A request as rules and gates see it.
 
     `estimate_tokens` is likely, `bound_tokens` is never less than what any tokenizer counts (S3); None: no bound
-    exists, because a part of the request has a cost we cannot know.
+    exists, because a part of the request has a cost we cannot know. `longest_tokens` is what one context must hold,
+    which is less than the estimate where there are several inputs. `field` is where the prompt stands in the body.
     """
 
     values: dict[str, SignalValue | tuple[str, ...]]
     needs: Needs
     estimate_tokens: int
+    longest_tokens: int
     bound_tokens: int | None
+    field: str = "messages"
 
 
 def measure(request: ChatRequest, raw: bytes, signals: Mapping[str, Signal]) -> Measured:
-    """Measures a request with the free signals and those of the plugins."""
+    """Measures a request with the free signals and those of the plugins, but embeddings with the free ones alone: no
+    rule looks at them."""
     images = [part.image_url.url for m in request.messages for part in m.parts if isinstance(part, ImagePart)]
+    needs = _needs(request, has_images=bool(images))
     text_bytes = len(raw) - sum(map(len, images))
-    wants_json = request.response_format is not None and request.response_format.type != "text"
-    needs = Needs(
-        tools=bool(request.tools),
-        images=bool(images),
-        json=wants_json,
-        logprobs=bool(request.logprobs),
-        stream=request.stream,
-        n=request.n or 1,
-        cap_tokens=request.caller_cap,
-    )
-    estimate = text_bytes // BYTES_PER_TOKEN + TYPICAL_TOKENS_PER_IMAGE * len(images)
-    question = request.question
+    estimate = longest = text_bytes // BYTES_PER_TOKEN + TYPICAL_TOKENS_PER_IMAGE * len(images)
+    if isinstance(request, InputsRequest):
+        counts = request.token_counts
+        likely = [*counts, *(-(-size // BYTES_PER_TOKEN) for size in request.text_bytes)]
+        estimate, longest = sum(likely), max(likely)
+        text_bytes = sum(counts) + sum(request.text_bytes)  # a token of the caller's own counting is one
     values: dict[str, SignalValue | tuple[str, ...]] = {
         "tokens": estimate,
-        "chars": len(question),
+        "chars": len(request.question),
         "turns": sum(m.role == "user" for m in request.messages),
         "has_tools": needs.tools,
         "has_images": needs.images,
-        "wants_json": wants_json,
+        "wants_json": needs.json,
         "stream": request.stream,
     }
-    for signal in signals.values():
+    for signal in () if needs.embeddings else signals.values():
         values.update(signal.measure(request))
-    bound = _bound(request, text_bytes, len(images), needs)
-    return Measured(values=values, needs=needs, estimate_tokens=estimate, bound_tokens=bound)
+    return Measured(
+        values=values,
+        needs=needs,
+        estimate_tokens=estimate,
+        longest_tokens=longest,
+        bound_tokens=_bound(request, text_bytes, len(images), needs),
+        field=request.field if isinstance(request, InputsRequest) else "messages",
+    )
+
+
+def _needs(request: ChatRequest, *, has_images: bool) -> Needs:
+    return Needs(
+        tools=bool(request.tools),
+        images=has_images,
+        json=request.response_format is not None and request.response_format.type != "text",
+        logprobs=bool(request.logprobs),
+        embeddings=isinstance(request, EmbeddingRequest),
+        stream=request.stream,
+        n=request.written_choices if isinstance(request, TextRequest) else request.n or 1,
+        cap_tokens=request.caller_cap,
+    )
 
 
 def _bound(request: ChatRequest, text_bytes: int, images: int, needs: Needs) -> int | None:
@@ -71,7 +90,8 @@ def _bound(request: ChatRequest, text_bytes: int, images: int, needs: Needs) -> 
     if request.web_search_options is not None or request.service_tier not in _BOUNDED_TIERS:
         return None  # charged by the search, or at several times the listed price
     tools = TOKENS_FOR_TOOLS if needs.tools else 0
-    return text_bytes + TOKENS_PER_MESSAGE * len(request.messages) + TOKENS_PER_IMAGE * images + tools
+    pieces = len(request.inputs) if isinstance(request, InputsRequest) else len(request.messages)
+    return text_bytes + TOKENS_PER_MESSAGE * pieces + TOKENS_PER_IMAGE * images + tools
 
 
 def recorded(values: Mapping[str, SignalValue | tuple[str, ...]]) -> dict[str, SignalValue]:

@@ -170,6 +170,7 @@ class ChatRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     top_logprobs: int | None = None
     reasoning_effort: str | None = None
     user: str | None = None
+    metadata: dict[str, str] | None = None
     modalities: tuple[str, ...] | None = None
     service_tier: str | None = None
     web_search_options: dict[str, object] | None = None
@@ -313,6 +314,7 @@ class Needs(Struct, frozen=True, kw_only=True):
     images: bool = False
     json: bool = False
     logprobs: bool = False
+    embeddings: bool = False
     stream: bool = False
     n: int = 1
     cap_tokens: int | None = None
@@ -338,8 +340,8 @@ class Attempt(Struct, frozen=True, kw_only=True):
 
 
 Gate = Literal[
-    "not_allowed", "unavailable", "cooling", "tools", "images", "json", "logprobs", "context", "output_cap",
-    "price_unknown", "cost_unbounded", "budget", "burst",
+    "not_allowed", "unavailable", "cooling", "embeddings", "tools", "images", "json", "logprobs", "context",
+    "output_cap", "price_unknown", "cost_unbounded", "budget", "burst",
 ]  # fmt: skip
 """What can remove a candidate: the key, its provider, a pause after failures, what it cannot do, money,
 a rate that could never let it pass."""

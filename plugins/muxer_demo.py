@@ -1,6 +1,8 @@
 """Offline answers, for trying everything else with no key and no network: the same request gets the same answer."""
 
 import hashlib
+import math
+import random
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -8,11 +10,27 @@ from contextlib import asynccontextmanager
 import msgspec
 from msgspec import Struct
 
-from muxer import Call, ChatRequest, Chunk, Context, Kind, Provider, Tool, ToolCallDelta, ToolChoice, Usage, hookimpl
+from muxer import (
+    Answer,
+    Call,
+    ChatRequest,
+    Chunk,
+    Context,
+    EmbeddingRequest,
+    Kind,
+    Provider,
+    Tool,
+    ToolCallDelta,
+    ToolChoice,
+    Usage,
+    hookimpl,
+)
+from muxer.wire.openai_embeddings import write_answer
 
 PIECE_WORDS = 3
 QUOTED_WORDS = 12
 BYTES_PER_TOKEN = 4
+DIMENSIONS, MAX_DIMENSIONS = 16, 4_096
 _MAX_DEPTH = 8
 _WORDS = re.compile(r"\s*\S+|\s+\Z")
 _LETTERS = re.compile(r"\w+")
@@ -72,6 +90,22 @@ class Demo:
             for chunk in _chunks(reply, call, index):
                 yield chunk
         yield Chunk(usage=Usage(input_tokens=_input_tokens(call.request), output_tokens=choices * reply.tokens))
+
+    async def aembedding(self, call: Call) -> Answer:
+        """Vectors of unit length that depend on the input alone: equal inputs are equal, others far apart."""
+        request = call.request
+        assert isinstance(request, EmbeddingRequest), "a call for vectors has inputs"
+        vectors = [_vector(one, request.dimensions or DIMENSIONS) for one in request.inputs]
+        tokens = sum(_tokens(one) if isinstance(one, str) else len(one) for one in request.inputs)
+        return write_answer(vectors, Usage(input_tokens=tokens), call)
+
+
+def _vector(one: object, dimensions: int) -> list[float]:
+    """Random numbers whose seed is the input."""
+    drawn = random.Random(repr(one))  # noqa: S311  # it only has to look like a vector
+    numbers = [drawn.gauss(0, 1) for _ in range(min(dimensions, MAX_DIMENSIONS))]
+    length = math.hypot(*numbers)
+    return [round(number / length, 6) for number in numbers]
 
 
 def _chunks(reply: _Reply, call: Call, index: int) -> Iterator[Chunk]:

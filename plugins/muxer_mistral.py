@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import msgspec
 from msgspec import Raw
 
-from muxer import Context, Dialect, Kind, OpenAIProvider, Provider, ProviderSettings, hookimpl
+from muxer import Context, Dialect, Kind, OpenAIProvider, Provider, ProviderSettings, Unsupported, hookimpl
 
 MISTRAL_URL = "https://api.mistral.ai/v1"
 MAX_TEMPERATURE = 1.5
@@ -20,6 +20,8 @@ _KNOWN = frozenset({
     "prompt_mode", "reasoning_effort", "safe_prompt", "metadata", "guardrails", "prompt_cache_key", "min_tokens",
     "repetition_penalty", "top_k", "logprobs", "top_logprobs", "prompt_logprobs", "top_prompt_logprobs", "service_tier",
 })  # fmt: skip
+# https://docs.mistral.ai/api/#tag/embeddings
+_KNOWN_FOR_EMBEDDINGS = frozenset({"model", "input", "metadata", "encoding_format", "output_dimension", "output_dtype"})
 # A stream's last chunk always has the usage, so the option that asks for it goes without a word.
 _SILENT = frozenset({"stream_options"})
 # What a message of a role may have. OpenAI's clients send back what they got: `refusal`, `annotations`, `audio`.
@@ -57,6 +59,20 @@ def _adapt(fields: Fields) -> list[str]:
     for name in unknown:
         del fields[name]
     return [*dropped, *(name for name in unknown if name not in _SILENT)]
+
+
+def _adapt_embedding(fields: Fields) -> list[str]:
+    """Mistral embeds texts only, and has another word for the length of a vector."""
+    first = bytes(fields["input"]).lstrip(b"[ \t\r\n")[:1]
+    if first != b'"':
+        raise Unsupported("input: mistral embeds texts only, no tokens", param="input")
+    dimensions = fields.pop("dimensions", None)
+    if dimensions is not None and bytes(dimensions) != _NULL:
+        fields["output_dimension"] = dimensions
+    unknown = [name for name in fields if name not in _KNOWN_FOR_EMBEDDINGS]
+    for name in unknown:
+        del fields[name]
+    return unknown
 
 
 def _seed(fields: Fields) -> list[str]:
@@ -149,7 +165,7 @@ def _id(id: Raw) -> Raw:
 async def open_mistral(settings: MistralSettings, context: Context) -> AsyncIterator[Provider]:
     """A provider on the core's HTTP client; there is nothing to close of its own."""
     base_url = settings.base_url or MISTRAL_URL
-    yield OpenAIProvider("mistral", base_url, settings, context.http, Dialect("max_tokens", _adapt))
+    yield OpenAIProvider("mistral", base_url, settings, context.http, Dialect("max_tokens", _adapt, _adapt_embedding))
 
 
 @hookimpl

@@ -27,9 +27,16 @@ async def open_openai(settings: OpenAISettings, context: Context) -> AsyncIterat
 def dialect(settings: OpenAISettings) -> Dialect:
     """How the server differs. Some are gateways to vendors that want `extra_content` back; OpenAI refuses it."""
     if settings.base_url and not settings.base_url.startswith("https://api.openai.com/"):
-        return Dialect(settings.output_cap_field or "max_tokens")
+        return Dialect(settings.output_cap_field or "max_tokens", completes_text=lambda model: True)
     # OpenAI's reasoning models refuse max_tokens; most compatible servers know only max_tokens.
-    return Dialect(settings.output_cap_field or "max_completion_tokens", without_extra_content)
+    cap_field = settings.output_cap_field or "max_completion_tokens"
+    return Dialect(cap_field, without_extra_content, completes_text=completes_text_at_openai)
+
+
+def completes_text_at_openai(model: str) -> bool:
+    """OpenAI answers 404 to all but its oldest models: "This is a chat model and not supported in the v1/completions
+    endpoint"."""
+    return model.removeprefix("ft:").startswith(("babbage-", "davinci-", "gpt-3.5-turbo-instruct"))
 
 
 @hookimpl

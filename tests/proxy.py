@@ -125,6 +125,10 @@ class Proxy:
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
         return await self.client.post("/v1/chat/completions", data=data, headers=sent)
 
+    async def ask(self, path: str, fields: Mapping[str, object], key: str = "sk-alice") -> ClientResponse:
+        """Posts a request of any kind."""
+        return await self.client.post(path, json=fields, headers={"x-api-key": key})
+
     async def chat(self, key: str = "sk-alice", **fields: object) -> ClientResponse:
         """Asks a question, with fields of the request added or changed."""
         return await self.post({"messages": QUESTION, **fields}, key)

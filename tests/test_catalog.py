@@ -47,6 +47,7 @@ def test_the_table_tells_what_the_file_leaves_out() -> None:
         context_tokens=1_000,
         max_output_tokens=100,
         can=frozenset({"tools", "json"}),
+        mode="chat",
         takes_sampling=False,
         deprecated_on="2026-10-23",
     )

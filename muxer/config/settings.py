@@ -68,7 +68,7 @@ class PriceTierSettings(PriceSettings, frozen=True, forbid_unknown_fields=True, 
     above_input_tokens: Annotated[Positive, Meta(description="input tokens above which these prices apply")]
 
 
-Capability = Literal["tools", "images", "json", "logprobs"]
+Capability = Literal["tools", "images", "json", "logprobs", "embeddings"]
 Order = Literal["listed", "cheapest", "weighted"]
 _ORDER = Meta(description="as listed; cheapest: by this request's expected cost; weighted: at random by weights")
 _WEIGHTS = Meta(description="with order: weighted, one number for each name in use")

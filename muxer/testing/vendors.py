@@ -1,5 +1,5 @@
-"""The JSON of the vendors a scripted upstream speaks for: OpenAI's chat completions, Anthropic's messages, Gemini's
-generateContent."""
+"""The JSON of the vendors a scripted upstream speaks for: OpenAI's chat completions, completions and embeddings,
+Anthropic's messages, Gemini's generateContent."""
 
 from collections.abc import Iterator, Mapping
 
@@ -76,6 +76,85 @@ class OpenAIChat:
             "prompt_tokens_details": {"cached_tokens": usage.cached_input_tokens},
             "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
         }
+
+
+class OpenAICompletions:
+    """`POST /v1/completions` with prompts, `n` and streams; each prompt has `n` answers."""
+
+    def heard(self, path: str, body: dict[str, object]) -> dict[str, object]:
+        """See Hears."""
+        inputs = _inputs(body.get("prompt"))
+        n = body.get("n")
+        answers = len(inputs) * (n if isinstance(n, int) else 1)
+        return {**body, "n": answers, "messages": [{"content": text} for text in inputs]}
+
+    def answer(self, asked: Asked, spoken: Spoken) -> Act:
+        """The answer, whole or streamed."""
+        if asked.is_stream:
+            return _act(asked, spoken, tuple(self._events(asked, spoken)))
+        choices = [_text(index, spoken.text, spoken.finish_reason) for index in range(asked.choices)]
+        body = {**self._frame(asked), "choices": choices}
+        if spoken.reports_usage:
+            body["usage"] = _counted(spoken.usage)
+        return _act(asked, spoken, (json.encode(body),))
+
+    def error(self, status: int, message: str) -> bytes:
+        """OpenAI's error object."""
+        return OpenAIChat().error(status, message)
+
+    def _events(self, asked: Asked, spoken: Spoken) -> Iterator[bytes]:
+        said: list[tuple[str, str | None]] = [(word, None) for word in spoken.words]
+        for text, finish in [*said, ("", spoken.finish_reason)]:
+            for index in range(asked.choices):
+                yield _event({**self._frame(asked), "choices": [_text(index, text, finish)]})
+        if asked.wants_usage and spoken.reports_usage:
+            yield _event({**self._frame(asked), "choices": [], "usage": _counted(spoken.usage)})
+        yield b"data: [DONE]\n\n"
+
+    def _frame(self, asked: Asked) -> dict[str, object]:
+        return {"id": f"cmpl-{asked.number}", "object": "text_completion", "created": CREATED, "model": asked.model}
+
+
+class OpenAIEmbeddings:
+    """`POST /v1/embeddings`: a vector an input, whose first number is the place of the input. Only input is billed."""
+
+    def heard(self, path: str, body: dict[str, object]) -> dict[str, object]:
+        """See Hears."""
+        texts = [{"content": text} for text in _inputs(body.get("input"))]
+        return {"model": body.get("model"), "messages": texts, "max_tokens": 0}
+
+    def answer(self, asked: Asked, spoken: Spoken) -> Act:
+        """The vectors."""
+        places = range(len(_inputs(asked.body.get("input"))))
+        data = [{"object": "embedding", "index": place, "embedding": [float(place), 0.5]} for place in places]
+        body: dict[str, object] = {"object": "list", "data": data, "model": asked.model}
+        if spoken.reports_usage:
+            tokens = spoken.usage.input_tokens
+            body["usage"] = {"prompt_tokens": tokens, "total_tokens": tokens}
+        return _act(asked, spoken, (json.encode(body),))
+
+    def error(self, status: int, message: str) -> bytes:
+        """OpenAI's error object."""
+        return OpenAIChat().error(status, message)
+
+
+def _inputs(value: object) -> list[str]:
+    """The inputs as texts; a token is one of four letters, which is what this upstream counts for it."""
+    if isinstance(value, str):
+        return [value]
+    items = value if isinstance(value, list) else []
+    if items and all(isinstance(item, int) for item in items):
+        return ["four" * len(items)]
+    return [item if isinstance(item, str) else "".join(_inputs(item)) for item in items]
+
+
+def _text(index: int, text: str, finish: str | None) -> dict[str, object]:
+    return {"text": text, "index": index, "logprobs": None, "finish_reason": finish}
+
+
+def _counted(usage: Usage) -> dict[str, object]:
+    total = usage.input_tokens + usage.output_tokens
+    return {"prompt_tokens": usage.input_tokens, "completion_tokens": usage.output_tokens, "total_tokens": total}
 
 
 def _call_pieces(call: ToolCall) -> Iterator[dict[str, object]]:
@@ -254,6 +333,8 @@ def _usage_metadata(usage: Usage) -> dict[str, object]:
 
 FORMATS: Mapping[str, Format] = {
     "/v1/chat/completions": OpenAIChat(),
+    "/v1/completions": OpenAICompletions(),
+    "/v1/embeddings": OpenAIEmbeddings(),
     "/v1/messages": AnthropicMessages(),
     "/v1beta/models/*": GeminiContent(),
 }

@@ -1,6 +1,6 @@
 """OpenAI's chat completions, the upstream side: requests to send, answers and streams to read."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Annotated
 
@@ -26,7 +26,7 @@ from muxer.types import (
 
 API = "openai.chat"
 # Servers written in Go take `MAX_TOKENS` for `max_tokens`: they would run what we did not read.
-_READ = frozenset(ChatRequest.__struct_fields__)
+_READ = frozenset(ChatRequest.__struct_fields__) | {"prompt", "best_of", "echo", "suffix"}
 _NULL = b"null"  # a Raw equals only another Raw, so bytes are compared
 
 encode = msgspec.json.Encoder().encode
@@ -254,9 +254,14 @@ def _read_body(data: bytes, who: str) -> _Body:
         body = _decode_body(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UpstreamBadResponse(f"{who} did not answer in OpenAI's format: {error}") from error
-    if body.error is not UNSET and bytes(body.error) != _NULL:
-        raise UpstreamBadResponse(f"{who} answered 200 with an error: {_words(body.error)}")
+    raise_for_error(body.error, who)
     return body
+
+
+def raise_for_error(error: Raw | UnsetType, who: str) -> None:
+    """Raises UpstreamBadResponse for an error object under a 200 (B52)."""
+    if error is not UNSET and bytes(error) != _NULL:
+        raise UpstreamBadResponse(f"{who} answered 200 with an error: {_words(error)}")
 
 
 def _words(error: Raw) -> str:
@@ -326,13 +331,16 @@ def read_chunks(data: bytes, who: str) -> list[Chunk]:
     choices = body.choices or ()
     if len(choices) < 2:
         return [_read_chunk(choices[0] if choices else None, usage, data)]
+    usages = [None] * (len(choices) - 1) + [usage]
+    return [_read_chunk(*parts) for parts in zip(choices, usages, split_choices(data), strict=True)]
+
+
+def split_choices(data: bytes) -> list[bytes]:
+    """Each choice of an event as an event of its own; what is said of all of them, their usage, is in the last."""
     fields = decode_fields(data)
     each = msgspec.json.decode(fields["choices"], type=list[Raw])
-    # Each choice becomes an event of its own; what was said of all of them, their usage, comes with the last.
     alone = [encode(fields | {"choices": [one]} | ({"usage": None} if "usage" in fields else {})) for one in each[:-1]]
-    alone.append(encode(fields | {"choices": each[-1:]}))
-    usages = [None] * len(alone[:-1]) + [usage]
-    return [_read_chunk(*parts) for parts in zip(choices, usages, alone, strict=True)]
+    return [*alone, encode(fields | {"choices": each[-1:]})]
 
 
 def _read_chunk(choice: _Choice | None, usage: Usage | None, data: bytes) -> Chunk:
@@ -364,7 +372,10 @@ def _read_delta(call: _ToolCall) -> ToolCallDelta:
     )
 
 
-async def read_stream(reply: Reply, who: str) -> AsyncGenerator[Chunk, None]:
+ReadChunks = Callable[[bytes, str], list[Chunk]]
+
+
+async def read_stream(reply: Reply, who: str, read: ReadChunks = read_chunks) -> AsyncGenerator[Chunk, None]:
     """The chunks of a streamed answer, up to `[DONE]`; what comes after it is ignored (B57).
 
     Raises UpstreamCut when neither that nor a finish reason came: not every connection tells that it was cut.
@@ -375,7 +386,7 @@ async def read_stream(reply: Reply, who: str) -> AsyncGenerator[Chunk, None]:
             is_stream = True
             if event.data == b"[DONE]":
                 return
-            for chunk in read_chunks(event.data, who):
+            for chunk in read(event.data, who):
                 is_finished = is_finished or chunk.finish_reason is not None
                 yield chunk
     if not is_stream:

@@ -1,9 +1,11 @@
 """OpenAI's chat completions, the caller's side: requests to read and check, answers and streams to write."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import msgspec
+from msgspec import Raw
 
 from muxer.errors import (
     InvalidJSON,
@@ -34,7 +36,9 @@ from muxer.wire.openai_chat import decode_fields, encode, raw, usage_fields
 DONE = b"data: [DONE]\n\n"
 MAX_CHOICES = 8
 MAX_QUOTED = 80
+MAX_METADATA, MAX_METADATA_KEY, MAX_METADATA_VALUE = 16, 64, 512
 
+T = TypeVar("T")
 _decode = msgspec.json.Decoder(ChatRequest).decode
 _BY_FIELD: dict[str, type[InvalidRequest]] = {
     "messages": InvalidMessages,
@@ -61,11 +65,18 @@ _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 def decode_request(body: bytes) -> ChatRequest:
     """Reads and checks a request body once. Raises a subclass of InvalidRequest that names the field."""
+    request = decode_body(body, _decode)
+    _check(request)
+    return request
+
+
+def decode_body(body: bytes, decode: Callable[[bytes], T]) -> T:
+    """A body by the decoder of its type. Raises a subclass of InvalidRequest that names the field."""
     if not body:
         raise InvalidJSON("the body is empty; send a JSON object")
     try:
         body.decode()  # also what we pass on without reading it
-        request = _decode(body)
+        return decode(body)
     except msgspec.ValidationError as error:
         raise _field_error(str(error)) from error
     except UnicodeDecodeError as error:
@@ -76,8 +87,6 @@ def decode_request(body: bytes) -> ChatRequest:
         raise InvalidJSON(f"the body is not JSON: {error}") from error
     except RecursionError as error:
         raise InvalidJSON("the body is nested too deeply") from error
-    _check(request)
-    return request
 
 
 def patched(body: bytes, before: ChatRequest, after: ChatRequest) -> bytes:
@@ -111,20 +120,38 @@ def _check(request: ChatRequest) -> None:
         raise InvalidMessages("messages: must hold at least one message", param="messages")
     if request.model is not None and not 0 < len(request.model) <= 256:
         raise InvalidModel("model: must be a name of 1 to 256 characters, or be left out for `auto`", param="model")
-    for name, (least, most) in _RANGES.items():
-        value = getattr(request, name)
-        if value is not None and not least <= value <= most:
-            raise InvalidRequest(f"{name}: must be from {least} to {most}", param=name)
+    check_ranges(request)
     caps = (request.max_tokens, request.max_completion_tokens)
     if None not in caps and caps[0] != caps[1]:
         raise InvalidRequest("max_tokens and max_completion_tokens differ; send one", param="max_tokens")
     if "audio" in (request.modalities or ()):
         raise Unsupported("modalities: audio is not supported", param="modalities")
+    _check_metadata(request.metadata or {})
     _check_messages(request)
     for index, tool in enumerate(request.tools or ()):
         if tool.type == "function" and (tool.function is None or not _TOOL_NAME.fullmatch(tool.function.name)):
             param = f"tools[{index}].function.name"
             raise InvalidTools(f"{param}: must be 1 to 64 letters, digits, _ or -", param=param)
+
+
+def check_ranges(request: ChatRequest) -> None:
+    """Raises InvalidRequest for a number that OpenAI's reference does not allow."""
+    for name, (least, most) in _RANGES.items():
+        value = getattr(request, name)
+        if value is not None and not least <= value <= most:
+            raise InvalidRequest(f"{name}: must be from {least} to {most}", param=name)
+
+
+def _check_metadata(metadata: Mapping[str, str]) -> None:
+    """OpenAI's own bounds (B37)."""
+    if len(metadata) > MAX_METADATA:
+        raise InvalidRequest(f"metadata: must have at most {MAX_METADATA} keys", param="metadata")
+    for key, value in metadata.items():
+        if len(key) > MAX_METADATA_KEY or len(value) > MAX_METADATA_VALUE:
+            raise InvalidRequest(
+                f"metadata: a key has at most {MAX_METADATA_KEY} characters, a value {MAX_METADATA_VALUE}",
+                param="metadata",
+            )
 
 
 def _check_messages(request: ChatRequest) -> None:
@@ -194,6 +221,20 @@ def _extra(content: ExtraContent) -> dict[str, object]:
     return {"extra_content": content} if isinstance(content, dict) else {}
 
 
+def passed_on(chunk: Chunk, model: Raw, metadata: Mapping[str, object], *, wants_usage: bool) -> bytes:
+    """The JSON of an upstream's event as the caller gets it; empty for one that is there only because we asked."""
+    fields = decode_fields(chunk.raw)
+    if not wants_usage:
+        # We asked for the usage; a caller who did not gets neither the extra chunk nor the extra member.
+        fields.pop("usage", None)
+        if chunk.usage is not None and bytes(fields.get("choices", b"")) == b"[]":
+            return b""
+    elif chunk.usage is not None:
+        fields["router_metadata"] = raw(metadata)
+    fields["model"] = model
+    return encode(fields)
+
+
 class StreamWriter:
     """Writes one stream: remembers which choices have begun, since a choice's first delta carries its role."""
 
@@ -212,16 +253,9 @@ class StreamWriter:
         if not chunk.raw:
             yield from map(encode, self._events(chunk, metadata))
             return
-        fields = decode_fields(chunk.raw)
-        if not self._wants_usage:
-            # We asked for the usage; a caller who did not gets neither the extra chunk nor the extra member.
-            fields.pop("usage", None)
-            if chunk.usage is not None and bytes(fields.get("choices", b"")) == b"[]":
-                return
-        elif chunk.usage is not None:
-            fields["router_metadata"] = raw(metadata)
-        fields["model"] = self._model
-        yield encode(fields)
+        event = passed_on(chunk, self._model, metadata, wants_usage=self._wants_usage)
+        if event:
+            yield event
 
     def end(self) -> bytes:
         """`[DONE]`."""

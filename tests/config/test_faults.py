@@ -309,7 +309,7 @@ IN_A_MODEL = [
     ),
     (
         "m: {provider: main, price: free, can: [fly]}",
-        "7:42: models.m.can[0]: expected one of images, json, logprobs, tools, found 'fly'",
+        "7:42: models.m.can[0]: expected one of embeddings, images, json, logprobs, tools, found 'fly'",
     ),
 ]
 

@@ -1,0 +1,70 @@
+"""How a provider is asked for what a call wants: the answer to a chat, the rest of a text, or vectors."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractContextManager, aclosing, nullcontext
+
+from msgspec.structs import replace
+
+from muxer.answers import collect
+from muxer.errors import Unsupported
+from muxer.inputs import EmbeddingRequest, TextRequest
+from muxer.interfaces import Completes, CompletesText, Embeds, Provider
+from muxer.types import Answer, Call, Chunk
+from muxer.wire import openai_text
+
+
+async def whole(provider: Provider, call: Call, mode: str) -> Answer:
+    """The whole answer; `mode` is what the price table says the model is for, or ''. Raises Unsupported, before
+    anything is sent, for what this provider or model cannot do."""
+    if isinstance(call.request, EmbeddingRequest):
+        if not isinstance(provider, Embeds):
+            raise Unsupported(f"the provider of {call.model!r} makes no embeddings", param="model")
+        return await provider.aembedding(call)
+    if not isinstance(call.request, TextRequest):
+        return await _chat(provider, call)
+    if isinstance(provider, CompletesText) and _takes_text(provider, call, mode):
+        return await provider.atext_completion(call)
+    chat, dropped = openai_text.as_chat(call)
+    answer = await _chat(provider, chat)
+    return replace(answer, raw=b"", dropped=(*dropped, *answer.dropped))
+
+
+async def _chat(provider: Provider, call: Call) -> Answer:
+    if isinstance(provider, Completes):
+        return await provider.acompletion(call)
+    async with aclosing(streamed(provider, call, "", nullcontext())) as chunks:
+        return await collect(chunks)
+
+
+async def streamed(
+    provider: Provider, call: Call, mode: str, around: AbstractContextManager[None]
+) -> AsyncGenerator[Chunk, None]:
+    """The answer as it comes, as a generator that can be closed, whatever kind of iterator the provider gives; all code
+    of the provider runs inside `around`."""
+    with around:
+        stream, chat_dropped = _begun(provider, call, mode)
+        try:
+            async for chunk in stream:
+                if chat_dropped is None:
+                    yield chunk
+                    continue
+                yield replace(chunk, raw=b"", dropped=(*chat_dropped, *chunk.dropped))
+                chat_dropped = ()
+        finally:
+            if isinstance(stream, AsyncGenerator):
+                await stream.aclose()
+
+
+def _begun(provider: Provider, call: Call, mode: str) -> tuple[AsyncIterator[Chunk], tuple[str, ...] | None]:
+    """The provider's stream; and, where a text was put as a chat, the fields that have no place there."""
+    if not isinstance(call.request, TextRequest):
+        return provider.astreaming(call), None
+    if isinstance(provider, CompletesText) and _takes_text(provider, call, mode):
+        return provider.atext_streaming(call), None
+    chat, dropped = openai_text.as_chat(call)
+    return provider.astreaming(chat), dropped
+
+
+def _takes_text(provider: CompletesText, call: Call, mode: str) -> bool:
+    """Whether this model goes on with texts. One known for chats is asked in a chat, wherever it is served."""
+    return mode in ("", "completion") and provider.completes_text(call.model)
