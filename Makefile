@@ -19,7 +19,7 @@ install = @echo "Installing into $(1), this once ..." >&2; \
 	{ echo "uv did not manage it; trying pip." >&2; \
 	$(1)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(2); }
 
-.PHONY: help run demo test lint clean bench check-clients check-litellm check-nightly check-redis constraints
+.PHONY: help run demo test lint clean bench check-clients check-fuzz check-litellm check-nightly check-redis constraints
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -58,12 +58,15 @@ check-nightly: .venv/dev.stamp  ## what takes minutes: each store through 3,500 
 check-redis: .venv/dev.stamp  ## the shared store under load, cuts and failover; SERVER=/usr/bin/redis-server for another
 	@SERVER=$(SERVER) exec .venv/bin/python -m pytest -s -m "" tests/plugins/test_muxer_redis*.py $(ARGS)
 
+check-fuzz: .venv/run.stamp .venv-fuzz/stamp  ## two minutes of generated requests against a proxy in demo mode
+	@exec .venv-fuzz/bin/python tests/fuzz/run.py $(ARGS)
+
 constraints: .venv/dev.stamp  ## move constraints.txt to the newest releases that fit together
 	@echo uv | UV_SYSTEM_CERTS=1 .venv/bin/uv pip compile --quiet --upgrade --no-header --no-annotate \
 		--python-version 3.11 --extra dev --extra redis pyproject.toml - --output-file constraints.txt
 
 clean:  ## remove what make and the tests made; never your muxer.db
-	rm -rf .venv .venv-clients .venv-litellm build dist .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-clients .venv-fuzz .venv-litellm build dist .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis
 	find bench muxer plugins scripts tests -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/bin/python:
@@ -82,6 +85,13 @@ clean:  ## remove what make and the tests made; never your muxer.db
 .venv/dev.stamp: .venv/bin/python pyproject.toml constraints.txt
 	$(call install,.venv,-e '.[dev]')
 	@touch .venv/run.stamp $@
+
+.venv-fuzz/bin/python:
+	$(call make_venv,.venv-fuzz)
+
+.venv-fuzz/stamp: .venv-fuzz/bin/python tests/fuzz/requirements.txt
+	$(call install,.venv-fuzz,-r tests/fuzz/requirements.txt)
+	@touch $@
 
 .venv-clients/stamp: .venv-clients/bin/python tests/clients/requirements.txt constraints.txt
 	$(call install,.venv-clients,-r tests/clients/requirements.txt)

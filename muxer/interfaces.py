@@ -85,6 +85,19 @@ class IsMeter(Protocol):
 Handler = Callable[[web.Request], Any]
 
 
+class Operation(Struct, frozen=True, kw_only=True):
+    """What the OpenAPI document says of a route: types of its body and answer (`str` for plain text), the status of a
+    success, and of answers of the same shape that are none (`also`)."""
+
+    summary: str = ""
+    body: type | None = None
+    answer: type | None = None
+    status: int = 200
+    also: tuple[int, ...] = ()
+    media_type: str = "application/json"
+    streams: bool = False
+
+
 class Route(Struct, frozen=True):
     """An HTTP route a component adds. `scope` is the role a caller needs; `public` means no key at all."""
 
@@ -92,6 +105,7 @@ class Route(Struct, frozen=True):
     path: str
     handler: Handler
     scope: str = "admin"
+    operation: Operation = Operation()
 
 
 @runtime_checkable

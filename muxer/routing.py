@@ -163,10 +163,10 @@ def _route(rules: Rules, question: Question) -> tuple[RouteSettings, str]:
     if requested.startswith("auto:"):
         named = _named(rules, requested[5:])
         if named is None:
-            raise _not_found(requested)
+            raise not_found(requested)
         return named, f"route {named.name} named by the caller"
     if requested not in rules.catalog or not may_use(question.caller, requested):
-        raise _not_found(requested)
+        raise not_found(requested)
     fallbacks = rules.catalog.models[requested].fallbacks if requested in rules.catalog.models else ()
     return RouteSettings(name=PINNED, use=(requested, *fallbacks)), "model named by the caller"
 
@@ -183,8 +183,8 @@ def _fallback_route(rules: Rules) -> RouteSettings:
     return RouteSettings(name=DEFAULT, use=(rules.defaults.model,))
 
 
-def _not_found(requested: str) -> ModelNotFound:
-    """The same words for a model that does not exist and one this key may not use (B25)."""
+def not_found(requested: str) -> ModelNotFound:
+    """The error of a name. The same words for a model that does not exist and one this key may not use (B25)."""
     shown = "".join(c if c.isprintable() else "?" for c in requested[:64])
     return ModelNotFound(
         f"the model {shown!r} does not exist or you do not have access to it; GET /v1/models lists yours",
@@ -344,7 +344,7 @@ def _nobody(excluded: Sequence[Excluded], question: Question) -> MuxerError:
     reasons = "; ".join(f"{one.model}: {one.detail}" for one in excluded)
     gates = {one.gate for one in excluded}
     if gates == {"not_allowed"}:
-        return _not_found(question.requested)
+        return not_found(question.requested)
     if gates == {"context"}:
         tokens = question.measured.longest_tokens
         return ContextTooLong(f"the prompt has about {tokens} tokens ({reasons})", param=question.measured.field)

@@ -1,21 +1,24 @@
 """The HTTP edge: requests in, answers and errors out as JSON or events, nothing decided here."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from importlib.metadata import version
 from typing import Any
 
 import aiohttp.http
 import msgspec
 from aiohttp import web
 from aiohttp.http_parser import HttpRequestParserPy
+from msgspec.structs import replace
 
-from muxer import admin, views
+from muxer import admin, openapi, views
 from muxer.access import ANONYMOUS
 from muxer.answering import PATIENCE, Answering, Patience, error_response, unforeseen
 from muxer.assemble import Assembly
 from muxer.edge import CALLER, caller_of, read_json, too_large
 from muxer.errors import MethodNotAllowed, MuxerError, NotFound, PermissionDenied
-from muxer.interfaces import HasRoutes, Route
+from muxer.interfaces import HasRoutes, Operation, Route
 from muxer.keys import NewKey, StoredKey
+from muxer.operations import OPERATIONS
 from muxer.wire import openai_embeddings, openai_inbound, openai_text_inbound
 from muxer.wire.inbound import InboundFormat
 
@@ -49,13 +52,18 @@ class Server:
         most = self._assembly.configuration.settings.server.max_body_bytes
         application = web.Application(middlewares=[self._edge], client_max_size=most)
         application.on_response_prepare.append(_hide_server)
-        for route in (*self._routes(), *self._routes_of_extensions()):
+        for route in self._table():
             handler = self._guarded(route)
             application.router.add_route(route.method, route.path, handler)
             if route.path.startswith("/v1/"):
                 # SDKs disagree on whether base_url has the /v1 (DESIGN 4).
                 application.router.add_route(route.method, route.path.removeprefix("/v1"), handler)
         return application
+
+    def _table(self) -> list[Route]:
+        """All routes, each with what the OpenAPI document says of it."""
+        core = [replace(one, operation=OPERATIONS.get((one.method, one.path), Operation())) for one in self._routes()]
+        return [*core, *self._routes_of_extensions()]
 
     def _routes(self) -> list[Route]:
         return [
@@ -72,14 +80,20 @@ class Server:
             Route("GET", "/health", self._health, "public"),
             Route("GET", "/livez", self._livez, "public"),
             Route("GET", "/readyz", self._readyz, "public"),
+            Route("GET", "/openapi.json", self._openapi, "public"),
+            Route("GET", "/docs", self._docs, "public"),
         ]
+
+    @property
+    def _open_scopes(self) -> frozenset[str]:
+        return frozenset({"public", "metrics"} if self._is_loopback else {"public"})
 
     def _routes_of_extensions(self) -> list[Route]:
         return [route for one in self._assembly.extensions if isinstance(one, HasRoutes) for route in one.routes()]
 
     def _guarded(self, route: Route) -> Respond:
         """The handler behind a check of the caller's role. On loopback, metrics are open to all (DESIGN 4)."""
-        is_public = route.scope == "public" or (route.scope == "metrics" and self._is_loopback)
+        is_public = route.scope in self._open_scopes
 
         async def handle(request: web.Request) -> web.StreamResponse:
             if is_public:
@@ -149,6 +163,16 @@ class Server:
 
     def _key(self, key: StoredKey) -> dict[str, object]:
         return admin.fields(key, self._assembly.parts.clock())
+
+    def _described(self) -> openapi.Document:
+        return openapi.document(self._table(), version("modelmuxer"), open_scopes=self._open_scopes)
+
+    async def _openapi(self, _: web.Request) -> web.Response:
+        return json_response(self._described())
+
+    async def _docs(self, _: web.Request) -> web.Response:
+        text = openapi.page(self._described())
+        return web.Response(text=text, content_type="text/html", headers=openapi.PAGE_HEADERS)
 
     async def _health(self, _: web.Request) -> web.Response:
         return json_response(await views.health(self._assembly))

@@ -54,7 +54,7 @@ def measure(request: ChatRequest, raw: bytes, signals: Mapping[str, Signal]) -> 
         "has_tools": needs.tools,
         "has_images": needs.images,
         "wants_json": needs.json,
-        "stream": request.stream,
+        "stream": bool(request.stream),
     }
     for signal in () if needs.embeddings else signals.values():
         values.update(signal.measure(request))
@@ -75,7 +75,7 @@ def _needs(request: ChatRequest, *, has_images: bool) -> Needs:
         json=request.response_format is not None and request.response_format.type != "text",
         logprobs=bool(request.logprobs),
         embeddings=isinstance(request, EmbeddingRequest),
-        stream=request.stream,
+        stream=bool(request.stream),
         n=request.written_choices if isinstance(request, TextRequest) else request.n or 1,
         cap_tokens=request.caller_cap,
     )

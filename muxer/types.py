@@ -151,7 +151,7 @@ class ChatRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     messages: tuple[Message, ...]
     model: str | None = None
-    stream: bool = False
+    stream: bool | None = False
     stream_options: StreamOptions | None = None
     max_tokens: int | None = None
     max_completion_tokens: int | None = None

@@ -10,6 +10,7 @@ from muxer.catalog import Model
 from muxer.errors import NotFound, StoreUnavailable
 from muxer.money import Price, usd
 from muxer.records import as_json
+from muxer.routing import not_found
 from muxer.standings import budget_fields, remaining_nanos
 from muxer.stores import HasTrouble
 from muxer.types import Caller
@@ -23,10 +24,10 @@ def models(assembly: Assembly, caller: Caller) -> dict[str, object]:
 
 
 def model(assembly: Assembly, caller: Caller, name: str) -> dict[str, object]:
-    """One of them. Raises NotFound."""
+    """One of them. Raises ModelNotFound."""
     found = next((entry for entry in _entries(assembly, caller) if entry["id"] == name), None)
     if found is None:
-        raise NotFound(f"no model {name[:64]!r} for this key; GET /v1/models lists yours")
+        raise not_found(name)
     return found
 
 

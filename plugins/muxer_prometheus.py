@@ -21,11 +21,12 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from muxer import ALL_METRICS, Context, Kind, Meter, Metric, Route, hookimpl
+from muxer import ALL_METRICS, Context, Kind, Meter, Metric, Operation, Route, hookimpl
 
 MAX_SERIES = 2_000
 """The most lines of `/metrics`, whatever the traffic (RELIABILITY B73)."""
 
+METRICS = Operation(summary="The measurements of this proxy", answer=str, media_type="text/plain")
 OTHER = "other"
 """The value of every label of what comes after MAX_SERIES."""
 
@@ -150,7 +151,7 @@ class Prometheus:
 
     def routes(self) -> Sequence[Route]:
         """`/metrics`, for keys that may read metrics."""
-        return [Route("GET", "/metrics", self._metrics, "metrics")]
+        return [Route("GET", "/metrics", self._metrics, "metrics", METRICS)]
 
     async def _metrics(self, request: web.Request) -> web.Response:
         encode, content_type = exposition.choose_encoder(request.headers.get("Accept", ""))

@@ -140,6 +140,15 @@ async def test_a_chat_model_gets_the_prompt_as_a_message(proxy: OpenProxy) -> No
     assert body["usage"]["completion_tokens"] == 1
 
 
+async def test_nulls_ask_a_chat_model_for_nothing(proxy: OpenProxy) -> None:
+    opened = await proxy(**CHATS)
+    nulls = dict.fromkeys(("n", "stop", "stream", "suffix", "logit_bias", "echo", "max_tokens", "user", "odd"))
+    response = await complete(opened, **nulls)
+    assert response.status == 200 and "x-muxer-dropped" not in response.headers
+    message = {"role": "user", "content": "Once upon"}
+    assert opened.upstream.calls[0].body == {"model": "small-1", "messages": [message], "max_tokens": 16}
+
+
 async def test_a_chat_model_s_stream_is_put_as_text(proxy: OpenProxy) -> None:
     opened = await proxy(Say(text="a b c"), **CHATS)
     response = await complete(opened, stream=True, odd=1)

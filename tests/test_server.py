@@ -99,6 +99,13 @@ async def test_stream_options_without_a_stream_are_ignored(proxy: OpenProxy) -> 
     assert "stream_options" not in opened.upstream.calls[0].body
 
 
+async def test_a_stream_of_null_is_none(proxy: OpenProxy) -> None:
+    opened = await proxy(SAID)
+    response = await opened.chat(stream=None)
+    assert (response.status, response.content_type) == (200, "application/json")
+    assert "stream" not in opened.upstream.calls[0].body
+
+
 async def test_fields_we_do_not_know_reach_the_upstream(proxy: OpenProxy) -> None:
     opened = await proxy()
     odd = {"x": 1.0, "y": [True, None, {"z": 12345678901234567890}]}

@@ -37,7 +37,7 @@ async def test_models_list_auto_first_and_only_what_the_key_may_use(proxy: OpenP
     assert [one["id"] for one in (await opened.get("/v1/models"))["data"]] == ["auto", "small"]
     assert [one["id"] for one in (await opened.get("/models", "sk-bob"))["data"]] == ["auto", "small", "large"]
     assert (await opened.get("/v1/models/small"))["owned_by"] == "main"
-    assert (await opened.get("/v1/models/large"))["error"]["code"] == "not_found"
+    assert (await opened.get("/v1/models/large"))["error"]["code"] == "model_not_found"
 
 
 async def test_providers_list_their_models_prices_and_state(proxy: OpenProxy) -> None:

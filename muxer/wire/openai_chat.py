@@ -56,6 +56,8 @@ def request_fields(call: Call, *, cap_field: str) -> tuple[dict[str, Raw], list[
     fields.pop("max_completion_tokens", None)
     if call.output_cap is not None:
         fields[cap_field] = raw(call.output_cap)
+    if call.request.stream is None:
+        fields.pop("stream", None)  # null is OpenAI's, not every server's
     _ask_for_usage(fields, call)
     if not call.takes_sampling:
         dropped += [name for name in ("temperature", "top_p") if name in fields]

@@ -20,7 +20,9 @@ from muxer.wire.openai_inputs import Inputs, check_model, read_inputs
 API = "openai.embeddings"
 
 
-class _Body(Struct, frozen=True):
+class EmbeddingBody(Struct, frozen=True):
+    """A body of `/v1/embeddings`: the fields that are read; others are passed on."""
+
     input: Inputs
     model: str | None = None
     dimensions: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
@@ -29,8 +31,8 @@ class _Body(Struct, frozen=True):
     service_tier: str | None = None
 
 
-_READ = frozenset(_Body.__struct_fields__)
-_decode = msgspec.json.Decoder(_Body).decode
+_READ = frozenset(EmbeddingBody.__struct_fields__)
+_decode = msgspec.json.Decoder(EmbeddingBody).decode
 
 
 def decode_request(body: bytes) -> EmbeddingRequest:

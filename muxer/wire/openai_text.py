@@ -39,9 +39,10 @@ def as_chat(call: Call) -> tuple[Call, tuple[str, ...]]:
             f"{lacking}: the model {call.model!r} takes chats only; name a model with `/completions`", param=lacking
         )
     fields = decode_fields(call.raw)
-    dropped = tuple(name for name in fields if name not in _IN_BOTH | _PUT_OTHERWISE)
+    asked = {name: value for name, value in fields.items() if bytes(value) != b"null"}
+    dropped = tuple(name for name in asked if name not in _IN_BOTH | _PUT_OTHERWISE)
     refuse_dropped(call, "a chat model", dropped)
-    fields = {name: value for name, value in fields.items() if name in _IN_BOTH}
+    fields = {name: value for name, value in asked.items() if name in _IN_BOTH}
     fields["messages"] = raw(request.messages)
     if request.logprobs:
         fields |= {"logprobs": raw(value=True), "top_logprobs": raw(request.top_logprobs)}

@@ -22,7 +22,9 @@ DEFAULT_MAX_TOKENS = 16
 MAX_LOGPROBS = 20
 
 
-class _Body(Struct, frozen=True):
+class TextBody(Struct, frozen=True):
+    """A body of `/v1/completions`: the fields that are read; others are passed on."""
+
     prompt: Inputs
     model: str | None = None
     n: int | None = None
@@ -43,7 +45,7 @@ class _Body(Struct, frozen=True):
     stream_options: StreamOptions | None = None
 
 
-_decode = msgspec.json.Decoder(_Body).decode
+_decode = msgspec.json.Decoder(TextBody).decode
 
 
 def decode_request(body: bytes) -> TextRequest:
