@@ -162,6 +162,7 @@ class ChatRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     frequency_penalty: float | None = None
     stop: str | tuple[str, ...] | None = None
     seed: int | None = None
+    logit_bias: dict[str, float] | None = None
     tools: tuple[Tool, ...] | None = None
     tool_choice: str | ToolChoice | None = None
     parallel_tool_calls: bool | None = None

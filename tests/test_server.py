@@ -277,6 +277,10 @@ async def test_bytes_that_are_no_text_in_a_path_are_404(proxy: OpenProxy, path: 
 
 
 MANY = b"[" * 100_000 + b"]" * 100_000
+TOOL = b'{"type":"function","function":{"name":"a"}}'
+LONG_TOOL = b'{"type":"function","function":{"name":"a","parameters":{"x":"%s"}}}' % (b"x" * 600_000)
+TEXT_TOOL = b'{"type":"function","function":{"name":"a","parameters":"x"}}'
+MANY_TOKENS = b",".join(b'"%d":1' % number for number in range(2_000))
 USER = b'"messages":[{"role":"user","content":"Hi"}]'
 
 
@@ -292,6 +296,12 @@ USER = b'"messages":[{"role":"user","content":"Hi"}]'
         (b"{%s,}" % USER, "invalid_json", None),
         (b'{%s,"temperature":NaN}' % USER, "invalid_json", None),
         (b'{%s,"odd":%s}' % (USER, MANY), "invalid_json", None),
+        (b'{%s,"stop":[%s"x"]}' % (USER, b'"x",' * 1_000), "invalid_value", "stop"),
+        (b'{%s,"logit_bias":{%s}}' % (USER, MANY_TOKENS), "invalid_value", "logit_bias"),
+        (b'{%s,"tools":[%s{}]}' % (USER, b"{}," * 5_000), "invalid_tools", "tools[0]"),
+        (b'{%s,"tools":[%s%s]}' % (USER, (TOOL + b",") * 5_000, TOOL), "invalid_tools", "tools"),
+        (b'{%s,"tools":[%s]}' % (USER, LONG_TOOL), "invalid_tools", "tools[0].function.parameters"),
+        (b'{%s,"tools":[%s]}' % (USER, TEXT_TOOL), "invalid_tools", "tools[0].function.parameters"),
         (b'{%s,"metadata":{"a":{"b":"c"}}}' % USER, "invalid_value", "metadata[...]"),
         (b'{%s,"metadata":{%s}}' % (USER, b",".join(b'"%d":""' % i for i in range(17))), "invalid_value", "metadata"),
         (b'{%s,"metadata":{"a":"%s"}}' % (USER, b"v" * 513), "invalid_value", "metadata"),

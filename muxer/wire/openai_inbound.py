@@ -27,6 +27,7 @@ from muxer.types import (
     ExtraContent,
     ImagePart,
     TokenLogprob,
+    Tool,
     ToolCall,
     ToolCallDelta,
 )
@@ -36,6 +37,8 @@ from muxer.wire.openai_chat import decode_fields, encode, raw, usage_fields
 DONE = b"data: [DONE]\n\n"
 MAX_CHOICES = 8
 MAX_QUOTED = 80
+# Far above what OpenAI takes (4, 128), and low enough that nobody's time is taken by counting (B33, B34).
+MAX_STOPS, MAX_TOOLS, MAX_BIASES, MAX_SCHEMA_BYTES = 64, 1_024, 1_024, 500_000
 MAX_METADATA, MAX_METADATA_KEY, MAX_METADATA_VALUE = 16, 64, 512
 
 T = TypeVar("T")
@@ -67,6 +70,7 @@ def decode_request(body: bytes) -> ChatRequest:
     """Reads and checks a request body once. Raises a subclass of InvalidRequest that names the field."""
     request = decode_body(body, _decode)
     _check(request)
+    _check_tools(request.tools or (), is_long=len(body) > MAX_SCHEMA_BYTES)
     return request
 
 
@@ -128,14 +132,27 @@ def _check(request: ChatRequest) -> None:
         raise Unsupported("modalities: audio is not supported", param="modalities")
     _check_metadata(request.metadata or {})
     _check_messages(request)
-    for index, tool in enumerate(request.tools or ()):
+
+
+def _check_tools(tools: Sequence[Tool], *, is_long: bool) -> None:
+    """Only a long body can have a schema that is too long; none is looked into (B34)."""
+    if len(tools) > MAX_TOOLS:
+        raise InvalidTools(f"tools: must be at most {MAX_TOOLS}", param="tools")
+    for index, tool in enumerate(tools):
+        if is_long and tool.function and len(encode(tool.function.parameters)) > MAX_SCHEMA_BYTES:
+            param = f"tools[{index}].function.parameters"
+            raise InvalidTools(f"{param}: is longer than {MAX_SCHEMA_BYTES} bytes", param=param)
         if tool.type == "function" and (tool.function is None or not _TOOL_NAME.fullmatch(tool.function.name)):
             param = f"tools[{index}].function.name"
             raise InvalidTools(f"{param}: must be 1 to 64 letters, digits, _ or -", param=param)
 
 
 def check_ranges(request: ChatRequest) -> None:
-    """Raises InvalidRequest for a number that OpenAI's reference does not allow."""
+    """Raises InvalidRequest for a number that OpenAI's reference does not allow, and for lists beyond reason."""
+    if isinstance(request.stop, tuple) and len(request.stop) > MAX_STOPS:
+        raise InvalidRequest(f"stop: must be at most {MAX_STOPS} texts", param="stop")
+    if len(request.logit_bias or ()) > MAX_BIASES:
+        raise InvalidRequest(f"logit_bias: must have at most {MAX_BIASES} tokens", param="logit_bias")
     for name, (least, most) in _RANGES.items():
         value = getattr(request, name)
         if value is not None and not least <= value <= most:

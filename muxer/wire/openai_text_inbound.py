@@ -39,6 +39,7 @@ class TextBody(Struct, frozen=True):
     frequency_penalty: float | None = None
     stop: str | tuple[str, ...] | None = None
     seed: int | None = None
+    logit_bias: dict[str, float] | None = None
     user: str | None = None
     service_tier: str | None = None
     stream: bool | None = None
@@ -71,6 +72,7 @@ def decode_request(body: bytes) -> TextRequest:
         frequency_penalty=asked.frequency_penalty,
         stop=asked.stop,
         seed=asked.seed,
+        logit_bias=asked.logit_bias,
         user=asked.user,
         service_tier=asked.service_tier,
         stream=bool(asked.stream),
