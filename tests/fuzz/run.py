@@ -83,13 +83,14 @@ def is_alive(url: str) -> bool:
 def main(seconds: str = "120") -> int:
     """The exit code of schemathesis. Raises SystemExit when the proxy is not what it was."""
     with tempfile.TemporaryDirectory() as folder, proxy(folder) as url:
+        environ = {**os.environ, "SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": str(Path(__file__).parent)}
         command = [
             *(str(Path(sys.executable).parent / "schemathesis"), "run", f"{url}/openapi.json"),
             *("--checks", CHECKS, "--mode", "all", "--phases", "coverage,fuzzing"),
             *("--seed", SEED, "--max-time", seconds, "--request-timeout", "30", "--continue-on-failure"),
             *("-H", "x-api-key: sk-root", "--suppress-health-check", "all"),
         ]
-        code = subprocess.run(command, cwd=folder, check=False).returncode
+        code = subprocess.run(command, cwd=folder, env=environ, check=False).returncode
         if not is_alive(url):
             raise SystemExit("the proxy no longer answers a good request, or holds money for none")
         return code
