@@ -20,6 +20,7 @@ from muxer import (
     refuse_dropped,
 )
 from muxer.wire import gemini
+from muxer.wire.gemini import embeddings
 
 GEMINI_URL = "https://generativelanguage.googleapis.com/v1beta"
 WHO = "gemini"
@@ -86,6 +87,16 @@ class Gemini:
                 async for chunk in chunks:
                     yield replace(chunk, dropped=dropped) if dropped else chunk
                     dropped = ()
+
+    async def aembedding(self, call: Call) -> Answer:
+        """The vectors."""
+        body, dropped = embeddings.encode_request(call)
+        refuse_dropped(call, WHO, dropped)
+        url, timeouts = self._address(call, "batchEmbedContents"), self._settings.timeouts
+        async with self._http.post(url, headers=self._headers, body=body, timeouts=timeouts) as reply:
+            await gemini.raise_for_status(reply, WHO)
+            answer = embeddings.read_answer(await reply.read(), WHO, call)
+            return replace(answer, dropped=dropped)
 
     def _address(self, call: Call, method: str) -> str:
         """Tuned models have a collection of their own: `tunedModels/NAME`."""

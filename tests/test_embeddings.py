@@ -202,6 +202,42 @@ async def test_mistral_gets_its_own_words(proxy: OpenProxy) -> None:
     assert (await embed(opened, input=[1, 2]))[0].status == 400
 
 
+GEMINI: dict[str, Any] = {
+    "plugins": "[gemini, sqlite]",
+    "providers": '{main: {kind: gemini, api_key: k, base_url: "UPSTREAM/v1beta"}}',
+    "models": MODELS,
+}
+VECTORS = b'{"embeddings":[{"values":[0.5,1]},{"values":[2,-1e-3]}],"usageMetadata":{"promptTokenCount":9}}'
+
+
+async def test_gemini_gets_a_batch_of_its_own(proxy: OpenProxy) -> None:
+    opened = await proxy(Raw(pieces=(VECTORS,), headers=JSON), **GEMINI)
+    response, body = await embed(opened, input=["a", "b"], dimensions=2, user="u")
+    assert (response.status, response.headers["x-muxer-dropped"]) == (200, "user")
+    assert [one["embedding"] for one in body["data"]] == [[0.5, 1.0], [2.0, -0.001]]
+    assert (body["usage"]["prompt_tokens"], (await opened.record(response)).cost_nanos) == (9, 9_000)
+    (call,) = opened.upstream.calls
+    asked = [
+        {"model": "models/vectors-1", "content": {"parts": [{"text": text}]}, "outputDimensionality": 2}
+        for text in "ab"
+    ]
+    assert (call.path, call.body) == ("/v1beta/models/vectors-1:batchEmbedContents", {"requests": asked})
+
+
+@pytest.mark.parametrize("value", [[1, 2], ["a"] * 101])
+async def test_what_gemini_does_not_take_is_refused(proxy: OpenProxy, value: object) -> None:
+    opened = await proxy(**GEMINI)
+    response, body = await embed(opened, input=value)
+    assert (response.status, body["error"]["code"]) == (400, "unsupported")
+
+
+@pytest.mark.parametrize("said", [b"{}", VECTORS, b'{"error":{"status":"INTERNAL"}}', b"[]"])
+async def test_an_answer_of_gemini_s_without_a_vector_an_input_is_none(proxy: OpenProxy, said: bytes) -> None:
+    opened = await proxy(Raw(pieces=(said,), headers=JSON), **GEMINI)
+    response, body = await embed(opened)
+    assert (response.status, body["error"]["type"]) == (502, "upstream_error")
+
+
 DEMO: dict[str, Any] = {
     "plugins": "[demo, sqlite]",
     "providers": "{main: {kind: demo}}",

@@ -263,7 +263,7 @@ class GeminiContent:
         config = config if isinstance(config, dict) else {}
         contents = body.get("contents")
         return {
-            "model": model if method in ("generateContent", "streamGenerateContent") else "",
+            "model": model if method in ("generateContent", "streamGenerateContent", "batchEmbedContents") else "",
             "stream": method == "streamGenerateContent",
             "n": config.get("candidateCount"),
             "max_tokens": config.get("maxOutputTokens"),
