@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from muxer.answers import collect
 from muxer.errors import Unsupported
+from muxer.failures import UpstreamBadResponse
 from muxer.inputs import EmbeddingRequest, TextRequest
 from muxer.interfaces import Completes, CompletesText, Embeds, Provider
 from muxer.types import Answer, Call, Chunk
@@ -19,7 +20,10 @@ async def whole(provider: Provider, call: Call, mode: str) -> Answer:
     if isinstance(call.request, EmbeddingRequest):
         if not isinstance(provider, Embeds):
             raise Unsupported(f"the provider of {call.model!r} makes no embeddings", param="model")
-        return await provider.aembedding(call)
+        answer = await provider.aembedding(call)
+        if not answer.raw:
+            raise UpstreamBadResponse(f"the provider of {call.model!r} gave no embeddings")
+        return answer
     if not isinstance(call.request, TextRequest):
         return await _chat(provider, call)
     if isinstance(provider, CompletesText) and _takes_text(provider, call, mode):

@@ -226,6 +226,38 @@ async def test_secrets_in_prompts_become_placeholders_and_come_back(proxy: OpenP
     assert "".join(choice["text"] for one in stream.data for choice in one["choices"]) == "bob@example.com!"
 
 
+LISTS = (
+    b'{"choices":[{"index":0,"text":"Hi !","finish_reason":"stop","logprobs":{"tokens":["Hi"," !"],'
+    b'"token_logprobs":[-0.5,-0.1],"top_logprobs":[{"Yo":-1.0},{}],"text_offset":[0,2]}}]}'
+)
+
+
+async def test_the_cache_keeps_log_probabilities(proxy: OpenProxy) -> None:
+    opened = await proxy(
+        Raw(pieces=(LISTS,), headers=JSON), plugins="[openai, sqlite, cache]", guards="[{kind: cache}]"
+    )
+    first, again = [(await (await complete(opened, logprobs=1)).json())["choices"] for _ in range(2)]
+    assert first == again and len(opened.upstream.calls) == 1
+
+
+@pytest.mark.parametrize("model", ["small", "claude"])
+async def test_the_operator_s_temperature_is_in_force(proxy: OpenProxy, model: str) -> None:
+    opened = await proxy(
+        plugins="[openai, anthropic, sqlite]",
+        defaults="{temperature: 0.5}",
+        providers="""
+  main: {kind: openai, api_key: k, base_url: "UPSTREAM/v1"}
+  other: {kind: anthropic, api_key: k, base_url: "UPSTREAM"}""",
+        models="""
+  small: {provider: main, name: small-1, price: free}
+  claude: {provider: other, name: claude-x, price: free}""",
+        routes="[{name: default, use: [small]}]",
+    )
+    assert (await complete(opened, model=model)).status == 200
+    body = opened.upstream.calls[0].body
+    assert (body["temperature"], body["max_tokens"]) == (0.5, 16)
+
+
 async def test_an_answer_from_the_cache_is_put_as_text(proxy: OpenProxy) -> None:
     opened = await proxy(Say(text="a b"), plugins="[openai, sqlite, cache]", guards="[{kind: cache}]")
     bodies = [await (await complete(opened)).json() for _ in range(2)]

@@ -2,11 +2,18 @@
 
 import base64
 import struct
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from muxer.testing import Fail, Raw, Say
+from muxer import Answer, Call, Chunk, UpstreamBadResponse
+from muxer.asking import whole
+from muxer.errors import InvalidRequest
+from muxer.inputs import EmbeddingRequest, messages_of
+from muxer.testing import Fail, Raw, Say, a_call
+from muxer.wire.openai_inputs import patched
 from tests.proxy import OpenProxy, Proxy
 
 MODELS = """
@@ -181,6 +188,31 @@ async def test_tokens_are_refused_where_a_guard_could_not_read_them(proxy: OpenP
     response, body = await embed(opened, input=[[1, 2]])
     assert (response.status, body["error"]["code"], body["error"]["param"]) == (400, "unsupported", "input")
     assert "redact" in body["error"]["message"]
+
+
+class Odd:
+    """A provider that breaks its promise."""
+
+    async def aembedding(self, call: Call) -> Answer:
+        return Answer()
+
+    async def astreaming(self, call: Call) -> AsyncIterator[Chunk]:
+        yield Chunk()
+
+
+async def test_a_provider_without_vectors_has_not_answered() -> None:
+    request = EmbeddingRequest(messages=(), inputs=("a",))
+    with pytest.raises(UpstreamBadResponse, match="gave no embeddings"):
+        await whole(Odd(), a_call(request), "")
+
+
+async def test_what_a_guard_changes_is_put_into_the_body() -> None:
+    before = EmbeddingRequest(messages=messages_of(("a", "b")), inputs=("a", "b"), is_list=True, user="u")
+    body = b'{"input":["a","b"],"user":"u","odd":1.0}'
+    after = replace(before, messages=messages_of(("c", "d")), user=None, model="m")
+    assert patched(body, before, after) == b'{"input":["c","d"],"odd":1.0,"model":"m"}'
+    with pytest.raises(InvalidRequest):
+        patched(body, before, replace(before, messages=messages_of(("c",))))
 
 
 async def test_vectors_pass_a_cache_and_are_not_kept(proxy: OpenProxy) -> None:

@@ -33,7 +33,8 @@ async def test_a_record_has_all_that_the_design_names(proxy: OpenProxy) -> None:
     assert record.keys() >= KEYS
     assert record["attempts"][0].keys() >= {"model", "provider", "upstream", "outcome", "status", "cost_usd", "ms"}
     assert record["needs"] == {
-        "tools": False, "images": False, "json": False, "logprobs": False, "stream": False, "n": 1, "cap_tokens": None,
+        "tools": False, "images": False, "json": False, "logprobs": False, "embeddings": False, "stream": False, "n": 1,
+        "cap_tokens": None,
     }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from muxer.inputs import Input, InputsRequest
 from muxer.types import ChatRequest
 from muxer.wire.openai_chat import decode_fields, encode, raw
 
+_PUT_OTHERWISE = frozenset({"messages", "logprobs", "top_logprobs"})
 MAX_INPUTS = 2_048  # https://platform.openai.com/docs/api-reference/embeddings/create
 Token = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Inputs = str | Annotated[list[str | Token | list[Token]], Meta(min_length=1)]
@@ -45,7 +46,7 @@ def check_model(model: str | None) -> None:
 
 
 def patched(body: bytes, before: InputsRequest, after: ChatRequest) -> bytes:
-    """The body of a request whose messages, or other fields it has, were changed after it was read.
+    """The body of a request that was changed after it was read: fields nobody changed keep their bytes.
 
     Raises InvalidRequest when the messages are no longer one text each for the inputs.
     """
@@ -54,7 +55,10 @@ def patched(body: bytes, before: InputsRequest, after: ChatRequest) -> bytes:
         fields[before.field] = raw(_texts(before, after))
     for name in ChatRequest.__struct_fields__:
         value = getattr(after, name)
-        if name in fields and name not in ("messages", "logprobs") and value != getattr(before, name):
+        if name in _PUT_OTHERWISE or value == getattr(before, name):
+            continue
+        fields.pop(name, None)
+        if value is not None:
             fields[name] = raw(value)
     return encode(fields)
 

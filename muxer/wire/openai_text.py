@@ -7,12 +7,13 @@ from msgspec.structs import replace
 from muxer.errors import Unsupported
 from muxer.failures import UpstreamBadResponse
 from muxer.inputs import TextRequest
-from muxer.types import Answer, Call, ChatRequest, Choice, Chunk, Usage
+from muxer.types import Answer, Call, ChatRequest, Choice, Chunk, TokenLogprob, Usage
 from muxer.upstream import refuse_dropped
 from muxer.wire import openai_chat
 from muxer.wire.openai_chat import decode_fields, encode, raise_for_error, raw, read_usage, split_choices
 
 API = "openai.completions"
+_NULL = b"null"  # a Raw equals only another Raw, so bytes are compared
 _IN_BOTH = frozenset({
     "model", "n", "max_tokens", "temperature", "top_p", "presence_penalty", "frequency_penalty", "stop", "seed", "user",
     "stream", "stream_options", "logit_bias",
@@ -39,11 +40,12 @@ def as_chat(call: Call) -> tuple[Call, tuple[str, ...]]:
             f"{lacking}: the model {call.model!r} takes chats only; name a model with `/completions`", param=lacking
         )
     fields = decode_fields(call.raw)
-    asked = {name: value for name, value in fields.items() if bytes(value) != b"null"}
+    asked = {name: value for name, value in fields.items() if bytes(value) != _NULL}
     dropped = tuple(name for name in asked if name not in _IN_BOTH | _PUT_OTHERWISE)
     refuse_dropped(call, "a chat model", dropped)
     fields = {name: value for name, value in asked.items() if name in _IN_BOTH}
-    fields["messages"] = raw(request.messages)
+    fields |= {name: raw(value) for name, value in call.changes.items()}
+    fields |= {"messages": raw(request.messages), "max_tokens": raw(request.max_tokens)}
     if request.logprobs:
         fields |= {"logprobs": raw(value=True), "top_logprobs": raw(request.top_logprobs)}
     body = encode(fields)
@@ -61,9 +63,16 @@ def _not_in_a_chat(request: TextRequest) -> str:
     return "best_of" if (request.best_of or 1) > (request.n or 1) else ""
 
 
+class _Logprobs(Struct):
+    tokens: list[str] = []
+    token_logprobs: list[float | None] = []
+    top_logprobs: list[dict[str, float] | None] | None = None
+
+
 class _Choice(Struct):
     text: str | None = None
     index: int = 0
+    logprobs: Raw = Raw(_NULL)
     finish_reason: str | None = None
 
 
@@ -73,6 +82,7 @@ class _Body(Struct):
     error: Raw | UnsetType = UNSET
 
 
+_decode_logprobs = msgspec.json.Decoder(_Logprobs).decode
 _decode_body = msgspec.json.Decoder(_Body).decode
 
 
@@ -91,7 +101,10 @@ def read_answer(data: bytes, who: str) -> Answer:
     body = _read_body(data, who)
     if not body.choices:
         raise UpstreamBadResponse(f"{who} answered without choices")
-    choices = tuple(Choice(text=one.text, finish_reason=one.finish_reason or "stop") for one in body.choices)
+    choices = tuple(
+        Choice(text=one.text, logprobs=_read_logprobs(one.logprobs), finish_reason=one.finish_reason or "stop")
+        for one in body.choices
+    )
     return Answer(choices=choices, usage=read_usage(body.usage), raw=data)
 
 
@@ -108,4 +121,26 @@ def read_chunks(data: bytes, who: str) -> list[Chunk]:
 
 
 def _chunk(choice: _Choice, usage: Usage | None, data: bytes) -> Chunk:
-    return Chunk(index=choice.index, text=choice.text or "", finish_reason=choice.finish_reason, usage=usage, raw=data)
+    return Chunk(
+        index=choice.index,
+        text=choice.text or "",
+        logprobs=_read_logprobs(choice.logprobs),
+        finish_reason=choice.finish_reason,
+        usage=usage,
+        raw=data,
+    )
+
+
+def _read_logprobs(data: Raw) -> tuple[TokenLogprob, ...]:
+    if bytes(data) == _NULL:
+        return ()
+    try:
+        lists = _decode_logprobs(data)
+    except msgspec.ValidationError:
+        return ()  # some servers answer in the shape of chats
+    tops = lists.top_logprobs or [None] * len(lists.tokens)
+    # The first token of an echoed prompt has none; zip stops at the shortest list of a server that miscounts.
+    return tuple(
+        TokenLogprob(token, logprob or 0.0, tuple(TokenLogprob(*one) for one in (top or {}).items()))
+        for token, logprob, top in zip(lists.tokens, lists.token_logprobs, tops, strict=False)
+    )

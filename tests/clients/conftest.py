@@ -17,6 +17,7 @@ providers:
   openai: {kind: openai, api_key: "${OPENAI_API_KEY}"}
 models:
   gpt-terra: {provider: openai, name: gpt-6.1-terra}
+  vectors: {provider: openai, name: text-embedding-3-small}
 routes: [{name: all, use: [gpt-terra]}]
 keys:
   - {name: rich, secret: sk-test-key-1, user: rich}

@@ -56,6 +56,24 @@ def test_a_stream_reads_as_the_helper_does(client: openai.OpenAI) -> None:
         assert stream.get_final_completion().choices[0].message.content
 
 
+@pytest.mark.parametrize("format", ["float", "base64", openai.omit])
+def test_embeds(client: openai.OpenAI, format: str) -> None:
+    answer = client.embeddings.create(model="vectors", input=["a", "b", "a"], dimensions=8, encoding_format=format)
+    first, second, third = (one.embedding for one in answer.data)
+    assert first == third != second
+    assert answer.usage.total_tokens == 3 and answer.model == "vectors"
+    if format != "base64":  # asked for by name it is handed on packed
+        assert len(first) == 8 and isinstance(first[0], float)
+
+
+def test_completes_a_text(client: openai.OpenAI) -> None:
+    answer = client.completions.create(model="gpt-terra", prompt="Once upon a time")
+    assert answer.object == "text_completion" and answer.choices[0].text
+    assert answer.usage.completion_tokens <= 16
+    chunks = list(client.completions.create(model="gpt-terra", prompt="Once upon a time", stream=True))
+    assert "".join(chunk.choices[0].text for chunk in chunks) == answer.choices[0].text
+
+
 def test_calls_a_tool(client: openai.OpenAI) -> None:
     required = {"type": "function", "function": {"name": "get_weather"}}
     answer = client.chat.completions.create(model="auto", messages=HELLO, tools=[WEATHER], tool_choice=required)
