@@ -133,10 +133,10 @@ def _changed(armed: Armed, inbound: Inbound, request: ChatRequest) -> Inbound:
     """The request as a guard wants it, its bytes changed where its fields are."""
     if request == inbound.request:
         return inbound
-    raw = openai_inbound.patched(inbound.raw, inbound.request, request)
     try:
+        raw = openai_inbound.patched(inbound.raw, inbound.request, request)
         return replace(inbound, raw=raw, request=openai_inbound.decode_request(raw))
-    except InvalidRequest as error:
+    except (InvalidRequest, UnicodeEncodeError) as error:  # half of a surrogate pair cannot be sent
         armed.fence.failed("junk", error, "`before` returned a request that is none")
         raise ComponentFailed from error
 

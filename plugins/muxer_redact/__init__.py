@@ -89,8 +89,9 @@ class _Hidden:
         return self._plain(text)
 
     def _literal(self, literal: str) -> str:
-        is_text = literal.startswith('"')
-        value: str = json.loads(literal, strict=False) if is_text else literal
+        value: str = json.loads(literal, strict=False) if literal.startswith('"') else literal
+        if not _is_unicode(value):
+            return self._plain(literal)  # half of a surrogate pair can only be sent as it is escaped
         hidden = self._plain(value)
         return literal if hidden == value else json.dumps(hidden, ensure_ascii=False)
 
@@ -129,6 +130,14 @@ class _Hidden:
 
     def _call(self, call: ToolCall) -> ToolCall:
         return replace(call, function=replace(call.function, arguments=self.text(call.function.arguments)))
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_json(text: str) -> bool:

@@ -163,8 +163,9 @@ async def test_the_same_value_has_the_same_placeholder_in_every_message() -> Non
         ('{"card":4111111111111111, "n": -1.5e3}', '{"card":"[CARD_1]", "n": -1.5e3}'),
         (r'[["jane@x.org", "ü\""], {"jane@x.org": true}]', r'[["[EMAIL_1]", "ü\""], {"[EMAIL_1]": true}]'),
         (r'{"broken":"\njane@x.org', r'{"broken":"\n[EMAIL_1]'),
+        (r'{"half":"\ud83d\njane@x.org"}', r'{"half":"\ud83d\n[EMAIL_1]"}'),
     ],
-    ids=range(8),
+    ids=range(9),
 )
 async def test_in_json_it_finds_what_the_texts_say_and_leaves_json(text: str, sent: str) -> None:
     call = ToolCall(id="1", function=FunctionCall("mail", text))
