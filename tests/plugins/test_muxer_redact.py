@@ -26,7 +26,7 @@ from muxer import (
     ToolCall,
     ToolCallDelta,
 )
-from muxer.testing import GuardContract, Say, a_request, a_visit, each_chunk, open_context
+from muxer.testing import GuardContract, Raw, Say, a_request, a_visit, each_chunk, open_context
 from tests.proxy import OpenProxy, events
 
 SETTINGS = RedactSettings()
@@ -257,3 +257,30 @@ async def test_over_http_the_upstream_never_sees_it_and_the_caller_always_does(p
     assert "jane@x.org" not in json.dumps(call.body) and response.headers["x-muxer-redacted"] == "1"
     record = await running.record(response)
     assert record.notes == {"redacted": "email: 1"} and "jane" not in repr(record) + repr(running.log.lines)
+
+
+async def test_over_http_choices_and_arguments_that_mix_letter_by_letter_get_their_originals(proxy: OpenProxy) -> None:
+    pieces = list[bytes]()
+
+    def say(index: int, delta: dict[str, object], reason: str | None = None) -> None:
+        choice = {"index": index, "delta": delta, "finish_reason": reason}
+        pieces.append(b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n")
+
+    for place, (one, other) in enumerate(zip("to [EMAIL_1]", '{"a":"[EMAIL_2]\\n"}'.ljust(12), strict=False)):
+        call = {"index": 0, "function": {"arguments": other}}
+        say(0, {"content": one})
+        say(1, {"tool_calls": [call | ({"id": "1", "type": "function"} if not place else {})]})
+    for letter in '{"a":"[EMAIL_2]\\n"}'[12:]:
+        say(1, {"tool_calls": [{"index": 0, "function": {"arguments": letter}}]})
+    say(0, {}, "stop")
+    say(1, {}, "tool_calls")
+    usage = b'data: {"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":5,"total_tokens":10}}\n\n'
+    answer = Raw(pieces=(*pieces, usage, b"data: [DONE]\n\n"), headers={"Content-Type": "text/event-stream"})
+    running = await proxy(answer, plugins="[openai, sqlite, redact]", guards="[{kind: redact, required: true}]")
+    response = await running.chat(messages=[{"role": "user", "content": "jane@x.org, bob@x.org"}], stream=True, n=2)
+    found = await events(response)
+    deltas = [(one["index"], one["delta"]) for event in found.data for one in event.get("choices", ())]
+    said = "".join(delta.get("content") or "" for index, delta in deltas if index == 0)
+    calls = [call for index, delta in deltas if index == 1 for call in delta.get("tool_calls", ())]
+    assert (said, found.is_done) == ("to jane@x.org", True)
+    assert json.loads("".join(call["function"].get("arguments", "") for call in calls)) == {"a": "bob@x.org\n"}
