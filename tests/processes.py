@@ -1,4 +1,4 @@
-"""Proxies as processes over one store, and what each account of the same money says: the bill, the store, the records."""
+"""Proxies as processes over one store, and each account of the same money: the bill, the store, the records."""
 
 import asyncio
 import os
@@ -109,7 +109,9 @@ class House:
     The test holds the store open too, as one more replica: it reads, and it buries the dead as any other does.
     """
 
-    def __init__(self, kind: str, folder: Path, upstream: ScriptedUpstream, store: Store, server: Server | None) -> None:
+    def __init__(
+        self, kind: str, folder: Path, upstream: ScriptedUpstream, store: Store, server: Server | None
+    ) -> None:
         self.kind = kind
         self.folder = folder
         self.upstream = upstream
@@ -172,7 +174,7 @@ class House:
         assert not others, f"the windows disagree: {first} {others}"
         records = await self.records()
         assert len(records) == len({record.id for record in records})
-        (summed,) = await self.store.summary([], 0, {}) or [None]
+        summed = next(iter(await self.store.summary([], 0, {})), None)
         recorded = sum(record.cost_nanos for record in records)
         assert recorded == (summed.cost_nanos if summed else 0)
         return Totals(
@@ -237,7 +239,9 @@ class Client:
     async def ask(self, gateway: Gateway, name: str, *, stream: bool = False) -> tuple[int, bytes]:
         """Status and body of a request; status 0 when the connection broke."""
         try:
-            async with self._session.post(gateway.url + PATH, json={**BODY, "user": name, "stream": stream}) as response:
+            async with self._session.post(
+                gateway.url + PATH, json={**BODY, "user": name, "stream": stream}
+            ) as response:
                 return response.status, await response.read()
         except aiohttp.ClientError:
             return 0, b""

@@ -2,17 +2,14 @@
 
 import asyncio
 import contextlib
-import random
 import re
 import sqlite3
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, closing
 
 import aiohttp
-import pytest
 
-from muxer.testing import Act, Asked, Behaviour, Say, Slow, Stall
+from muxer.testing import Act, Asked, Say, Stall
 from tests.plugins.redis_server import Cutting
 from tests.processes import BODY, PATH, Client, Gateway, House, Totals, until
 
@@ -25,7 +22,9 @@ Point = Callable[["Scene"], Awaitable[None]]
 class Scene:
     """One request to one proxy, which dies at the point that is being tried."""
 
-    def __init__(self, house: House, gateway: Gateway, session: aiohttp.ClientSession, tap: Cutting | None, name: str) -> None:
+    def __init__(
+        self, house: House, gateway: Gateway, session: aiohttp.ClientSession, tap: Cutting | None, name: str
+    ) -> None:
         self.house = house
         self.gateway = gateway
         self.name = name
@@ -41,7 +40,9 @@ class Scene:
                 while len(self.got) < until_bytes and (piece := await response.content.readany()):
                     self.got += piece
 
-    def kill_at(self, call: int, *, reply: bool, passes: bool, first: Callable[[], Awaitable[None]] | None = None) -> None:
+    def kill_at(
+        self, call: int, *, reply: bool, passes: bool, first: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
         """Kills it at its store's first or second call about the request (the hold, the settlement), or at the reply
         to that; what it was killed at may still pass on. Before the kill, `first` is waited for."""
         calls, known = 0, journaled(self.gateway)  # what it tells of those is its predecessor's
@@ -77,26 +78,26 @@ class KillAndSay:
 
 
 async def sent(scene: Scene) -> None:
-    scene.house.upstream.script(None, KillAndSay(scene.gateway))
+    scene.house.upstream.default = KillAndSay(scene.gateway)
     await scene.ask()
 
 
 async def first_byte(scene: Scene) -> None:
-    scene.house.upstream.script(None, Stall(after_pieces=2, then=SAY))
+    scene.house.upstream.default = Stall(after_pieces=2, then=SAY)
     await scene.ask(until_bytes=1)
     scene.gateway.kill()
     scene.house.upstream.gate.set()
 
 
 async def last_byte_seen(scene: Scene) -> None:
-    scene.house.upstream.script(None, SAY)
+    scene.house.upstream.default = SAY
     await scene.ask()
     scene.gateway.kill()
 
 
 async def settlement_waits(scene: Scene) -> None:
     """The upstream has said all, and the file is locked, so that nothing of it can have been committed."""
-    scene.house.upstream.script(None, Stall(after_pieces=2, then=SAY))
+    scene.house.upstream.default = Stall(after_pieces=2, then=SAY)
     asked = asyncio.create_task(scene.ask())
     await until(lambda: scene.got != b"")
     with closing(sqlite3.connect(scene.house.database)) as other:
@@ -110,7 +111,7 @@ async def settlement_waits(scene: Scene) -> None:
 
 def at_call(call: int, *, reply: bool, passes: bool) -> Point:
     async def play(scene: Scene) -> None:
-        scene.house.upstream.script(None, SAY)
+        scene.house.upstream.default = SAY
         scene.kill_at(call, reply=reply, passes=passes)
         await scene.ask()
 
@@ -165,7 +166,7 @@ POINTS: dict[str, dict[str, Point]] = {
 
 
 async def agree(house: House) -> Totals:
-    """Once nothing is held: the store and the records say the same, the bill is within it, and that within the limit."""
+    """Once nothing is held: the store and the records say the same, the bill is in it, and it in the limit."""
     totals = await house.settled()
     assert (totals.spent, totals.presumed) == (totals.recorded, totals.presumed_recorded)
     assert house.bill <= totals.counted <= LIMIT

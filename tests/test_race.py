@@ -1,4 +1,4 @@
-"""Two proxies of one store, many clients, one of them killed: budgets, rates and slots hold (T3, T11, I1, I2, I5, I11)."""
+"""Two proxies of one store, many clients, a kill: budgets, rates and slots hold (T3, T11, I1, I2, I5, I11)."""
 
 import asyncio
 import random
@@ -75,14 +75,18 @@ async def test_two_proxies_spend_a_limit_to_less_than_one_request(house: House, 
         race.is_over = True
         await watching
         totals = await house.settled()
-    print(f"\nT3 {house.kind}: limit {limit}, billed {house.bill}, headroom {limit - totals.spent}, {len(race.statuses)}")
+    print(
+        f"\nT3 {house.kind}: limit {limit}, billed {house.bill}, headroom {limit - totals.spent}, {len(race.statuses)}"
+    )
     assert house.bill == totals.spent == totals.recorded <= limit
     assert (totals.held, totals.presumed, race.false_refusals) == (0, 0, 0)
     assert limit - totals.spent < 400_000  # the bound of a request: 119 tokens in, 100 out
     assert set(race.statuses) <= {200, 402, 502, 503}
 
 
-async def held_open(house: House, client: Client, gateway: Gateway, count: int) -> list["asyncio.Task[tuple[int, bytes]]"]:
+async def held_open(
+    house: House, client: Client, gateway: Gateway, count: int
+) -> list["asyncio.Task[tuple[int, bytes]]"]:
     """So many requests that the upstream keeps waiting."""
     before = len(house.upstream.calls)
     house.upstream.default = Stall()
@@ -131,7 +135,9 @@ async def test_a_rate_holds_over_two_proxies_and_the_death_of_one(house: House) 
         statuses = [status for status, _ in await asyncio.gather(*calls)]
         gateways[0].kill()
         await house.expire(gateways[0])
-        statuses += [status for status, _ in await asyncio.gather(*(client.ask(gateways[1], "more") for _ in range(30)))]
+        statuses += [
+            status for status, _ in await asyncio.gather(*(client.ask(gateways[1], "more") for _ in range(30)))
+        ]
         admitted = statuses.count(200)
         assert set(statuses) == {200, 429}
         assert 20 <= admitted <= 20 + 1 + (time.monotonic() - begun)
