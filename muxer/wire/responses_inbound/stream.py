@@ -54,7 +54,7 @@ class EventWriter:
         before = b"".join(self._begin())
         return before + self._event("response.failed", response=self._writer.failed(error, self._output))
 
-    def _event(self, name: str, **fields: object) -> bytes:
+    def _event(self, name: str, /, **fields: object) -> bytes:
         number = self._sequence
         self._sequence += 1
         return write_event(encode({"type": name, "sequence_number": number, **fields}), name)
