@@ -128,6 +128,25 @@ async def test_the_bytes_pass_to_anthropic(proxy: OpenProxy) -> None:
     assert sent.headers["x-api-key"] == "sk-upstream"
 
 
+async def test_the_betas_of_the_file_and_of_the_caller_go_together(proxy: OpenProxy) -> None:
+    providers = """
+  open: {kind: openai, api_key: sk-upstream, base_url: "UPSTREAM/v1"}
+  gemini: {kind: gemini, api_key: sk-upstream, base_url: "UPSTREAM/v1beta"}
+  claude: {kind: anthropic, api_key: sk-upstream, base_url: "UPSTREAM", headers: {anthropic-beta: two-2}}"""
+    running = await opened(proxy, WELL, providers=providers)
+    await ask(running, model="claude")
+    await running.chat(model="claude")
+    assert [call.headers["anthropic-beta"] for call in running.upstream.calls] == ["two-2,one-1", "two-2"]
+
+
+async def test_a_long_name_of_the_end_user_is_cut_for_openai(proxy: OpenProxy) -> None:
+    running = await opened(proxy, WELL, WELL)
+    await ask(running, metadata={"user_id": "u" * 150})
+    await ask(running, model="claude", metadata={"user_id": "u" * 150})
+    openai, claude = running.upstream.calls
+    assert openai.body["user"] == "u" * 64 and claude.body["metadata"] == {"user_id": "u" * 150}
+
+
 async def test_what_another_vendor_cannot_be_told_is_named(proxy: OpenProxy) -> None:
     running = await opened(proxy, WELL)
     response = await ask(running, top_k=4)

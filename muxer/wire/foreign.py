@@ -5,6 +5,8 @@ from msgspec.structs import replace
 from muxer.errors import Unsupported
 from muxer.types import ChatRequest, FilePart, ImagePart, Message, Part, TextPart, ThinkingPart
 
+MAX_USER = 64
+
 
 def translated(request: ChatRequest) -> ChatRequest:
     """A request that came in another format, as servers of this one take it. Raises Unsupported for what only the
@@ -28,7 +30,9 @@ def translated(request: ChatRequest) -> ChatRequest:
     for number, tool in enumerate(request.tools or ()):
         if tool.function is None:
             raise Unsupported(f"only its vendor's own models take {tool.type[:64]!r}", param=f"tools[{number}].type")
-    return replace(request, messages=tuple(messages))
+    # OpenAI refuses a longer `user`; Claude Code's has some 150 characters.
+    user = request.user[:MAX_USER] if request.user else None
+    return replace(request, messages=tuple(messages), user=user)
 
 
 def _plain(content: tuple[Part, ...], message: Message) -> str | tuple[Part, ...] | None:

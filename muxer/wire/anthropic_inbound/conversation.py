@@ -81,7 +81,7 @@ class Conversation:
     def _result(self, block: Block, place: str) -> str | tuple[Part, ...]:
         try:
             content = _result_decoder.decode(block.content)
-        except msgspec.ValidationError as error:
+        except msgspec.DecodeError as error:
             raise InvalidMessages(f"{place}.content: {str(error)[:80]}", param=f"{place}.content") from error
         parts = [TextPart(content)] if isinstance(content, str) else list(self._parts(content or (), place))
         if block.is_error:
@@ -132,7 +132,7 @@ def _foreign(kind: str) -> FilePart:
 def _image(block: Block, place: str) -> ImagePart | FilePart:
     try:
         source = _decode_source(block.source)
-    except msgspec.ValidationError as error:
+    except msgspec.DecodeError as error:
         raise InvalidMessages(f"{place}.source: {str(error)[:80]}", param=f"{place}.source") from error
     if source.type == "base64":
         if not source.media_type.startswith("image/"):

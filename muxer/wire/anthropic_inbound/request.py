@@ -45,9 +45,8 @@ def read(body: bytes, *, needs_cap: bool = True) -> Inbound:
     """
     found = decoded(_decode, body, _BY_FIELD)
     _check(found, needs_cap=needs_cap)
-    others = {
-        name for name, value in decode_fields(body).items() if name not in _KNOWN and bytes(value) not in (b"null", b"")
-    }
+    fields = decoded(decode_fields, body, _BY_FIELD)
+    others = {name for name, value in fields.items() if name not in _KNOWN and bytes(value) != b"null"}
     conversation = Conversation(found)
     request = ChatRequest(
         messages=tuple(conversation.messages()),

@@ -45,7 +45,7 @@ _STATEFUL = {
 def read(body: bytes) -> Inbound:
     """The request and what it says. Raises a subclass of InvalidRequest that names the field."""
     found = decoded(_decode, body, _BY_FIELD)
-    fields = decode_fields(body)
+    fields = decoded(decode_fields, body, _BY_FIELD)
     _refuse_state({name for name, value in fields.items() if bytes(value) not in (b"null", b"false")})
     _check(found)
     others = {name for name, value in fields.items() if name not in _KNOWN and bytes(value) != b"null"}
