@@ -11,9 +11,11 @@ from muxer import measurements
 from muxer.answers import collect, each, pieces
 from muxer.errors import GuardRefused, InvalidRequest, MuxerError, PluginFailed
 from muxer.fence import ComponentFailed, Fence
+from muxer.inbound import Inbound
 from muxer.interfaces import Guard, Guarded, GuardsAnswers, Meter
-from muxer.types import Answer, Caller, ChatRequest, Chunk, Inbound
-from muxer.wire import openai_inbound
+from muxer.types import Answer, Caller, ChatRequest, Chunk
+from muxer.wire import openai_chat, openai_inbound
+from muxer.wire.foreign import translated
 
 _LONGEST_NOTE = 256
 
@@ -63,6 +65,11 @@ class Watch:
         said = {name: text for _, asked in self._seen for name, text in asked.headers.items()}
         return {f"x-muxer-{_short(name)}": _short(text) for name, text in said.items()}
 
+    @property
+    def sees_answers(self) -> bool:
+        """Whether one of the guards looks at what comes back."""
+        return any(isinstance(armed.guard, GuardsAnswers) for armed, _ in self._seen)
+
     async def look(self, guards: Sequence[Armed], inbound: Inbound, route: str = "") -> tuple[Inbound, Answer | None]:
         """Asks the guards in order. Returns the request as they leave it, and the answer if one of them has it.
 
@@ -72,7 +79,7 @@ class Watch:
             asked = Guarded(
                 id=self._id,
                 caller=self._caller,
-                api=inbound.api,
+                api=inbound.sent_api,
                 raw=inbound.raw,
                 request=inbound.request,
                 route=route,
@@ -130,15 +137,23 @@ class Watch:
 
 
 def _changed(armed: Armed, inbound: Inbound, request: ChatRequest) -> Inbound:
-    """The request as a guard wants it, its bytes changed where its fields are."""
+    """The request as a guard wants it, its bytes changed where its fields are; those of another format than chat
+    become chat. Raises Unsupported for what only the other format can say."""
     if request == inbound.request:
         return inbound
+    is_chat = inbound.sent_api == openai_chat.API
+    canonical = request if is_chat else translated(request)
     try:
-        raw = openai_inbound.patched(inbound.raw, inbound.request, request)
-        return replace(inbound, raw=raw, request=openai_inbound.decode_request(raw))
+        raw = (
+            openai_inbound.patched(inbound.raw, inbound.request, request) if is_chat else openai_chat.encode(canonical)
+        )
+        decoded = openai_inbound.decode_request(raw)
     except (InvalidRequest, UnicodeEncodeError) as error:  # half of a surrogate pair cannot be sent
         armed.fence.failed("junk", error, "`before` returned a request that is none")
         raise ComponentFailed from error
+    if is_chat:
+        return replace(inbound, raw=raw, request=decoded)
+    return replace(inbound, raw=raw, request=decoded, raw_api=openai_chat.API, is_priced=True)
 
 
 class _UpstreamFailed(Exception):

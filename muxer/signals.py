@@ -31,8 +31,8 @@ class Measured(Struct, frozen=True, kw_only=True):
     bound_tokens: int | None
 
 
-def measure(request: ChatRequest, raw: bytes, signals: Mapping[str, Signal]) -> Measured:
-    """Measures a request with the free signals and those of the plugins."""
+def measure(request: ChatRequest, raw: bytes, signals: Mapping[str, Signal], *, is_priced: bool = True) -> Measured:
+    """Measures a request with the free signals and those of the plugins; what is not priced has no bound."""
     images = [part.image_url.url for m in request.messages for part in m.parts if isinstance(part, ImagePart)]
     text_bytes = len(raw) - sum(map(len, images))
     wants_json = request.response_format is not None and request.response_format.type != "text"
@@ -58,7 +58,7 @@ def measure(request: ChatRequest, raw: bytes, signals: Mapping[str, Signal]) -> 
     }
     for signal in signals.values():
         values.update(signal.measure(request))
-    bound = _bound(request, text_bytes, len(images), needs)
+    bound = _bound(request, text_bytes, len(images), needs) if is_priced else None
     return Measured(values=values, needs=needs, estimate_tokens=estimate, bound_tokens=bound)
 
 

@@ -10,9 +10,11 @@ from muxer.catalog import Model
 from muxer.errors import NotFound, StoreUnavailable
 from muxer.money import Price, usd
 from muxer.records import as_json
+from muxer.signals import measure
 from muxer.standings import budget_fields, remaining_nanos
 from muxer.stores import HasTrouble
 from muxer.types import Caller
+from muxer.wire import anthropic_inbound
 
 _ALL_TIME = 0.0
 
@@ -28,6 +30,12 @@ def model(assembly: Assembly, caller: Caller, name: str) -> dict[str, object]:
     if found is None:
         raise NotFound(f"no model {name[:64]!r} for this key; GET /v1/models lists yours")
     return found
+
+
+def count_tokens(body: bytes) -> dict[str, object]:
+    """About how many tokens a request to the Messages API has, by our own estimate. Raises InvalidRequest."""
+    inbound = anthropic_inbound.read(body, needs_cap=False)
+    return {"input_tokens": measure(inbound.request, inbound.raw, {}).estimate_tokens}
 
 
 def _entries(assembly: Assembly, caller: Caller) -> list[dict[str, object]]:

@@ -40,20 +40,24 @@ class OpenAIProvider:
         }
 
     async def acompletion(self, call: Call) -> Answer:
-        """The whole answer, its bytes passed through."""
+        """The whole answer, its bytes passed through to a call of the same format."""
         body, dropped = self._body(call)
         async with self._http.post(self._url, headers=self._headers, body=body, timeouts=self._timeouts) as reply:
             await raise_for_status(reply, self._who)
             answer = openai_chat.read_answer(await reply.read(), self._who)
+            if call.api != openai_chat.API:
+                answer = replace(answer, raw=b"")
             return replace(answer, dropped=dropped) if dropped else answer
 
     async def astreaming(self, call: Call) -> AsyncGenerator[Chunk, None]:
-        """The answer as it comes, each event's bytes passed through."""
+        """The answer as it comes, each event's bytes passed through to a call of the same format."""
         body, dropped = self._body(call)
         async with self._http.post(self._url, headers=self._headers, body=body, timeouts=self._timeouts) as reply:
             await raise_for_status(reply, self._who)
             async with aclosing(openai_chat.read_stream(reply, self._who)) as chunks:
                 async for chunk in chunks:
+                    if call.api != openai_chat.API:
+                        chunk = replace(chunk, raw=b"")  # the same chunk, without its bytes
                     yield replace(chunk, dropped=dropped) if dropped else chunk
                     dropped = ()
 

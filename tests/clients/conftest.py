@@ -15,8 +15,10 @@ version: 1
 plugins: [heuristics, openai, anthropic, sqlite, litellm_compat]
 providers:
   openai: {kind: openai, api_key: "${OPENAI_API_KEY}"}
+  anthropic: {kind: anthropic, api_key: "${ANTHROPIC_API_KEY}"}
 models:
   gpt-terra: {provider: openai, name: gpt-6.1-terra}
+  claude-haiku: {provider: anthropic, name: claude-haiku-5-5}
 routes: [{name: all, use: [gpt-terra]}]
 keys:
   - {name: rich, secret: sk-test-key-1, user: rich}
