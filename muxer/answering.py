@@ -2,21 +2,24 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
 from contextlib import aclosing, suppress
 
 from aiohttp import web
 from msgspec import Struct
+from msgspec.structs import replace
 
 from muxer.assemble import Assembly
 from muxer.edge import caller_of, json_body
 from muxer.errors import ClientGone, MuxerError
 from muxer.fence import ComponentFailed, Fence
+from muxer.inbound import Inbound
 from muxer.interfaces import AddsHeaders
 from muxer.log import frames
 from muxer.pipeline import Exchange, serve
-from muxer.types import Inbound
 from muxer.wire.inbound import InboundFormat, StreamWriter
+
+_FORWARDED = ("anthropic-beta",)
+"""Headers that a provider of the caller's own format may send on: they say which fields of the body it may read."""
 
 
 class Patience(Struct, frozen=True):
@@ -45,18 +48,17 @@ class Answering:
 
     async def respond(self, request: web.Request) -> web.StreamResponse:
         """The answer to one request, whole or streamed. Raises MuxerError when no answer begins."""
-        body = await json_body(request)
-        inbound = Inbound(
-            api=self._format.api,
-            raw=body,
-            request=self._format.read(body),
+        inbound = replace(
+            self._format.read(await json_body(request)),
             tags=tuple(tag.strip() for tag in request.headers.get("x-muxer-tags", "").split(",") if tag.strip()),
             conversation=_as_text(request.headers.get("x-muxer-conversation", "")),
+            headers={name: value for name in _FORWARDED if (value := _header_safe(request.headers.get(name, "")))},
         )
         async with serve(self._assembly.parts, caller_of(request), inbound) as exchange:
             if exchange.answer is None:
                 return await self._stream(request, exchange, inbound)
-            answer = self._format.answer(exchange.answer, exchange.record.id, int(time.time()), exchange.metadata())
+            id, now = exchange.record.id, int(time.time())
+            answer = self._format.answer(exchange.answer, id, now, exchange.metadata(), inbound)
             exchange.client_gone = request.transport is None or request.transport.is_closing()  # S12
             await exchange.settle()
             return web.Response(body=answer, content_type="application/json", headers=self._headers(exchange))
@@ -68,7 +70,7 @@ class Answering:
         """
         headers = self._headers(exchange) | {"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
         response = web.StreamResponse(headers=headers)
-        writer = self._format.stream(exchange.record.id, int(time.time()), exchange.served.name, inbound.request)
+        writer = self._format.stream(exchange.record.id, int(time.time()), exchange.served.name, inbound)
         try:
             async with asyncio.timeout(None) as drain:
                 outlet = _Outlet(request, response, exchange, drain, self._patience)
@@ -135,7 +137,7 @@ def _exchange_headers(exchange: Exchange) -> dict[str, str]:
     """The `x-muxer-*` headers of an answer."""
     record, served = exchange.record, exchange.served
     headers = {
-        "x-muxer-request-id": record.id,
+        **_ids(record.id),
         "x-muxer-route": record.route,
         "x-muxer-provider": served.provider,
         "x-muxer-model": served.name,
@@ -148,6 +150,11 @@ def _exchange_headers(exchange: Exchange) -> dict[str, str]:
     if exchange.output_cap is not None:
         headers["x-muxer-output-cap"] = str(exchange.output_cap)
     return headers
+
+
+def _ids(id: str) -> dict[str, str]:
+    """The id of a request, also where OpenAI's and Anthropic's SDKs look for it."""
+    return dict.fromkeys(("x-muxer-request-id", "x-request-id", "request-id"), id)
 
 
 def _as_text(value: str) -> str:
@@ -177,8 +184,8 @@ def error_fields(error: MuxerError) -> dict[str, object]:
     }
 
 
-def error_response(error: MuxerError, write: Callable[[Mapping[str, object]], bytes]) -> web.Response:
+def error_response(error: MuxerError, format: InboundFormat) -> web.Response:
     """An error as an HTTP answer, as a format writes it."""
-    ids = {"x-muxer-request-id": error.request_id} if error.request_id else {}
-    body = write(error_fields(error))
+    ids = _ids(error.request_id) if error.request_id else {}
+    body = format.error(error_fields(error), error.request_id)
     return web.Response(body=body, status=error.status, headers=error.headers | ids, content_type="application/json")

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from msgspec import Struct
@@ -13,10 +13,10 @@ from muxer.access import Callers, Keys
 from muxer.admin import Desk
 from muxer.budgets import Calendar, key_lines, lines
 from muxer.catalog import build_catalog
-from muxer.config.settings import Configuration, KeySettings
+from muxer.config.settings import Component, Configuration, KeySettings
 from muxer.dispatch import Cooldowns, Dispatcher
 from muxer.errors import StoreUnavailable
-from muxer.interfaces import Log, Meter
+from muxer.interfaces import Log, Meter, ProviderSettings
 from muxer.keyring import Keyring, Known
 from muxer.keys import KeepsKeys, instant
 from muxer.ledger import open_ledger, report
@@ -28,6 +28,7 @@ from muxer.stores import Store
 from muxer.types import Caller
 
 REPORT_EVERY_S = 5.0
+_SHORTEST_SECRET = 8  # of shorter ones every other word would be one
 
 
 class Assembly(Struct, frozen=True, kw_only=True):
@@ -72,7 +73,9 @@ async def assemble(
                 rules=_rules(configuration, table),
                 signals=signals,
                 guards=guards,
-                dispatcher=Dispatcher(providers, Cooldowns(time.monotonic, meters), meters, log),
+                dispatcher=Dispatcher(
+                    providers, Cooldowns(time.monotonic, meters), meters, log, _secrets(settings.providers)
+                ),
                 ledger=ledger,
                 sinks=sinks,
                 meter=meters,
@@ -86,6 +89,17 @@ async def assemble(
             extensions=tuple(extensions),
             begun_at=clock(),
         )
+
+
+def _secrets(providers: Mapping[str, Component]) -> dict[str, list[str]]:
+    """What each provider is sent that its errors must not quote to callers (B51): its key and header values, the
+    longest first."""
+    found: dict[str, list[str]] = {}
+    for name, entry in providers.items():
+        if isinstance(entry.settings, ProviderSettings):
+            sent = {entry.settings.api_key or "", *entry.settings.headers.values()}
+            found[name] = sorted((one for one in sent if len(one) >= _SHORTEST_SECRET), key=len, reverse=True)
+    return found
 
 
 def _rules(configuration: Configuration, table: PriceTable) -> Rules:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, contextmanager
+from types import MappingProxyType
 
 from muxer import measurements
 from muxer.asking import streamed, whole
@@ -73,10 +74,21 @@ class Cooldowns:
             self._meter.set(measurements.PROVIDER_UP, 0, *key)
 
 
-class Dispatcher:
-    """Knows the providers and who is set aside."""
+_NONE: Mapping[str, Sequence[str]] = MappingProxyType({})
 
-    def __init__(self, providers: Mapping[str, Provider], cooldowns: Cooldowns, meter: Meter, log: Log) -> None:
+
+class Dispatcher:
+    """Knows the providers and who is set aside. `secrets` are the texts, by provider, that no error may quote."""
+
+    def __init__(
+        self,
+        providers: Mapping[str, Provider],
+        cooldowns: Cooldowns,
+        meter: Meter,
+        log: Log,
+        secrets: Mapping[str, Sequence[str]] = _NONE,
+    ) -> None:
+        self._secrets = secrets
         self.providers = providers
         self.cooldowns = cooldowns
         self.meter = meter
@@ -92,7 +104,9 @@ class Dispatcher:
         """Around a provider's code: what it raises that is not ours is counted, told once, and a failure of it."""
         try:
             yield
-        except MuxerError:
+        except MuxerError as error:
+            for secret in self._secrets.get(provider, ()):
+                error.hide(secret)
             raise
         except (Exception, SystemExit) as error:
             self.meter.add(measurements.PLUGIN_FAILURES, 1, f"provider {provider}", "raised")

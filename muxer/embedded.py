@@ -13,10 +13,11 @@ from muxer.access import ANONYMOUS
 from muxer.assemble import Assembly, assemble
 from muxer.config.load import load
 from muxer.errors import InvalidJSON, MuxerError
+from muxer.inbound import Inbound
 from muxer.pipeline import serve
 from muxer.plugins import find_kinds
 from muxer.prices import load_prices
-from muxer.types import Caller, Inbound
+from muxer.types import Caller
 from muxer.wire import openai_chat, openai_inbound
 
 

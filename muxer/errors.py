@@ -42,6 +42,11 @@ class MuxerError(Exception):
         self.param = param
         self.request_id = ""
 
+    def hide(self, secret: str) -> None:
+        """Takes a secret that somebody else's words quote out of the message (B51)."""
+        self.message = self.message.replace(secret, "***")
+        self.args = (self.message,)
+
     @property
     def headers(self) -> dict[str, str]:
         """Response headers that belong to this error."""

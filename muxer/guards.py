@@ -11,10 +11,12 @@ from muxer import measurements
 from muxer.answers import collect, each, pieces
 from muxer.errors import GuardRefused, InvalidRequest, MuxerError, PluginFailed, Unsupported
 from muxer.fence import ComponentFailed, Fence
+from muxer.inbound import Inbound
 from muxer.inputs import EmbeddingRequest, InputsRequest
 from muxer.interfaces import Guard, Guarded, GuardsAnswers, Meter
-from muxer.types import Answer, Caller, ChatRequest, Chunk, Inbound
-from muxer.wire import openai_embeddings, openai_inbound, openai_inputs, openai_text_inbound
+from muxer.types import Answer, Caller, ChatRequest, Chunk
+from muxer.wire import openai_chat, openai_embeddings, openai_inbound, openai_inputs, openai_text_inbound
+from muxer.wire.foreign import translated
 
 _LONGEST_NOTE = 256
 
@@ -64,6 +66,11 @@ class Watch:
         said = {name: text for _, asked in self._seen for name, text in asked.headers.items()}
         return {f"x-muxer-{_short(name)}": _short(text) for name, text in said.items()}
 
+    @property
+    def sees_answers(self) -> bool:
+        """Whether one of the guards looks at what comes back."""
+        return any(isinstance(armed.guard, GuardsAnswers) for armed, _ in self._seen)
+
     async def look(self, guards: Sequence[Armed], inbound: Inbound, route: str = "") -> tuple[Inbound, Answer | None]:
         """Asks the guards in order. Returns the request as they leave it, and the answer if one of them has it.
 
@@ -77,7 +84,7 @@ class Watch:
             asked = Guarded(
                 id=self._id,
                 caller=self._caller,
-                api=inbound.api,
+                api=inbound.sent_api,
                 raw=inbound.raw,
                 request=inbound.request,
                 route=route,
@@ -140,19 +147,26 @@ class Watch:
 
 
 def _changed(armed: Armed, inbound: Inbound, request: ChatRequest) -> Inbound:
-    """The request as a guard wants it, its bytes changed where its fields are."""
+    """The request as a guard wants it, its bytes changed where its fields are; those of another conversation
+    than chat become chat. Raises Unsupported for what only the other format can say."""
     if request == inbound.request:
         return inbound
+    becomes_chat = inbound.sent_api != openai_chat.API and not isinstance(inbound.request, InputsRequest)
+    canonical = translated(request) if becomes_chat else request
     try:
-        raw, request = _rewritten(inbound, request)
-        return replace(inbound, raw=raw, request=request)
-    except InvalidRequest as error:
+        if not becomes_chat:
+            raw, decoded = _rewritten(inbound, request)
+            return replace(inbound, raw=raw, request=decoded)
+        raw = openai_chat.encode(canonical)
+        decoded = openai_inbound.decode_request(raw)
+    except (InvalidRequest, UnicodeEncodeError) as error:  # half of a surrogate pair cannot be sent
         armed.fence.failed("junk", error, "`before` returned a request that is none")
         raise ComponentFailed from error
+    return replace(inbound, raw=raw, request=decoded, raw_api=openai_chat.API, is_priced=True)
 
 
 def _rewritten(inbound: Inbound, request: ChatRequest) -> tuple[bytes, ChatRequest]:
-    """The bytes of a changed request, and what they say. Raises InvalidRequest when that is no request."""
+    """A changed request in its own format, and what its bytes say. Raises InvalidRequest when that is no request."""
     before = inbound.request
     if not isinstance(before, InputsRequest):
         raw = openai_inbound.patched(inbound.raw, before, request)

@@ -87,11 +87,12 @@ Handler = Callable[[web.Request], Any]
 
 class Operation(Struct, frozen=True, kw_only=True):
     """What the OpenAPI document says of a route: types of its body and answer (`str` for plain text), the status of a
-    success, and of answers of the same shape that are none (`also`)."""
+    success, and of answers of the same shape that are none (`also`). `error`: where errors have not OpenAI's shape."""
 
     summary: str = ""
     body: type | None = None
     answer: type | None = None
+    error: type | None = None
     status: int = 200
     also: tuple[int, ...] = ()
     media_type: str = "application/json"

@@ -72,7 +72,7 @@ def instant(words: str) -> float:
     try:
         time = datetime.fromisoformat(words)
         if time.tzinfo is not None:
-            return time.timestamp()
+            return time.astimezone(UTC).timestamp()  # in UTC it may fall out of the years there are
     except (ValueError, OverflowError):
         pass
     raise ValueError("write it with its zone, such as 2027-01-31T00:00:00Z")

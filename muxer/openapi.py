@@ -33,9 +33,7 @@ PAGE_HEADERS: Mapping[str, str] = {
 
 def document(routes: Sequence[Route], version: str, *, open_scopes: frozenset[str]) -> Document:
     """The document of these routes. `open_scopes` are those that need no key here."""
-    types = {Error: None} | {
-        one: None for route in routes for one in (route.operation.body, route.operation.answer) if one is not None
-    }
+    types = {Error: None} | {one: None for route in routes for one in _types(route.operation)}
     names = [one for one in types if one is not str]
     shapes, components = msgspec.json.schema_components(
         names, schema_hook=_any, ref_template="#/components/schemas/{name}"
@@ -61,6 +59,10 @@ def document(routes: Sequence[Route], version: str, *, open_scopes: frozenset[st
             },
         },
     }
+
+
+def _types(operation: Operation) -> list[type]:
+    return [one for one in (operation.body, operation.answer, operation.error) if one is not None]
 
 
 def _any(kind: type) -> dict[str, object]:
@@ -94,7 +96,7 @@ def _responses(operation: Operation, schemas: Mapping[Any, object]) -> Document:
     responses: Document = {str(operation.status): {"description": "Success", "content": content}}
     for status in operation.also:
         responses[str(status)] = {"description": "The same, when it is not so", "content": content}
-    error = {"application/json": {"schema": schemas[Error]}}
+    error = {"application/json": {"schema": schemas[operation.error or Error]}}
     return responses | {"default": {"description": "An error", "content": error}}
 
 

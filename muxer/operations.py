@@ -6,8 +6,10 @@ from muxer import shapes
 from muxer.interfaces import Operation
 from muxer.keys import NewKey
 from muxer.types import ChatRequest
+from muxer.wire.anthropic_inbound.body import MessagesBody
 from muxer.wire.openai_embeddings import EmbeddingBody
 from muxer.wire.openai_text_inbound import TextBody
+from muxer.wire.responses_inbound.body import ResponsesBody
 
 OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("POST", "/v1/chat/completions"): Operation(
@@ -18,6 +20,25 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ),
     ("POST", "/v1/embeddings"): Operation(
         summary="Turns texts into vectors", body=EmbeddingBody, answer=shapes.EmbeddingList
+    ),
+    ("POST", "/v1/messages"): Operation(
+        summary="Answers a conversation in Anthropic's format",
+        body=MessagesBody,
+        answer=shapes.AnthropicMessage,
+        error=shapes.MessagesError,
+        streams=True,
+    ),
+    ("POST", "/v1/messages/count_tokens"): Operation(
+        summary="About how many tokens such a request has",
+        body=MessagesBody,
+        answer=shapes.TokenCount,
+        error=shapes.MessagesError,
+    ),
+    ("POST", "/v1/responses"): Operation(
+        summary="Answers in the format of OpenAI's Responses API",
+        body=ResponsesBody,
+        answer=shapes.Response,
+        streams=True,
     ),
     ("GET", "/v1/models"): Operation(summary="What this key may name", answer=shapes.ModelList),
     ("GET", "/v1/models/{name:.+}"): Operation(summary="One model, group or auto", answer=shapes.ListedModel),

@@ -25,6 +25,7 @@ from muxer.dispatch import Dispatch, Dispatcher
 from muxer.errors import ClientGone, MuxerError, ShuttingDown
 from muxer.failures import UpstreamTimeout
 from muxer.guards import Guards, Watch
+from muxer.inbound import Inbound
 from muxer.interfaces import Log, Meter, Signal
 from muxer.ledger import Ledger
 from muxer.money import NANOS_PER_USD
@@ -35,7 +36,8 @@ from muxer.signals import measure
 from muxer.sinks import Outlets
 from muxer.standings import limit_headers
 from muxer.stores import Granted
-from muxer.types import Answer, Call, Caller, Chunk, Excluded, Inbound, Record, Usage
+from muxer.types import Answer, Call, Caller, Chunk, Excluded, Record, Usage
+from muxer.wire import openai_chat, openai_text
 
 
 class InFlight:
@@ -102,7 +104,7 @@ def decide(parts: Parts, caller: Caller, inbound: Inbound, id: str, settled: Pla
         now=parts.clock(),
         caller=caller,
         requested=inbound.request.model or "auto",
-        measured=measure(inbound.request, inbound.raw, parts.signals),
+        measured=measure(inbound.request, inbound.raw, parts.signals, is_priced=inbound.is_priced),
         is_cooling=parts.dispatcher.cooldowns.reason,
         settled=settled,
     )
@@ -195,6 +197,8 @@ class Exchange:
             self._chunks = each(pieces(began))
         else:
             self._dispatch.finish(began.usage, sum(map(written_bytes, began.choices)))
+            if self._decision.inbound.raw_api:
+                began = replace(began, raw=b"")
             self.answer = await self._watch.whole(began, self.served.name)
             self.dropped = began.dropped
 
@@ -227,7 +231,7 @@ class Exchange:
         self.output_cap = None if cap == candidate.inserted_cap else cap
         return Call(
             id=self.record.id,
-            api=inbound.api,
+            api=inbound.sent_api,
             raw=inbound.raw,
             request=request,
             model=candidate.model.upstream,
@@ -235,6 +239,8 @@ class Exchange:
             takes_sampling=candidate.model.takes_sampling,
             strict=self._parts.rules.strict,
             changes=changes,
+            untranslated=inbound.untranslated,
+            headers=inbound.headers,
         )
 
     async def chunks(self) -> AsyncGenerator[Chunk, None]:
@@ -250,11 +256,20 @@ class Exchange:
         await self.settle()
 
     async def _counted(self, chunks: AsyncIterator[Chunk]) -> AsyncGenerator[Chunk, None]:
+        keeps_raw = self._keeps_raw
         async for chunk in chunks:
             self._usage = chunk.usage or self._usage
             self._finished_choices += chunk.finish_reason is not None
             self._written_bytes += written_bytes(chunk)
-            yield chunk
+            yield chunk if keeps_raw else replace(chunk, raw=b"")
+
+    @property
+    def _keeps_raw(self) -> bool:
+        """Whether the upstream's own events are passed on. Those of OpenAI's chats and completions stand each for
+        itself; in other formats they are one sequence, in which a guard could not change some."""
+        inbound = self._decision.inbound
+        stand_alone = inbound.api in (openai_chat.API, openai_text.API)
+        return stand_alone or not (inbound.raw_api or self._watch.sees_answers)
 
     def failed(self, error: BaseException) -> None:
         """Remembers what ended the request early, as an error of ours."""

@@ -59,6 +59,9 @@ class _Unusable(Exception):
 
 
 def _import(name: str, entries: dict[str, importlib.metadata.EntryPoint], folder: Path | None) -> ModuleType:
+    if name.startswith(".") or name.endswith(".py") or "/" in name:
+        hint = "for `my_plugin.py` beside routing.yaml write my_plugin"
+        raise _Unusable(f"plugin {name!r} is a path, not the name of a plugin or module", hint)
     lies_beside = folder is not None and _lies_in(folder, name)
     if name not in entries and "." not in name and not lies_beside:
         near = get_close_matches(name, entries, 1)
@@ -74,7 +77,13 @@ def _import(name: str, entries: dict[str, importlib.metadata.EntryPoint], folder
         raise _Unusable(f"plugin {name!r} does not import: {type(error).__name__}: {error}", hint) from error
     if not isinstance(plugin, ModuleType):
         raise _Unusable(f"plugin {name!r} is not a module; its entry point must name one")
+    if name not in entries and folder is not None and lies_beside and not _is_of(plugin, folder):
+        raise _Unusable(f"plugin {name!r}: an installed module has the same name", "give the file another name")
     return plugin
+
+
+def _is_of(plugin: ModuleType, folder: Path) -> bool:
+    return plugin.__file__ is not None and Path(plugin.__file__).resolve().is_relative_to(folder.resolve())
 
 
 def _how_to_install(name: str, entries: dict[str, importlib.metadata.EntryPoint]) -> str:

@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from msgspec import Struct, to_builtins
 from msgspec.structs import replace
 
+from muxer.inbound import Inbound
 from muxer.money import usd
 from muxer.routing import Plan, Question, Rules
 from muxer.signals import recorded
-from muxer.types import Attempt, Caller, Inbound, Record, RecordState, Usage
+from muxer.types import Attempt, Caller, Record, RecordState, Usage
 
 MAX_END_USER = 256  # B38
 

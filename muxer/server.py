@@ -14,12 +14,18 @@ from muxer import admin, openapi, views
 from muxer.access import ANONYMOUS
 from muxer.answering import PATIENCE, Answering, Patience, error_response, unforeseen
 from muxer.assemble import Assembly
-from muxer.edge import CALLER, caller_of, read_json, too_large
+from muxer.edge import CALLER, caller_of, json_body, read_json, too_large
 from muxer.errors import MethodNotAllowed, MuxerError, NotFound, PermissionDenied
 from muxer.interfaces import HasRoutes, Operation, Route
 from muxer.keys import NewKey, StoredKey
 from muxer.operations import OPERATIONS
-from muxer.wire import openai_embeddings, openai_inbound, openai_text_inbound
+from muxer.wire import (
+    anthropic_inbound,
+    openai_embeddings,
+    openai_inbound,
+    openai_text_inbound,
+    responses_inbound,
+)
 from muxer.wire.inbound import InboundFormat
 
 _RANKS: Mapping[str, int] = {"user": 0, "metrics": 1, "viewer": 2, "admin": 3}
@@ -27,8 +33,12 @@ _FORMATS: Mapping[str, InboundFormat] = {
     "/v1/chat/completions": openai_inbound.CHAT,
     "/v1/completions": openai_text_inbound.COMPLETIONS,
     "/v1/embeddings": openai_embeddings.EMBEDDINGS,
+    "/v1/messages": anthropic_inbound.MESSAGES,
+    "/v1/responses": responses_inbound.RESPONSES,
 }
 """Where requests are answered, and in which format."""
+_MORE_FORMATS: Mapping[str, InboundFormat] = {"/v1/messages/count_tokens": anthropic_inbound.MESSAGES}
+"""Where else errors are written in which format."""
 
 
 Respond = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -54,10 +64,8 @@ class Server:
         application.on_response_prepare.append(_hide_server)
         for route in self._table():
             handler = self._guarded(route)
-            application.router.add_route(route.method, route.path, handler)
-            if route.path.startswith("/v1/"):
-                # SDKs disagree on whether base_url has the /v1 (DESIGN 4).
-                application.router.add_route(route.method, route.path.removeprefix("/v1"), handler)
+            for path in _addresses(route.path):
+                application.router.add_route(route.method, path, handler)
         return application
 
     def _table(self) -> list[Route]:
@@ -68,6 +76,7 @@ class Server:
     def _routes(self) -> list[Route]:
         return [
             *(Route("POST", path, respond, "user") for path, respond in self._answering.items()),
+            Route("POST", "/v1/messages/count_tokens", self._count_tokens, "user"),
             Route("GET", "/v1/models", self._models, "user"),
             Route("GET", "/v1/models/{name:.+}", self._model, "user"),
             Route("GET", "/v1/requests/{id}", self._request, "user"),
@@ -121,14 +130,17 @@ class Server:
         except web.HTTPNotFound:
             return self._refused(request, NotFound("nothing is served at this address; see the README's list"))
         except Exception as error:  # noqa: BLE001  # the process must live on, and the caller gets JSON
-            return error_response(unforeseen(self._assembly, request, error), _errors_of(request))
+            return error_response(unforeseen(self._assembly, request, error), _format_of(request))
 
     def _refused(self, request: web.Request, error: MuxerError) -> web.Response:
         if not error.request_id:  # one that has an id was logged as a request
             self._assembly.parts.log(
                 "info", "refused", method=request.method, path=request.path[:256], status=error.status, code=error.code
             )
-        return error_response(error, _errors_of(request))
+        return error_response(error, _format_of(request))
+
+    async def _count_tokens(self, request: web.Request) -> web.Response:
+        return json_response(views.count_tokens(await json_body(request)))
 
     async def _models(self, request: web.Request) -> web.Response:
         return json_response(views.models(self._assembly, caller_of(request)))
@@ -199,10 +211,18 @@ async def _hide_server(_: web.Request, response: web.StreamResponse) -> None:
     response.headers["Server"] = "modelmuxer"
 
 
-def _errors_of(request: web.Request) -> Callable[[Mapping[str, object]], bytes]:
+def _addresses(path: str) -> list[str]:
+    """Where a path is served: SDKs disagree on whether base_url has the /v1 (DESIGN 4), and the one that adds it is
+    also given one that has it."""
+    if not path.startswith("/v1/"):
+        return [path]
+    return [path, path.removeprefix("/v1"), f"/v1{path}"]
+
+
+def _format_of(request: web.Request) -> InboundFormat:
     """How errors are written where this request went."""
-    path = request.path if request.path.startswith("/v1/") else f"/v1{request.path}"
-    return _FORMATS.get(path, openai_inbound.CHAT).error
+    path = "/v1/" + request.path.lstrip("/").removeprefix("v1/").removeprefix("v1/")
+    return _MORE_FORMATS.get(path) or _FORMATS.get(path, openai_inbound.CHAT)
 
 
 def json_response(body: object, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:

@@ -81,6 +81,45 @@ class TextCompletion(Struct):
     router_metadata: RouterMetadata
 
 
+class MessagesError(Struct):
+    """An error as Anthropic writes it."""
+
+    type: Literal["error"]
+    error: ErrorFields
+    request_id: str | None
+
+
+class AnthropicMessage(Struct):
+    """The answer to a request in Anthropic's format."""
+
+    id: str
+    type: Literal["message"]
+    role: Literal["assistant"]
+    model: str
+    content: list[dict[str, Any]]
+    stop_reason: str | None
+    usage: dict[str, Any]
+    router_metadata: RouterMetadata
+
+
+class TokenCount(Struct):
+    """About how long a request is."""
+
+    input_tokens: int
+
+
+class Response(Struct):
+    """The answer to a request in the format of OpenAI's Responses API."""
+
+    id: str
+    object: Literal["response"]
+    created_at: int
+    model: str
+    status: Literal["completed", "incomplete", "failed"]
+    output: list[dict[str, Any]]
+    router_metadata: RouterMetadata
+
+
 class Embedding(Struct):
     """The vector of one input: numbers, or in base64 as little-endian 32-bit floats."""
 

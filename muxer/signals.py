@@ -35,9 +35,9 @@ class Measured(Struct, frozen=True, kw_only=True):
     field: str = "messages"
 
 
-def measure(request: ChatRequest, raw: bytes, signals: Mapping[str, Signal]) -> Measured:
+def measure(request: ChatRequest, raw: bytes, signals: Mapping[str, Signal], *, is_priced: bool = True) -> Measured:
     """Measures a request with the free signals and those of the plugins, but embeddings with the free ones alone: no
-    rule looks at them."""
+    rule looks at them. What is not priced has no bound."""
     images = [part.image_url.url for m in request.messages for part in m.parts if isinstance(part, ImagePart)]
     needs = _needs(request, has_images=bool(images))
     text_bytes = len(raw) - sum(map(len, images))
@@ -63,7 +63,7 @@ def measure(request: ChatRequest, raw: bytes, signals: Mapping[str, Signal]) -> 
         needs=needs,
         estimate_tokens=estimate,
         longest_tokens=longest,
-        bound_tokens=_bound(request, text_bytes, len(images), needs),
+        bound_tokens=_bound(request, text_bytes, len(images), needs) if is_priced else None,
         field=request.field if isinstance(request, InputsRequest) else "messages",
     )
 

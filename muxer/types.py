@@ -207,8 +207,8 @@ class Call(Struct, frozen=True, kw_only=True):
     """What a provider is asked to do.
 
     A provider whose format is `api` may send `raw` with `model`, `changes` and `output_cap` applied; any other
-    builds its own body from `request`, which already has the changes in it. With `strict` it refuses what it would
-    drop, by `refuse_dropped`.
+    builds its own body from `request`, which already has the changes in it, and drops `untranslated`. With `strict` it
+    refuses what it would drop, by `refuse_dropped`. `headers` are the caller's, for a provider whose format is `api`.
     """
 
     id: str
@@ -220,16 +220,8 @@ class Call(Struct, frozen=True, kw_only=True):
     takes_sampling: bool = True
     strict: bool = False
     changes: Mapping[str, object] = field(default_factory=dict)
-
-
-class Inbound(Struct, frozen=True, kw_only=True):
-    """A request as it came in: its format, its bytes, what they say, and the headers that matter."""
-
-    api: str
-    raw: bytes
-    request: ChatRequest
-    tags: tuple[str, ...] = ()
-    conversation: str = ""
+    untranslated: tuple[str, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class ToolCallDelta(Struct, frozen=True):

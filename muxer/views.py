@@ -11,9 +11,11 @@ from muxer.errors import NotFound, StoreUnavailable
 from muxer.money import Price, usd
 from muxer.records import as_json
 from muxer.routing import not_found
+from muxer.signals import measure
 from muxer.standings import budget_fields, remaining_nanos
 from muxer.stores import HasTrouble
 from muxer.types import Caller
+from muxer.wire import anthropic_inbound
 
 _ALL_TIME = 0.0
 
@@ -29,6 +31,12 @@ def model(assembly: Assembly, caller: Caller, name: str) -> dict[str, object]:
     if found is None:
         raise not_found(name)
     return found
+
+
+def count_tokens(body: bytes) -> dict[str, object]:
+    """About how many tokens a request to the Messages API has, by our own estimate. Raises InvalidRequest."""
+    inbound = anthropic_inbound.read(body, needs_cap=False)
+    return {"input_tokens": measure(inbound.request, inbound.raw, {}).estimate_tokens}
 
 
 def _entries(assembly: Assembly, caller: Caller) -> list[dict[str, object]]:

@@ -25,6 +25,7 @@ from muxer.wire import anthropic_messages
 
 ANTHROPIC_URL = "https://api.anthropic.com"
 WHO = "anthropic"
+BETA = "anthropic-beta"
 
 
 class AnthropicSettings(ProviderSettings, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -73,7 +74,7 @@ class Anthropic:
         """The whole answer."""
         body, dropped = self._body(call, stream=False)
         async with self._http.post(
-            self._url, headers=self._headers, body=body, timeouts=self._settings.timeouts
+            self._url, headers=self._headers_for(call), body=body, timeouts=self._settings.timeouts
         ) as reply:
             await raise_for_status(reply, WHO)
             answer = anthropic_messages.read_answer(
@@ -85,7 +86,7 @@ class Anthropic:
         """The answer as it comes; what was dropped is named in its first chunk."""
         body, dropped = self._body(call, stream=True)
         async with self._http.post(
-            self._url, headers=self._headers, body=body, timeouts=self._settings.timeouts
+            self._url, headers=self._headers_for(call), body=body, timeouts=self._settings.timeouts
         ) as reply:
             await raise_for_status(reply, WHO)
             stream = anthropic_messages.read_stream(reply, WHO, model=call.model, keep_raw=_is_own_format(call))
@@ -93,6 +94,13 @@ class Anthropic:
                 async for chunk in chunks:
                     yield replace(chunk, dropped=dropped) if dropped else chunk
                     dropped = ()
+
+    def _headers_for(self, call: Call) -> dict[str, str]:
+        """Ours, and the betas that the fields of a caller's own body are in."""
+        asked = call.headers.get(BETA, "") if _is_own_format(call) else ""
+        if not asked:
+            return self._headers
+        return {**self._headers, BETA: ",".join(filter(None, (self._headers.get(BETA), asked)))}
 
     def _body(self, call: Call, *, stream: bool) -> tuple[bytes, tuple[str, ...]]:
         body, dropped = anthropic_messages.encode_request(

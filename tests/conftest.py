@@ -12,6 +12,7 @@ from muxer.answering import PATIENCE, Patience
 from muxer.prices import PriceTable, load_prices
 from muxer.testing import Behaviour
 from tests.installed import Installation, build
+from tests.processes import House, open_house
 from tests.proxy import SECTIONS, OpenProxy, Proxy, open_proxy
 
 # A machine that is busy with other things makes no test fail.
@@ -50,3 +51,10 @@ async def proxy(tmp_path: Path, table: PriceTable) -> AsyncIterator[OpenProxy]:
             return opened
 
         yield open
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+async def house(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[House]:
+    """A store that proxy processes share, of each kind that outlives them."""
+    async with open_house(request.param, tmp_path) as opened:
+        yield opened

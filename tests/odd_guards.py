@@ -32,7 +32,17 @@ from muxer import (
 )
 
 Does = Literal[
-    "nothing", "raises", "exits", "hangs", "blocks", "returns junk", "asks junk", "refuses", "has it", "says"
+    "nothing",
+    "raises",
+    "exits",
+    "hangs",
+    "blocks",
+    "returns junk",
+    "asks junk",
+    "asks half",
+    "refuses",
+    "has it",
+    "says",
 ]
 After = Literal["passes", "shouts", "raises", "raises late", "hangs", "gives junk", "returns junk", "stops", "refuses"]
 
@@ -63,6 +73,8 @@ class Odd:
                 return "junk"
             case "asks junk":
                 return replace(asked.request, messages=())
+            case "asks half":
+                return _with(asked.request, "half of a surrogate pair: \ud83d")
             case "refuses":
                 raise GuardRefused("not about this")
             case "has it":

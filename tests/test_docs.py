@@ -42,7 +42,7 @@ MOST_README_LINES, MOST_DECISION_LINES = 200, 45
 
 # Python packages of our readers that are in no environment of ours: such blocks are compiled only. The calls they make
 # are those of tests/clients and tests/test_third_party.py.
-FOREIGN = {"httpx", "litellm", "muxer_acme", "openai"}
+FOREIGN = {"anthropic", "httpx", "litellm", "muxer_acme", "openai"}
 # What a shell block may begin with besides what is checked word by word.
 SHELL = {"cd", "curl", "docker", "export", "git", "kill", "muxer", "pip", "pytest", "python", "python3", "sqlite3"}
 # Pages that show models on purpose that their vendors have retired.
@@ -182,10 +182,11 @@ def test_a_command_is_understood(place: str, words: list[str]) -> None:
 
 @pytest.fixture
 async def served(proxy: OpenProxy) -> set[tuple[str, str]]:
-    """Method and path of every address, those without /v1 left out where the same stands under it."""
+    """Method and path of every address, those without /v1 or with two left out where the same stands under one."""
     application = (await proxy(plugins="[openai, prometheus, sqlite]")).server.application()
     routes = {(route.method, route.resource.canonical) for route in application.router.routes() if route.resource}
-    return {(method, path) for method, path in routes if (method, f"/v1{path}") not in routes}
+    once = {(method, path) for method, path in routes if not path.startswith("/v1/v1/")}
+    return {(method, path) for method, path in once if (method, f"/v1{path}") not in once}
 
 
 async def test_each_address_is_a_heading(served: set[tuple[str, str]]) -> None:

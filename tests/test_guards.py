@@ -12,7 +12,7 @@ PLUGINS = "[openai, sqlite, tests.odd_guards]"
 ANSWER = Say(text="The capital is Paris.")
 ROUTES = "[{name: default, use: [small, large]}]"
 FOR_ROUTE = "[{name: default, use: [small, large], guards: [long]}]"
-FAILING = ("raises", "exits", "hangs", "blocks", "returns junk", "asks junk")
+FAILING = ("raises", "exits", "hangs", "blocks", "returns junk", "asks junk", "asks half")
 FAILING_AFTER = ("raises", "raises late", "hangs", "gives junk", "returns junk")
 
 

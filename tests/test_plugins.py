@@ -105,6 +105,23 @@ def test_a_name_that_is_no_module_is_a_fault() -> None:
     assert "does not import: ModuleNotFoundError" in fault
 
 
+@pytest.mark.parametrize("name", ["./mine.py", "mine.py", "plugins/mine", ".mine"])
+def test_a_path_in_place_of_a_name_is_told_with_what_to_write(name: str) -> None:
+    (fault,) = faults_of([name])
+    assert "is a path, not the name of a plugin or module; for `my_plugin.py`" in fault
+
+
+def test_a_module_beside_the_file_that_an_installed_one_hides_is_told(tmp_path: Path) -> None:
+    (tmp_path / "msgspec.py").write_text(OFFER.format("mine"))
+    try:
+        with pytest.raises(
+            ConfigInvalid, match="'msgspec': an installed module has the same name; give the file another"
+        ):
+            find_kinds(["msgspec"], tmp_path)
+    finally:
+        sys.path.remove(str(tmp_path))
+
+
 def test_a_module_beside_the_file_is_found_and_replaces_nothing_installed(tmp_path: Path) -> None:
     (tmp_path / "lies_beside.py").write_text(OFFER.format("beside"))
     (tmp_path / "msgspec.py").write_text("1 / 0")

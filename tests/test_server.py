@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from aiohttp import ClientResponse
 
-from muxer.testing import ManualClock, Raw, Say
+from muxer.testing import Fail, ManualClock, Raw, Say
 from tests.proxy import QUESTION, OpenProxy, events, raw_request
 from tests.values import damaged
 
@@ -379,3 +379,15 @@ async def test_no_damage_to_a_body_breaks_the_edge(proxy: OpenProxy) -> None:
     odd = [one for one, response in zip(bodies, responses, strict=True) if response.status not in (200, 400, 404)]
     assert not odd
     assert (await opened.chat()).status == 200 and (await opened.store.held())[0] == 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("status", [400, 429, 500])
+async def test_a_key_that_the_upstream_quotes_stays_ours(proxy: OpenProxy, status: int, stream: bool) -> None:
+    body = b'{"error":{"message":"sk-upstream of x-canary-1 is wrong"}}'
+    providers = """
+  main: {kind: openai, api_key: sk-upstream, base_url: "UPSTREAM/v1", headers: {x-team: x-canary-1}}"""
+    opened = await proxy(*[Fail(status, body=body)] * 3, providers=providers)
+    response = await opened.chat(stream=stream)
+    said = await response.text()
+    assert response.status >= 400 and "*** of *** is wrong" in said

@@ -17,7 +17,7 @@ _REMEDY = 'write a reference to the environment: "${NAME}"'
 
 def advise_references(notes: Notes) -> None:
     """Warns of each secret that stands in the file itself."""
-    for section in ("store", "providers", "keys"):
+    for section in ("store", "providers", "keys", "authenticators", "guards", "sinks"):
         node = find(notes.root, (section,))
         if node is not notes.root:
             _advise(notes, node, (section,))
@@ -61,7 +61,8 @@ def _advise(notes: Notes, node: Node, steps: Steps) -> None:
     elif isinstance(node, Table):
         for key, entry in node.entries.items():
             _advise(notes, entry, (*steps, key))
-    elif _is_secret(node, str(steps[-1])):
+    # What a guard looks for has names of the operator's own: `patterns: {token: ...}`.
+    elif _is_secret(node, "" if steps[0] == "guards" and len(steps) > 3 else str(steps[-1])):
         notes.add(steps, "a secret is written in the file", _REMEDY)
 
 

@@ -118,24 +118,25 @@ class Decoder:
             return self._refuse(node, path, "a mapping")
         self.check_keys(node, [*(field.encode_name for field in wanted.fields), *besides], path)
         values: dict[str, object] = {}
-        is_whole = True
+        is_whole, is_as_written = True, True
         for field in wanted.fields:
             value: object = _FAILED
             if (entry := node.entries.get(field.encode_name)) is not None:
                 value = self._value(entry, field.type, below(path, field.encode_name))
+                is_as_written = is_as_written and value is not _FAILED
             elif field.required:
                 self.note(node, path, f"missing key {field.encode_name!r}")
             if value is not _FAILED:
                 values[field.name] = value
             elif field.required:
                 is_whole = False
-        return self._built(node, wanted, path, values) if is_whole else _FAILED
-
-    def _built(self, node: Table, wanted: inspect.StructType, path: str, values: dict[str, object]) -> object:
+        if not is_whole:
+            return _FAILED
         try:
             return wanted.cls(**values)
         except (TypeError, ValueError) as error:  # a plugin's `__post_init__` refuses these values together
-            self.note(node, path, "these values do not fit together" if has_references(node) else str(error))
+            if is_as_written:  # else it speaks of a default, and the fault is told already
+                self.note(node, path, "these values do not fit together" if has_references(node) else str(error))
             return _FAILED
 
     def _union(self, node: Node, wanted: inspect.UnionType, path: str) -> object:

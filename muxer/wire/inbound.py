@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Protocol
 
-from muxer.types import Answer, ChatRequest, Chunk
+from muxer.inbound import Inbound
+from muxer.types import Answer, Chunk
 
 
 class StreamWriter(Protocol):
@@ -26,14 +27,15 @@ class InboundFormat(Protocol):
     def api(self) -> str:
         """The name."""
 
-    def read(self, body: bytes) -> ChatRequest:
-        """The request in canonical form, checked. Raises InvalidRequest, which names the field."""
+    def read(self, body: bytes) -> Inbound:
+        """The request and what it says in canonical form, checked. Raises InvalidRequest, which names the field."""
 
-    def answer(self, answer: Answer, id: str, created: int, metadata: Mapping[str, object]) -> bytes:
-        """The body of a whole answer."""
+    def answer(self, answer: Answer, id: str, created: int, metadata: Mapping[str, object], inbound: Inbound) -> bytes:
+        """The body of a whole answer to that request."""
 
-    def stream(self, id: str, created: int, model: str, request: ChatRequest) -> StreamWriter:
-        """A writer for one streamed answer of that model."""
+    def stream(self, id: str, created: int, model: str, inbound: Inbound) -> StreamWriter:
+        """A writer for one answer of that model, streamed to that request."""
 
-    def error(self, error: Mapping[str, object]) -> bytes:
-        """The body of an answer that is an error: `error` is OpenAI's error object."""
+    def error(self, error: Mapping[str, object], request_id: str) -> bytes:
+        """The body of an answer that is an error: `error` is OpenAI's error object, the id empty before there is
+        one."""

@@ -23,6 +23,7 @@ from muxer.types import (
     ToolCallDelta,
     Usage,
 )
+from muxer.wire.foreign import translated
 
 API = "openai.chat"
 # Servers written in Go take `MAX_TOKENS` for `max_tokens`: they would run what we did not read.
@@ -48,8 +49,8 @@ def request_fields(call: Call, *, cap_field: str) -> tuple[dict[str, Raw], list[
     The caller's own bytes are kept but for what must change, so that fields we do not know pass through. `cap_field`
     is the name this upstream uses for the output cap: `max_tokens`, or `max_completion_tokens` at OpenAI.
     """
-    fields = decode_fields(call.raw if call.api == API else encode(call.request))
-    dropped = [name for name in fields if name not in _READ and name.casefold() in _READ]
+    fields = decode_fields(call.raw if call.api == API else encode(translated(call.request)))
+    dropped = [*call.untranslated, *(name for name in fields if name not in _READ and name.casefold() in _READ)]
     fields["model"] = raw(call.model)
     fields.update((name, raw(value)) for name, value in call.changes.items())
     fields.pop("max_tokens", None)
@@ -62,7 +63,7 @@ def request_fields(call: Call, *, cap_field: str) -> tuple[dict[str, Raw], list[
     if not call.takes_sampling:
         dropped += [name for name in ("temperature", "top_p") if name in fields]
     for name in dropped:
-        del fields[name]
+        fields.pop(name, None)
     return fields, dropped
 
 

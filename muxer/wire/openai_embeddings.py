@@ -10,12 +10,13 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from muxer.errors import InvalidRequest, PluginFailed
 from muxer.failures import UpstreamBadResponse
+from muxer.inbound import Inbound
 from muxer.inputs import EmbeddingRequest, messages_of
-from muxer.types import Answer, Call, ChatRequest, Usage
+from muxer.types import Answer, Call, Usage
+from muxer.wire.bodies import decoded
 from muxer.wire.inbound import StreamWriter
 from muxer.wire.openai_chat import decode_fields, encode, raise_for_error, raw, read_usage
-from muxer.wire.openai_inbound import decode_body
-from muxer.wire.openai_inputs import Inputs, check_model, read_inputs
+from muxer.wire.openai_inputs import KINDS, Inputs, check_model, read_inputs
 
 API = "openai.embeddings"
 
@@ -37,7 +38,7 @@ _decode = msgspec.json.Decoder(EmbeddingBody).decode
 
 def decode_request(body: bytes) -> EmbeddingRequest:
     """Reads and checks a request body once. Raises a subclass of InvalidRequest that names the field (B77)."""
-    asked = decode_body(body, _decode)
+    asked = decoded(_decode, body, KINDS)
     check_model(asked.model)
     inputs = read_inputs(asked.input, "input")
     if "" in inputs:
@@ -109,22 +110,22 @@ class Embeddings:
 
     api = API
 
-    def read(self, body: bytes) -> ChatRequest:
+    def read(self, body: bytes) -> Inbound:
         """See InboundFormat."""
-        return decode_request(body)
+        return Inbound(api=self.api, raw=body, request=decode_request(body))
 
-    def answer(self, answer: Answer, id: str, created: int, metadata: Mapping[str, object]) -> bytes:
+    def answer(self, answer: Answer, id: str, created: int, metadata: Mapping[str, object], inbound: Inbound) -> bytes:
         """See InboundFormat."""
         fields = decode_fields(answer.raw)
         fields["model"] = raw(metadata["selected_model"])
         fields["router_metadata"] = raw(metadata)
         return encode(fields)
 
-    def stream(self, id: str, created: int, model: str, request: ChatRequest) -> StreamWriter:
+    def stream(self, id: str, created: int, model: str, inbound: Inbound) -> StreamWriter:
         """See InboundFormat. Raises PluginFailed: only a plugin that broke its promise leads here."""
         raise PluginFailed("embeddings are not streamed")
 
-    def error(self, error: Mapping[str, object]) -> bytes:
+    def error(self, error: Mapping[str, object], request_id: str) -> bytes:
         """See InboundFormat."""
         return encode({"error": error})
 

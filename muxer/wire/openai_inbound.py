@@ -1,22 +1,13 @@
 """OpenAI's chat completions, the caller's side: requests to read and check, answers and streams to write."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 from msgspec import Raw
 
-from muxer.errors import (
-    InvalidJSON,
-    InvalidMessages,
-    InvalidModel,
-    InvalidRequest,
-    InvalidTools,
-    InvalidUTF8,
-    Unsupported,
-    URLNotAllowed,
-)
+from muxer.errors import InvalidMessages, InvalidModel, InvalidRequest, InvalidTools, Unsupported, URLNotAllowed
+from muxer.inbound import Inbound
 from muxer.sse import write_event
 from muxer.types import (
     Answer,
@@ -32,16 +23,15 @@ from muxer.types import (
     ToolCallDelta,
 )
 from muxer.wire import openai_chat
+from muxer.wire.bodies import decoded
 from muxer.wire.openai_chat import decode_fields, encode, raw, usage_fields
 
 DONE = b"data: [DONE]\n\n"
 MAX_CHOICES = 8
-MAX_QUOTED = 80
 # Far above what OpenAI takes (4, 128), and low enough that nobody's time is taken by counting (B33, B34).
 MAX_STOPS, MAX_TOOLS, MAX_BIASES, MAX_SCHEMA_BYTES = 64, 1_024, 1_024, 500_000
 MAX_METADATA, MAX_METADATA_KEY, MAX_METADATA_VALUE = 16, 64, 512
 
-T = TypeVar("T")
 _decode = msgspec.json.Decoder(ChatRequest).decode
 _BY_FIELD: dict[str, type[InvalidRequest]] = {
     "messages": InvalidMessages,
@@ -59,38 +49,15 @@ _RANGES: dict[str, tuple[float, float]] = {
     "max_tokens": (0, 10_000_000),
     "max_completion_tokens": (0, 10_000_000),
 }
-# A client that cuts a text in the middle of an emoji sends one half of its escape.
-_HALF_PAIR = re.compile(
-    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
-)
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
 def decode_request(body: bytes) -> ChatRequest:
     """Reads and checks a request body once. Raises a subclass of InvalidRequest that names the field."""
-    request = decode_body(body, _decode)
+    request = decoded(_decode, body, _BY_FIELD)
     _check(request)
     _check_tools(request.tools or (), is_long=len(body) > MAX_SCHEMA_BYTES)
     return request
-
-
-def decode_body(body: bytes, decode: Callable[[bytes], T]) -> T:
-    """A body by the decoder of its type. Raises a subclass of InvalidRequest that names the field."""
-    if not body:
-        raise InvalidJSON("the body is empty; send a JSON object")
-    try:
-        body.decode()  # also what we pass on without reading it
-        return decode(body)
-    except msgspec.ValidationError as error:
-        raise _field_error(str(error)) from error
-    except UnicodeDecodeError as error:
-        raise InvalidUTF8(f"the body is not UTF-8: {error.reason} at byte {error.start}") from error
-    except msgspec.DecodeError as error:
-        if _HALF_PAIR.search(body):
-            raise InvalidUTF8("the body has half of a surrogate pair; was a text cut inside an emoji?") from error
-        raise InvalidJSON(f"the body is not JSON: {error}") from error
-    except RecursionError as error:
-        raise InvalidJSON("the body is nested too deeply") from error
 
 
 def patched(body: bytes, before: ChatRequest, after: ChatRequest) -> bytes:
@@ -103,20 +70,6 @@ def patched(body: bytes, before: ChatRequest, after: ChatRequest) -> bytes:
         elif value != getattr(before, name):
             fields[name] = raw(value)
     return encode(fields)
-
-
-def _field_error(message: str) -> InvalidRequest:
-    """`Expected int, got str - at $.messages[0].role` as an error with its param."""
-    what, _, path = message.partition(" - at `$")
-    param = path.rstrip("`").removeprefix(".")
-    if not param:
-        missing = re.search(r"required field `(\w+)`", what)
-        if missing is None:
-            return InvalidJSON(f"the body must be a JSON object: {what}")
-        param = missing[1]
-    kind = _BY_FIELD.get(re.split(r"[.\[]", param)[0], InvalidRequest)
-    # `what` may quote the value, which may be a megabyte.
-    return kind(f"{param}: {what[:MAX_QUOTED]}", param=param)
 
 
 def _check(request: ChatRequest) -> None:
@@ -317,19 +270,19 @@ class Chat:
 
     api = openai_chat.API
 
-    def read(self, body: bytes) -> ChatRequest:
+    def read(self, body: bytes) -> Inbound:
         """See InboundFormat."""
-        return decode_request(body)
+        return Inbound(api=self.api, raw=body, request=decode_request(body))
 
-    def answer(self, answer: Answer, id: str, created: int, metadata: Mapping[str, object]) -> bytes:
+    def answer(self, answer: Answer, id: str, created: int, metadata: Mapping[str, object], inbound: Inbound) -> bytes:
         """See InboundFormat."""
         return encode_answer(answer, id, created, metadata)
 
-    def stream(self, id: str, created: int, model: str, request: ChatRequest) -> StreamWriter:
+    def stream(self, id: str, created: int, model: str, inbound: Inbound) -> StreamWriter:
         """See InboundFormat."""
-        return StreamWriter(id, created, model, wants_usage=request.wants_usage)
+        return StreamWriter(id, created, model, wants_usage=inbound.request.wants_usage)
 
-    def error(self, error: Mapping[str, object]) -> bytes:
+    def error(self, error: Mapping[str, object], request_id: str) -> bytes:
         """See InboundFormat."""
         return encode({"error": error})
 

@@ -1,6 +1,6 @@
 """What OpenAI's completions and embeddings share: inputs as text or tokens, to read, to check and to write again."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from msgspec import Meta
@@ -10,6 +10,8 @@ from muxer.inputs import Input, InputsRequest
 from muxer.types import ChatRequest
 from muxer.wire.openai_chat import decode_fields, encode, raw
 
+KINDS: Mapping[str, type[InvalidRequest]] = {"model": InvalidModel}
+"""The errors of fields that have one of their own."""
 _PUT_OTHERWISE = frozenset({"messages", "logprobs", "top_logprobs"})
 MAX_INPUTS = 2_048  # https://platform.openai.com/docs/api-reference/embeddings/create
 Token = Annotated[int, Meta(ge=0, le=2**31 - 1)]

@@ -48,14 +48,18 @@ class OpenAIProvider:
         }
 
     async def acompletion(self, call: Call) -> Answer:
-        """The whole answer, its bytes passed through."""
+        """The whole answer, its bytes passed through to a call of the same format."""
         body, dropped = self._chat_body(call)
         async with self._posted("/chat/completions", body) as reply:
-            return _naming(openai_chat.read_answer(await reply.read(), self._who), dropped)
+            answer = openai_chat.read_answer(await reply.read(), self._who)
+            if call.api != openai_chat.API:
+                answer = replace(answer, raw=b"")
+            return _naming(answer, dropped)
 
     def astreaming(self, call: Call) -> AsyncGenerator[Chunk, None]:
-        """The answer as it comes, each event's bytes passed through."""
-        return self._streamed("/chat/completions", *self._chat_body(call), openai_chat.read_chunks)
+        """The answer as it comes, each event's bytes passed through to a call of the same format."""
+        read = openai_chat.read_chunks if call.api == openai_chat.API else _read_foreign
+        return self._streamed("/chat/completions", *self._chat_body(call), read)
 
     def completes_text(self, model: str) -> bool:
         """See CompletesText."""
@@ -115,3 +119,8 @@ class OpenAIProvider:
 
 def _naming(answer: Answer, dropped: tuple[str, ...]) -> Answer:
     return replace(answer, dropped=dropped) if dropped else answer
+
+
+def _read_foreign(data: bytes, who: str) -> list[Chunk]:
+    """The chunks of an event, without bytes that the caller's format has no place for."""
+    return [replace(chunk, raw=b"") for chunk in openai_chat.read_chunks(data, who)]

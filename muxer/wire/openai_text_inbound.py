@@ -7,14 +7,16 @@ import msgspec
 from msgspec import Meta, Struct
 
 from muxer.errors import InvalidRequest
+from muxer.inbound import Inbound
 from muxer.inputs import TextRequest, messages_of
 from muxer.sse import write_event
-from muxer.types import Answer, ChatRequest, Choice, Chunk, StreamOptions, TokenLogprob
+from muxer.types import Answer, Choice, Chunk, StreamOptions, TokenLogprob
 from muxer.wire import openai_text
+from muxer.wire.bodies import decoded
 from muxer.wire.inbound import StreamWriter
 from muxer.wire.openai_chat import decode_fields, encode, raw, usage_fields
-from muxer.wire.openai_inbound import DONE, MAX_CHOICES, check_ranges, decode_body, passed_on
-from muxer.wire.openai_inputs import Inputs, check_model, read_inputs
+from muxer.wire.openai_inbound import DONE, MAX_CHOICES, check_ranges, passed_on
+from muxer.wire.openai_inputs import KINDS, Inputs, check_model, read_inputs
 
 # https://platform.openai.com/docs/api-reference/completions/create: also what servers do that count by themselves, so
 # it is written out, and a budget holds no more than this.
@@ -51,7 +53,7 @@ _decode = msgspec.json.Decoder(TextBody).decode
 
 def decode_request(body: bytes) -> TextRequest:
     """Reads and checks a request body once. Raises a subclass of InvalidRequest that names the field."""
-    asked = decode_body(body, _decode)
+    asked = decoded(_decode, body, KINDS)
     check_model(asked.model)
     inputs = read_inputs(asked.prompt, "prompt")
     request = TextRequest(
@@ -172,19 +174,19 @@ class Completions:
 
     api = openai_text.API
 
-    def read(self, body: bytes) -> ChatRequest:
+    def read(self, body: bytes) -> Inbound:
         """See InboundFormat."""
-        return decode_request(body)
+        return Inbound(api=self.api, raw=body, request=decode_request(body))
 
-    def answer(self, answer: Answer, id: str, created: int, metadata: Mapping[str, object]) -> bytes:
+    def answer(self, answer: Answer, id: str, created: int, metadata: Mapping[str, object], inbound: Inbound) -> bytes:
         """See InboundFormat."""
         return encode_answer(answer, id, created, metadata)
 
-    def stream(self, id: str, created: int, model: str, request: ChatRequest) -> StreamWriter:
+    def stream(self, id: str, created: int, model: str, inbound: Inbound) -> StreamWriter:
         """See InboundFormat."""
-        return TextWriter(id, created, model, wants_usage=request.wants_usage)
+        return TextWriter(id, created, model, wants_usage=inbound.request.wants_usage)
 
-    def error(self, error: Mapping[str, object]) -> bytes:
+    def error(self, error: Mapping[str, object], request_id: str) -> bytes:
         """See InboundFormat."""
         return encode({"error": error})
 

@@ -88,7 +88,9 @@ def _key(asked: Guarded, scope: Scope) -> str:
     """The digest of the request as it is sent, with its fields in one order, and of who may have the answer; '' for
     nobody: who has no team shares with none."""
     fields = {name: value for name, value in _fields(asked.raw).items() if name not in _IRRELEVANT}
-    subject = {"key": asked.caller.key, "user": asked.caller.user, "team": asked.caller.team, "all": ""}[scope]
+    caller = asked.caller
+    # A token's key is its issuer, which many users share.
+    subject = {"key": [caller.key, caller.user], "user": caller.user, "team": caller.team, "all": ""}[scope]
     if scope == "team" and not subject:
         return ""
     named = msgspec.json.encode([scope, subject, asked.api, asked.route, fields], order="deterministic")

@@ -1,5 +1,6 @@
 """A guard that keeps personal data and secrets in the house: placeholders go out, answers get the originals back."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
@@ -24,10 +25,11 @@ from muxer import (
     hookimpl,
 )
 from muxer_redact.find import CATEGORIES, Finder
-from muxer_redact.restore import Restorer
+from muxer_redact.restore import PLACEHOLDER, Restorer
 
 Category = Literal["secret", "email", "card", "phone"]
 _NAME = re.compile("[a-z][a-z0-9_]{0,30}")
+_LITERAL = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d[\d.eE+\-]*')
 
 
 class RedactSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -66,8 +68,10 @@ class _Hidden:
     def __init__(self, finder: Finder, refuse: tuple[str, ...], taken: str) -> None:
         self._finder = finder
         self._refuse = refuse
-        self._taken = taken
+        # Where the caller writes of placeholders himself, ours must not be taken for his.
+        self._taken = frozenset(PLACEHOLDER.findall(taken))
         self._by_value: dict[str, str] = {}
+        self._numbers: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
 
     @property
@@ -76,7 +80,22 @@ class _Hidden:
         return {placeholder: value for value, placeholder in self._by_value.items()}
 
     def text(self, text: str) -> str:
-        """A text with placeholders. Raises GuardRefused for what must not even be asked about."""
+        """A text with placeholders. Raises GuardRefused for what must not even be asked about.
+
+        In JSON each text is looked at as it reads, not as it is escaped, and it stays JSON.
+        """
+        if text.lstrip()[:1] in ("{", "[") and _is_json(text):
+            return _LITERAL.sub(lambda match: self._literal(match.group()), text)
+        return self._plain(text)
+
+    def _literal(self, literal: str) -> str:
+        value: str = json.loads(literal, strict=False) if literal.startswith('"') else literal
+        if not _is_unicode(value):
+            return self._plain(literal)  # half of a surrogate pair can only be sent as it is escaped
+        hidden = self._plain(value)
+        return literal if hidden == value else json.dumps(hidden, ensure_ascii=False)
+
+    def _plain(self, text: str) -> str:
         parts: list[str] = []
         end = 0
         for found in self._finder.find(text):
@@ -91,10 +110,9 @@ class _Hidden:
     def _placeholder(self, value: str, what: str) -> str:
         if value not in self._by_value:
             self.counts[what] += 1
-            number = self.counts[what]
-            # Where the caller writes of placeholders himself, ours must not be taken for his.
-            while (name := f"[{what.upper()}_{number}]") in self._taken or name in self._by_value.values():
-                number += 1
+            self._numbers[what] += 1
+            while (name := f"[{what.upper()}_{self._numbers[what]}]") in self._taken:
+                self._numbers[what] += 1
             self._by_value[value] = name
         return self._by_value[value]
 
@@ -112,6 +130,22 @@ class _Hidden:
 
     def _call(self, call: ToolCall) -> ToolCall:
         return replace(call, function=replace(call.function, arguments=self.text(call.function.arguments)))
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text, strict=False)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 class Redact:
@@ -139,7 +173,8 @@ class Redact:
             async for chunk in chunks:
                 yield chunk
             return
-        restored = _Restored(values)
+        wanted = asked.request.response_format
+        restored = _Restored(values, in_json=wanted is not None and wanted.type != "text")
         async for chunk in chunks:
             found = restored.chunk(chunk)
             if found is not None:
@@ -151,8 +186,9 @@ class Redact:
 class _Restored:
     """The texts of one answer: what each choice says, and the arguments of each of its tool calls."""
 
-    def __init__(self, values: Mapping[str, str]) -> None:
+    def __init__(self, values: Mapping[str, str], *, in_json: bool) -> None:
         self._values = values
+        self._in_json = in_json
         self._texts: dict[int, Restorer] = {}
         self._arguments: dict[tuple[int, int], Restorer] = {}
 
@@ -177,7 +213,7 @@ class _Restored:
     def _text(self, chunk: Chunk) -> str:
         if not chunk.text:
             return ""
-        return self._texts.setdefault(chunk.index, Restorer(self._values)).feed(chunk.text)
+        return self._texts.setdefault(chunk.index, Restorer(self._values, in_json=self._in_json)).feed(chunk.text)
 
     def _argument(self, index: int, call: ToolCallDelta) -> str:
         if not call.arguments:

@@ -14,23 +14,29 @@ class Found(Struct, frozen=True, order=True):
     what: str
 
 
+# Something begins where a word does, and after the letter of a line break or tab as JSON and logs write it.
+_AFTER_ESCAPE = r"(?<=\\[nrt])"
 # A run of the characters of an address is tried once, from its start, so a long one costs no more than its length.
-_EMAIL = re.compile(r"(?<![\w.%+\-])[\w.%+\-]{1,64}@(?:[\w\-]{1,63}\.){1,8}[^\W\d_]{2,24}(?![\w\-])")
+_EMAIL = re.compile(
+    rf"(?:(?<![\w.%+\-])(?!(?<=\\)[nrt])|{_AFTER_ESCAPE})"
+    r"[\w.%+\-]{1,64}@(?:[\w\-]{1,63}\.){1,8}[^\W\d_]{2,24}(?![\w\-])"
+)
 # Written with + and a country code, or in groups as in North America; a bare run of digits is any number.
 _PHONE = re.compile(
-    r"(?<![\w+.\-])(?:"
+    rf"(?:(?<![\w+.\-])|{_AFTER_ESCAPE})(?:"
     r"\+[1-9](?:[ .\-/()]{0,2}\d){6,14}"
     r"|(?:1[ .\-])?(?:\(\d{3}\) ?|\d{3}[.\-])\d{3}[.\- ]\d{4}"
     r")(?![\w\-])"
 )
 # Written in one, or in the groups of the cards themselves.
 _CARD = re.compile(
-    r"(?<![\w.\-])(?:[2-6]\d{12,18}|[2-6]\d{3}(?P<gap>[ \-])\d{4}(?P=gap)\d{4}(?P=gap)\d{4}(?:(?P=gap)\d{3})?"
+    rf"(?:(?<![\w.\-])|{_AFTER_ESCAPE})"
+    r"(?:[2-6]\d{12,18}|[2-6]\d{3}(?P<gap>[ \-])\d{4}(?P=gap)\d{4}(?P=gap)\d{4}(?:(?P=gap)\d{3})?"
     r"|3[47]\d{2}(?P<gap2>[ \-])\d{6}(?P=gap2)\d{5})(?![\w\-])"
 )
 _SECRET = re.compile(
-    r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[\s\S]{1,10000}?-----END [A-Z ]{0,30}PRIVATE KEY-----"
-    r"|(?<![\w\-])(?:"
+    r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----(?:[^-]|-(?!----)){1,10000}-----END [A-Z ]{0,30}PRIVATE KEY-----"
+    rf"|(?:(?<![\w\-])|{_AFTER_ESCAPE})(?:"
     r"sk-[\w\-]{16,200}"  # OpenAI, Anthropic, OpenRouter, LiteLLM
     r"|(?:sk|rk|pk)_(?:live|test)_\w{16,200}"  # Stripe
     r"|mux_[\w\-]{16,200}"

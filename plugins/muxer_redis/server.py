@@ -98,7 +98,8 @@ async def examine(client: Client, prefix: str, settings: RedisSettings, log: Log
             info = await _info(client, prefix)
             snapshots = await _snapshots(client, prefix)
     except (RedisError, OSError) as error:
-        raise ConfigInvalid([Fault(f"{remedy(error, _CONNECT_S)} ({error})", path="store.url")]) from error
+        said = f" ({error})" if str(error) else ""  # a deadline that passed says nothing
+        raise ConfigInvalid([Fault(f"{remedy(error, _CONNECT_S)}{said}", path="store.url")]) from error
     version = tuple(int(part) for part in re.findall(r"\d+", str(info.get("redis_version", "0")))[:2])
     if version < _OLDEST:
         fault = f"the server is Redis {info.get('redis_version')}; 6.2 or later is needed, or any Valkey"

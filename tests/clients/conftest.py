@@ -15,8 +15,10 @@ version: 1
 plugins: [heuristics, openai, anthropic, sqlite, litellm_compat]
 providers:
   openai: {kind: openai, api_key: "${OPENAI_API_KEY}"}
+  anthropic: {kind: anthropic, api_key: "${ANTHROPIC_API_KEY}"}
 models:
   gpt-terra: {provider: openai, name: gpt-6.1-terra}
+  claude-haiku: {provider: anthropic, name: claude-haiku-5-5}
   vectors: {provider: openai, name: text-embedding-3-small}
 routes: [{name: all, use: [gpt-terra]}]
 keys:

@@ -66,3 +66,25 @@ def test_a_literal_secret_is_a_warning_and_with_strict_an_error(file: Path, caps
 def test_a_missing_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _run(str(tmp_path / "absent.yaml")) == 1
     assert "absent.yaml: no such file" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("section", "place"),
+    [
+        (
+            "authenticators: [{kind: jwt, issuer: i, audience: a, secret: 0123456789abcdef0123456789abcdef}]",
+            "[0].secret",
+        ),
+        ('guards: [{kind: cache, url: "redis://me:canary@127.0.0.1:1"}]', "[0].url"),
+        ('guards: [{kind: redact, patterns: {token: "T-[0-9]+"}}]', None),
+    ],
+    ids=range(3),
+)
+def test_secrets_of_guards_and_authenticators_are_seen_too(
+    file: Path, capsys: pytest.CaptureFixture[str], section: str, place: str | None
+) -> None:
+    plugins = "plugins: [cache, jwt, redact, "
+    file.write_text(GOOD.replace("plugins: [", plugins) + section + "\n")
+    assert _run(str(file), "--strict") == (1 if place else 0)
+    said = "".join(capsys.readouterr())
+    assert (f"{place}: a secret is written in the file" in said) == (place is not None) and "canary" not in said

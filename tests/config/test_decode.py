@@ -44,6 +44,14 @@ class Paired(Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"low is {self.low}, over high")
 
 
+class OneOf(Struct, frozen=True, forbid_unknown_fields=True):
+    secret: Annotated[str, Meta(min_length=32)] | None = None
+
+    def __post_init__(self) -> None:
+        if self.secret is None:
+            raise ValueError("give one of secret and key")
+
+
 def _decoded(text: str, variables: dict[str, str] | None = None) -> tuple[Plugin | None, list[str]]:
     faults = Faults("f")
     node = locate(text.encode(), variables or {}, faults)
@@ -108,3 +116,10 @@ def test_a_plugins_own_refusal_is_told_unless_it_could_quote_the_environment() -
         node = locate(text.encode(), {"N": "2"}, faults)
         assert Decoder(faults).struct(node, Paired, "store") is None
         assert [words in fault.message for fault in faults] == [True]
+
+
+def test_what_a_plugin_says_of_a_default_in_place_of_a_fault_is_not_told() -> None:
+    faults = Faults("f")
+    node = locate(b"{secret: short}", {}, faults)
+    assert Decoder(faults).struct(node, OneOf, "door") is None
+    assert [str(fault) for fault in faults] == ["f:1:10: door.secret: shorter than 32 characters"]

@@ -9,7 +9,7 @@ import os
 import random
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -88,7 +88,8 @@ async def settle(store: Store, id: str, cost: int) -> None:
 class Cutting:
     """A proxy before the server that can cut the connection between a request and its reply, or hold replies up.
 
-    It cuts the next `cuts` replies, and of all others the share `cut_share`.
+    It cuts the next `cuts` replies, and of all others the share `cut_share`. `watch` sees all that passes, told whether
+    it is a reply; what it answers False for goes nowhere, and its connection is closed.
     """
 
     def __init__(self, server: Server) -> None:
@@ -99,6 +100,7 @@ class Cutting:
         self.cut_share = 0.0
         self.were_cut = 0
         self.delay_s = 0.0
+        self.watch: Callable[[bytes, bool], Awaitable[bool]] | None = None
 
     async def __aenter__(self) -> str:
         self._listening = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -127,6 +129,8 @@ class Cutting:
                     self.cuts = max(0, self.cuts - 1)
                     self.were_cut += 1
                     near.transport.abort()
+                    return
+                if self.watch is not None and not await self.watch(data, is_reply):
                     return
                 sink.write(data)
         finally:

@@ -46,10 +46,16 @@ class TestCacheInRedis(GuardContract):
 
 
 async def ask(
-    guard: Guard, text: str = "Hello?", caller: str = "alice", team: str = "", answer: str = "Hi", **fields: Any
+    guard: Guard,
+    text: str = "Hello?",
+    caller: str = "alice",
+    team: str = "",
+    answer: str = "Hi",
+    key: str = "",
+    **fields: Any,
 ) -> str:
     """What the cache has for a request, or '' after it has been shown the upstream's answer."""
-    visit = a_visit(a_request(text, **fields), caller=Caller(key=f"{caller}-key", user=caller, team=team))
+    visit = a_visit(a_request(text, **fields), caller=Caller(key=key or f"{caller}-key", user=caller, team=team))
     found = await guard.before(visit)
     if isinstance(found, Answer):
         return str(found.choices[0].text)
@@ -104,6 +110,12 @@ async def test_only_who_is_in_the_scope_shares_an_answer(tmp_path: Path, scope: 
             if await ask(guard, caller=name, team=team)
         ]
     assert found == shared
+
+
+async def test_users_with_tokens_of_one_issuer_share_nothing(tmp_path: Path) -> None:
+    async with opened(tmp_path) as guard:
+        asked = [await ask(guard, caller=name, key="jwt:https://id.example") for name in ("alice", "bob", "alice")]
+    assert asked == ["", "", "Hi"]
 
 
 async def test_who_has_no_team_shares_with_nobody(tmp_path: Path) -> None:

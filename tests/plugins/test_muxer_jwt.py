@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import jwt
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from muxer_jwt import JwtSettings, open_jwt
 
 from muxer import Authenticator, Caller, ConfigInvalid, InvalidAPIKey
@@ -24,6 +27,7 @@ SECRET = "a secret of more than sixty-four bytes, so that each HS algorithm take
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 OTHER_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 PEM = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+START = datetime(2026, 1, 1, tzinfo=UTC)
 WHERE: dict[str, Any] = {"audience": "muxer", "issuer": "https://id.example"}
 
 
@@ -129,6 +133,62 @@ async def test_a_key_file_that_is_missing_is_a_fault(tmp_path: Path) -> None:
     with pytest.raises(ConfigInvalid, match=r"authenticators\.public_key_file: 'absent\.pem' cannot be read"):
         async with opened(tmp_path, public_key_file="absent.pem"):
             pass
+
+
+@pytest.mark.parametrize(
+    ("content", "algorithms", "reason"),
+    [
+        (b"hello", (), "holds no public key"),
+        (b"\x00\xff\xfe", (), "holds no public key"),
+        (KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), (), "holds no public key"),
+        (PEM.encode().replace(b"A", b""), (), "holds no public key"),
+        (PEM.encode(), ("ES256",), "fits none of ES256"),
+    ],
+    ids=range(5),
+)
+async def test_a_key_file_that_could_verify_nothing_is_a_fault_at_the_start(
+    tmp_path: Path, content: bytes, algorithms: tuple[Any, ...], reason: str
+) -> None:
+    (tmp_path / "key.pem").write_bytes(content)
+    with pytest.raises(ConfigInvalid, match=reason):
+        async with opened(tmp_path, public_key_file="key.pem", algorithms=algorithms):
+            pass
+
+
+async def test_a_certificate_verifies_as_its_key_does(tmp_path: Path) -> None:
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "id.example")])
+    builder = x509.CertificateBuilder(name, name, KEY.public_key(), 1, START, START + timedelta(days=1))
+    (tmp_path / "cert.pem").write_bytes(builder.sign(KEY, SHA256()).public_bytes(Encoding.PEM))
+    async with opened(tmp_path, public_key_file="cert.pem") as authenticator:
+        assert await authenticator.caller(bearer(key=KEY, algorithm="RS256")) is not None
+
+
+HEADERS = [b'{"a":' + b"[" * 2_500 + b"]" * 2_500 + b"}", b'{"alg":{}}', b'{"alg":"HS256","crit":5}', b'{"a":"\xff"}']
+
+
+async def test_nobody_shuts_the_others_out_by_tokens_that_cannot_be_read(proxy: OpenProxy) -> None:
+    section = f'[{{kind: jwt, audience: muxer, issuer: "https://id.example", secret: "{SECRET}"}}]'
+    running = await proxy(plugins="[openai, sqlite, jwt]", authenticators=section)
+    odd = [base64.urlsafe_b64encode(header).rstrip(b"=").decode() + ".e30.x" for header in HEADERS]
+    for token in [*odd, "eyJ\udcff.e30.x", "eyJ\u00e9.e30.x"] * 2:
+        async with running.client.get("/v1/models", headers={"Authorization": f"Bearer {token}"}) as response:
+            assert response.status == 401
+    async with running.client.get("/v1/models", headers=bearer()) as response:
+        assert response.status == 200
+
+
+@pytest.mark.parametrize("models", [[], "", " "])
+async def test_a_token_that_allows_no_model_does_not_allow_all(tmp_path: Path, models: Any) -> None:
+    async with opened(tmp_path, secret=SECRET, models_claim="models") as authenticator:
+        with pytest.raises(InvalidAPIKey, match="'models' allows no model"):
+            await authenticator.caller(bearer(models=models))
+
+
+@pytest.mark.parametrize("user", ["a\nb", "a\0", "x" * 257])
+async def test_a_user_is_a_short_text_that_can_be_printed(tmp_path: Path, user: str) -> None:
+    async with opened(tmp_path, secret=SECRET) as authenticator:
+        with pytest.raises(InvalidAPIKey, match="'sub' is too long or cannot be printed"):
+            await authenticator.caller(bearer(sub=user))
 
 
 async def test_keys_of_an_identity_provider_are_fetched_by_their_id(tmp_path: Path) -> None:

@@ -20,14 +20,16 @@ from muxer import (
     Guard,
     GuardRefused,
     Message,
+    ResponseFormat,
     TextPart,
     ThinkingPart,
     ToolCall,
     ToolCallDelta,
 )
-from muxer.testing import GuardContract, Say, a_request, a_visit, each_chunk, open_context
+from muxer.testing import GuardContract, Raw, Say, a_request, a_visit, each_chunk, open_context
 from tests.proxy import OpenProxy, events
 
+SETTINGS = RedactSettings()
 FINDER = Finder(CATEGORIES, {})
 FOUND = {
     "email": ["a@b.co", "jane.doe+tag@mail.example.org", "ü.ser@exämple.de", "x_1%y@sub-domain.example.travel"],
@@ -85,7 +87,7 @@ class TestRedact(GuardContract):
 
 @pytest.mark.parametrize(("what", "text"), [(what, text) for what, texts in FOUND.items() for text in texts])
 def test_finds_it_whole_wherever_it_stands(what: str, text: str) -> None:
-    for sentence in ("{}", "Mine is {}, thanks.", '{{"value":"{}"}}', "({})", "see:\n{}\nend"):
+    for sentence in ("{}", "Mine is {}, thanks.", '{{"value":"{}"}}', "({})", "see:\n{}\nend", r"log: a\n{}", r"a\t{}"):
         around = sentence.format(text)
         (found,) = FINDER.find(around)
         assert (found.what, around[found.start : found.end]) == (what, text)
@@ -97,7 +99,7 @@ def test_leaves_what_only_looks_like_it(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "pattern", ["a", "a@", "@a.", "1", "+1", "4 ", "sk-", "eyJa.", "-----BEGIN PRIVATE KEY-----", "(555) "]
+    "pattern", ["a", "a@", "@a.", "1", "+1", "4 ", "sk-", "eyJa.", "-----BEGIN PRIVATE KEY-----", "(555) ", r"\n"]
 )
 def test_a_long_text_takes_no_longer_than_its_length(pattern: str) -> None:
     FINDER.find((pattern * 65_536)[:65_536])  # a quadratic search would not end within faulthandler_timeout
@@ -148,6 +150,46 @@ async def test_the_same_value_has_the_same_placeholder_in_every_message() -> Non
     said = json.dumps([message.text for message in asked.messages])
     assert said == json.dumps(["Help [EMAIL_1].", "I am [EMAIL_1]\nor [PHONE_1]", "", "sent to [EMAIL_2]"])
     assert asked.messages[2].tool_calls and asked.messages[2].tool_calls[0].function.arguments == '{"to":"[EMAIL_1]"}'
+
+
+@pytest.mark.parametrize(
+    ("text", "sent"),
+    [
+        (r'{"to":"jane\u0040x.org"}', '{"to":"[EMAIL_1]"}'),
+        (r'{"to":"\u00fcser@ex\u00e4mple.de"}', '{"to":"[EMAIL_1]"}'),
+        (r'{"t":"see\njane@x.org"}', r'{"t":"see\n[EMAIL_1]"}'),
+        (r'{"t":"see\n4111111111111111"}', r'{"t":"see\n[CARD_1]"}'),
+        (r'{"t":"a\u0020sk-abcdefghijklmnopqrst"}', '{"t":"a [SECRET_1]"}'),
+        ('{"card":4111111111111111, "n": -1.5e3}', '{"card":"[CARD_1]", "n": -1.5e3}'),
+        (r'[["jane@x.org", "ü\""], {"jane@x.org": true}]', r'[["[EMAIL_1]", "ü\""], {"[EMAIL_1]": true}]'),
+        (r'{"broken":"\njane@x.org', r'{"broken":"\n[EMAIL_1]'),
+        (r'{"half":"\ud83d\njane@x.org"}', r'{"half":"\ud83d\n[EMAIL_1]"}'),
+    ],
+    ids=range(9),
+)
+async def test_in_json_it_finds_what_the_texts_say_and_leaves_json(text: str, sent: str) -> None:
+    call = ToolCall(id="1", function=FunctionCall("mail", text))
+    messages = (Message(role="assistant", tool_calls=(call,)), Message(role="tool", content=text, tool_call_id="1"))
+    asked = await Redact(RedactSettings()).before(a_visit(ChatRequest(messages=messages)))
+    assert asked is not None and asked.messages[0].tool_calls is not None
+    assert (asked.messages[0].tool_calls[0].function.arguments, asked.messages[1].content) == (sent, sent)
+
+
+async def test_an_answer_in_json_stays_json() -> None:
+    settings = RedactSettings(patterns={"name": 'O"Neil'})
+    visit, guard = a_visit(a_request('Who is O"Neil?', response_format=ResponseFormat("json_object"))), Redact(settings)
+    await guard.before(visit)
+    back = [chunk.text async for chunk in guard.after(visit, each_chunk([Chunk(text='{"name":"[NAME_1]"}')]))]
+    assert json.loads("".join(back)) == {"name": 'O"Neil'}
+
+
+async def test_thousands_of_values_take_no_longer_than_their_number() -> None:
+    own = "".join(f"[EMAIL_{number}]" for number in range(1, 40_000))
+    visit, guard = a_visit(a_request(own + " ".join(f"a{number}@x.org" for number in range(40_000)))), Redact(SETTINGS)
+    asked = await guard.before(visit)  # a quadratic search would not end within faulthandler_timeout
+    assert asked is not None and asked.question.endswith("[EMAIL_79999]")
+    back = [chunk.text async for chunk in guard.after(visit, each_chunk([Chunk(text=asked.question)]))]
+    assert "".join(back) == visit.request.question
 
 
 async def test_a_longer_conversation_begins_as_the_shorter_did() -> None:
@@ -215,3 +257,30 @@ async def test_over_http_the_upstream_never_sees_it_and_the_caller_always_does(p
     assert "jane@x.org" not in json.dumps(call.body) and response.headers["x-muxer-redacted"] == "1"
     record = await running.record(response)
     assert record.notes == {"redacted": "email: 1"} and "jane" not in repr(record) + repr(running.log.lines)
+
+
+async def test_over_http_choices_and_arguments_that_mix_letter_by_letter_get_their_originals(proxy: OpenProxy) -> None:
+    pieces = list[bytes]()
+
+    def say(index: int, delta: dict[str, object], reason: str | None = None) -> None:
+        choice = {"index": index, "delta": delta, "finish_reason": reason}
+        pieces.append(b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n")
+
+    for place, (one, other) in enumerate(zip("to [EMAIL_1]", '{"a":"[EMAIL_2]\\n"}'.ljust(12), strict=False)):
+        call = {"index": 0, "function": {"arguments": other}}
+        say(0, {"content": one})
+        say(1, {"tool_calls": [call | ({"id": "1", "type": "function"} if not place else {})]})
+    for letter in '{"a":"[EMAIL_2]\\n"}'[12:]:
+        say(1, {"tool_calls": [{"index": 0, "function": {"arguments": letter}}]})
+    say(0, {}, "stop")
+    say(1, {}, "tool_calls")
+    usage = b'data: {"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":5,"total_tokens":10}}\n\n'
+    answer = Raw(pieces=(*pieces, usage, b"data: [DONE]\n\n"), headers={"Content-Type": "text/event-stream"})
+    running = await proxy(answer, plugins="[openai, sqlite, redact]", guards="[{kind: redact, required: true}]")
+    response = await running.chat(messages=[{"role": "user", "content": "jane@x.org, bob@x.org"}], stream=True, n=2)
+    found = await events(response)
+    deltas = [(one["index"], one["delta"]) for event in found.data for one in event.get("choices", ())]
+    said = "".join(delta.get("content") or "" for index, delta in deltas if index == 0)
+    calls = [call for index, delta in deltas if index == 1 for call in delta.get("tool_calls", ())]
+    assert (said, found.is_done) == ("to jane@x.org", True)
+    assert json.loads("".join(call["function"].get("arguments", "") for call in calls)) == {"a": "bob@x.org\n"}

@@ -119,6 +119,15 @@ async def test_a_dead_server_refuses_fast_and_is_used_again_when_it_is_back(tmp_
     server.kill()
 
 
+async def test_a_server_that_is_paused_at_the_start_is_told_without_an_empty_reason(server: Server) -> None:
+    server.send(signal.SIGSTOP)
+    try:
+        with pytest.raises(ConfigInvalid, match=r"store\.url: the Redis server did not answer.*[a-z]$"):
+            await AsyncExitStack().enter_async_context(opened(server.url))
+    finally:
+        server.send(signal.SIGCONT)
+
+
 async def test_a_paused_server_delays_no_request_beyond_the_deadline(server: Server, redis: Redis) -> None:
     async with opened(server.url, timeout_s=0.1) as store:
         await hold(store, "a")

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanage
 
 import pytest
 from msgspec import Struct
+from msgspec.structs import replace
 
 from muxer import (
     Call,
@@ -116,6 +117,12 @@ class ProviderContract:
         async with self._opened(Say(text=TEXT, reports_usage=False)) as (_, provider):
             answer = collected(await self._chunks(provider))
         assert (answer.text, answer.finish_reason, answer.usage) == (TEXT, "stop", None)
+
+    async def test_a_call_of_a_format_it_does_not_speak_is_asked_by_its_request_and_gets_no_bytes(self) -> None:
+        async with self._opened(Say(text=TEXT)) as (_, provider):
+            chunks = await self._chunks(provider, replace(self.call(stream=True), api="of.nobody", raw=b"{}"))
+        assert collected(chunks).text == TEXT
+        assert not any(chunk.raw for chunk in chunks)
 
     async def test_asks_for_the_model_and_the_cap_it_is_told(self) -> None:
         async with self._opened(Say(text=TEXT)) as (upstream, provider):

@@ -76,7 +76,7 @@ def _strip_end(turns: list[Turn]) -> None:
 
 def _message_blocks(message: Message, place: str, model: str) -> Iterator[Block]:
     if message.role == "tool":
-        yield ToolResultBlock(_tool_id(message.tool_call_id or ""), _result(message, place))
+        yield ToolResultBlock(tool_id(message.tool_call_id or ""), _result(message, place))
         return
     calls = message.tool_calls or () if message.role == "assistant" else ()
     # The thoughts before the first call come before the text beside it.
@@ -84,7 +84,7 @@ def _message_blocks(message: Message, place: str, model: str) -> Iterator[Block]
     yield from _part_blocks(message.parts, f"{place}.content")
     for number, call in enumerate(calls):
         yield from recalled(call, model) if number else ()
-        yield ToolUseBlock(_tool_id(call.id), call.function.name, _input(call.function))
+        yield ToolUseBlock(tool_id(call.id), call.function.name, tool_input(call.function))
 
 
 def _part_blocks(parts: Sequence[Part], place: str) -> Iterator[TextBlock | ImageBlock | ThinkingBlock]:
@@ -124,12 +124,12 @@ def _result(message: Message, place: str) -> str | tuple[TextBlock | ImageBlock,
     return tuple(block for block in blocks if not isinstance(block, ThinkingBlock)) or ""
 
 
-def _tool_id(id: str) -> str:
+def tool_id(id: str) -> str:
     """Anthropic wants ^[a-zA-Z0-9_-]+$; other models, whose calls a conversation may hold, use more (`f.name:0`)."""
     return _NOT_IN_IDS.sub("_", id) or "_"
 
 
-def _input(call: FunctionCall) -> Raw:
+def tool_input(call: FunctionCall) -> Raw:
     """The arguments as they were written. What is no JSON object is put into one: Anthropic refuses the conversation
     otherwise, and the model should see what was called."""
     try:

@@ -8,7 +8,7 @@ from msgspec import Raw
 
 from muxer.errors import Unsupported
 from muxer.types import Call, ChatRequest, ToolChoice
-from muxer.wire.anthropic_messages import blocks, schema
+from muxer.wire.anthropic_messages import blocks, schema, thoughts
 from muxer.wire.anthropic_messages.conversation import system_and_turns
 
 MAX_USER_ID = 256
@@ -53,7 +53,7 @@ def encode_request(
     if (request.n or 1) > 1:
         raise Unsupported("Anthropic gives one answer per request; leave out n, or send n requests", param="n")
     others = _other_fields(call)
-    dropped = [*_left_out(request), *(name for name in others if name != CACHE_FIELD)]
+    dropped = [*call.untranslated, *_left_out(request), *(name for name in others if name != CACHE_FIELD)]
     caching = _caching(others, caches, dropped)
     asks: list[str] = []
     system, turns = system_and_turns(request.messages, call.model)
@@ -89,6 +89,8 @@ def _own_format(call: Call, stream: bool, max_tokens_default: int) -> tuple[byte
     elif "max_tokens" not in fields:
         changes.setdefault("max_tokens", max_tokens_default)
     fields.update((name, Raw(_encode(value))) for name, value in changes.items())
+    if thoughts.has_others(call.request):
+        fields["messages"] = thoughts.without_others(fields["messages"])
     unwanted = () if call.takes_sampling else _SAMPLING
     dropped = tuple(name for name in unwanted if fields.pop(name, None) is not None)
     return _encode(fields), dropped

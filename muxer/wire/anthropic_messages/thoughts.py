@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, Raw, Struct
 
-from muxer.types import ExtraContent, ToolCall
+from muxer.types import ChatRequest, ExtraContent, ThinkingPart, ToolCall
 from muxer.wire.anthropic_messages.blocks import RedactedThinkingBlock, ThinkingBlock, Thought
+from muxer.wire.carried import is_packed
 
 VENDOR = "anthropic"
 
@@ -31,3 +32,34 @@ def recalled(call: ToolCall, model: str) -> list[Thought]:
     except msgspec.ValidationError:
         return []
     return [one for one in thoughts if not isinstance(one, ThinkingBlock) or one.signature]
+
+
+class _Head(Struct):
+    type: str
+    signature: str = ""
+
+    @property
+    def is_vendors(self) -> bool:
+        return self.type != "thinking" or bool(self.signature and not is_packed(self.signature))
+
+
+_encode = msgspec.json.Encoder().encode
+_decode_head = msgspec.json.Decoder(_Head).decode
+_decode_blocks = msgspec.json.Decoder(list[Raw]).decode
+_decode_turns = msgspec.json.Decoder(list[dict[str, Raw]]).decode
+
+
+def has_others(request: ChatRequest) -> bool:
+    """Whether a request has thoughts of other vendors' models: they have no signature of Anthropic's."""
+    parts = (part for message in request.messages for part in message.parts)
+    return any(isinstance(part, ThinkingPart) and not part.signature for part in parts)
+
+
+def without_others(messages: Raw) -> Raw:
+    """The turns of a body without such thoughts, which Anthropic would refuse."""
+    turns = _decode_turns(messages)
+    for turn in turns:
+        if bytes(turn["content"]).startswith(b"["):
+            kept = [block for block in _decode_blocks(turn["content"]) if _decode_head(block).is_vendors]
+            turn["content"] = Raw(_encode(kept))
+    return Raw(_encode([turn for turn in turns if bytes(turn["content"]) != b"[]"]))

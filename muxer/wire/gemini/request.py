@@ -43,7 +43,7 @@ def encode_request(
     """
     request = call.request
     others = _other_fields(call)
-    dropped = [*_left_out(request), *(name for name in others if name != "top_k")]
+    dropped = [*call.untranslated, *_left_out(request), *(name for name in others if name != "top_k")]
     system, contents = system_and_contents(request.messages, abilities)
     config = _config(call, others, abilities, include_thoughts, dropped)
     tools, choice = _tools(request, dropped)
