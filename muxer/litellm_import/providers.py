@@ -6,7 +6,7 @@ from decimal import Decimal
 from urllib.parse import urlsplit
 
 from muxer.litellm_import import costs
-from muxer.litellm_import.draft import Draft, Value, is_no_key
+from muxer.litellm_import.draft import Draft, Value, is_no_key, is_secret
 from muxer.litellm_import.entries import ADDRESSES, Entry
 from muxer.litellm_import.tree import Table, View
 from muxer.litellm_import.values import flag, is_reference, number, text
@@ -130,10 +130,18 @@ def _add_address(entry: Entry, settings: dict[str, Value], draft: Draft) -> None
         report.variables.setdefault(vendor.address_variable, f"where LiteLLM takes the address of {vendor.name} from")
     version = entry.params.get("api_version")
     if version is not None and vendor.kind == "litellm":
-        written = text(version, report)
+        written = _version(version, entry, draft)
         if written is not None:
             settings["api_version"] = written
-            report.mapped(version, "api_version of its provider")
+
+
+def _version(view: View, entry: Entry, draft: Draft) -> str | None:
+    if is_secret(view):  # a key in the wrong line is not copied either
+        return draft.secrets.reference(view, f"{entry.name.value}_API_VERSION")
+    written = text(view, draft.report)
+    if written is not None:
+        draft.report.mapped(view, "api_version of its provider")
+    return written
 
 
 def _headers(entry: Entry, draft: Draft) -> dict[str, Value]:

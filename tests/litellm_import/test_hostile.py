@@ -180,3 +180,10 @@ def test_thousands_of_models_come_to_an_end() -> None:
     entry = "- {model_name: m%d, litellm_params: {model: openai/m%d}}"
     data = "model_list:\n" + "\n".join(entry % (n, n) for n in range(2_500))
     assert _words(data.encode())[0] == "more than 2,000 models, wildcards written out"
+
+
+def test_a_secret_in_the_place_of_a_version_is_not_copied() -> None:
+    entry = "{model_name: a, litellm_params: {model: azure/x, api_version: sk-canary-secret}}"
+    result = _convert(f"{{model_list: [{entry}]}}".encode())
+    assert "api_version: ${A_API_VERSION}" in result.text.replace('"', "")
+    _is_taken(result)
