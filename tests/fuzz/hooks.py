@@ -9,5 +9,5 @@ def map_body(context, body):
     if isinstance(body, dict) and ("model" in body or "input" in body):
         named = body.get("model")
         if named is None or (isinstance(named, str) and len(named) % 5):
-            body["model"] = "vectors" if "input" in body else "small"
+            body["model"] = "vectors" if context.operation.path == "/v1/embeddings" else "small"
     return body
