@@ -35,7 +35,7 @@ async def test_an_upstream_that_cuts_a_stream_at_any_byte_is_counted_once(
 ) -> None:
     opened = await proxy(limits=f"[{{per: user, daily_usd: 100, hold: {holds}}}]")
     seen, billed = set(), 0
-    for count, after in enumerate(range(0, SIZE, step), 1):
+    for count, after in enumerate((*range(0, SIZE, step), 10_000), 1):
         # Five cuts in a row would set the model aside for a while; a whole answer between begins the count anew.
         opened.upstream.script(None, Cut(after_bytes=after, then=SAY), SAY)
         await (await opened.chat(model="small", stream=True, max_tokens=50)).read()
@@ -48,4 +48,5 @@ async def test_an_upstream_that_cuts_a_stream_at_any_byte_is_counted_once(
         assert (accounts.held, accounts.spent) == (0, accounts.recorded)
         assert holds == "expected" or billed <= accounts.spent + accounts.presumed
         seen.add(record.attempts[0].outcome)
-    assert seen == {"exact", "presumed" if holds == "bound" else "counted"}
+    # Cut before an answer began, nobody knows what was billed, whatever kind of hold it was (S8).
+    assert seen == {"exact", "presumed"} | (set() if holds == "bound" else {"counted"})

@@ -204,16 +204,23 @@ local function still_held(legs)
   return sum
 end
 
--- Makes an open request interrupted, its holds presumed (sign 1); or open again (-1), when its owner was only thought dead.
+-- Adds a request to the totals of its day, or takes it out of them (-1), with all that its row says.
+local function tally_whole(id, sign)
+  local found = redis.call('HMGET', key('r:' .. id), 'cost', 'presumed')
+  tally_record(id, sign, sign * tonumber(found[1]), sign * tonumber(found[2]))
+end
+
+-- Makes an open request interrupted, its holds presumed (sign 1); or open again (-1), when its owner was only thought
+-- dead, or when it was settled as interrupted and there is more to say.
 local function move(id, legs, sign)
   for _, leg in ipairs(legs) do
     for _, taken in ipairs(leg[4] and {} or leg[3]) do add(taken, 0, -sign * taken[2], sign * taken[2]) end
   end
   local name, moved = 'r:' .. id, still_held(legs)
-  if sign == -1 then tally_record(id, -1, 0, -tonumber(redis.call('HGET', key(name), 'presumed'))) end
+  if sign == -1 then tally_whole(id, -1) end
   redis.call('HSET', key(name), 'state', sign == 1 and 'interrupted' or 'open', 'held', whole(sign == 1 and 0 or moved))
   raise(name, 'presumed', sign * moved)
-  if sign == 1 then tally_record(id, 1, 0, tonumber(redis.call('HGET', key(name), 'presumed'))) end
+  if sign == 1 then tally_whole(id, 1) end
   raise('sums', 'held', -sign * moved)
   raise('sums', 'presumed', sign * moved)
 end

@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from muxer import Attempt, BudgetClaim, Granted, Store
 from muxer.testing.builders import ManualClock, a_record
@@ -58,6 +59,19 @@ class StoreContract(HoldContract, QuotaContract, RecordContract):
             await store.settle(a_record(state="failed"))
             assert (await counted(store), await store.held()) == ((30, 0, 0), (0, 0))
             assert await store.record("request-1") == settled
+
+    async def test_what_was_interrupted_may_be_settled_again_and_counts_once(self, tmp_path: Path) -> None:
+        attempts = (an_attempt(cost_nanos=40), an_attempt(presumed_nanos=30))
+        ended = a_record(state="interrupted", cost_nanos=40, presumed_nanos=30, attempts=attempts)
+        async with self.open_store(tmp_path, ManualClock()) as store:
+            await store.hold(a_record(), [a_choice(50)])
+            await store.extend("request-1", 1, a_choice(30), attempts[0])
+            for settled in (ended, ended, ended, replace(ended, state="done")):
+                await store.settle(settled)
+                (line,) = await store.summary([], 0, {})
+                assert (line.requests, line.cost_nanos, line.presumed_nanos) == (1, 40, 30)
+                assert (await counted(store), await store.held()) == ((40, 0, 30), (0, 30))
+                assert await store.record("request-1") == settled
 
     async def test_a_request_that_was_never_held_is_ignored(self, tmp_path: Path) -> None:
         async with self.open_store(tmp_path, ManualClock()) as store:
