@@ -37,8 +37,17 @@ class Debts:
         self._unwritten: dict[str, Entry] = {}
         self._left: list[str] = []
         self._is_idle = asyncio.Event()
-        self._task = asyncio.create_task(self._tell_for_ever())
+        self._task: asyncio.Task[None] | None = None
         self._outage.changed.set()
+
+    def begin(self) -> None:
+        """Begins to tell; what earlier processes left is taken over before, or it could be told half and forgotten."""
+        self._task = asyncio.create_task(self._tell_for_ever())
+
+    @property
+    def unwritten(self) -> list[Entry]:
+        """What is owed and stands in no journal."""
+        return list(self._unwritten.values())
 
     async def owe(self, entry: Entry, turn: int = 0) -> None:
         """Returns when it is durable that the store must be told this. Raises StoreUnavailable where that cannot be."""
@@ -72,7 +81,7 @@ class Debts:
 
     async def close(self, grace_s: float) -> None:
         """Goes on for at most `grace_s`, and says what is left."""
-        if self._task.done():
+        if self._task is None or self._task.done():
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(grace_s):
@@ -147,7 +156,10 @@ class Debts:
             return
         if entry.opening.api == ESCROW:
             await self.owe(entry if entry.final else released(entry), turn=1)
-        elif await self._store.record(id) is not None:
+            return
+        found = await self._store.record(id)
+        # A store that lost its last moments may have the hold and not the settlement.
+        if found is not None and (entry.final is None or found.state not in ("open", "interrupted")):
             self._journal.forget(id)
         else:
             await self.owe(entry if entry.final else interrupted(entry))

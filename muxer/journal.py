@@ -119,11 +119,14 @@ class Journal:
             self._settled.append((row[4], entry.opening.id))
             self._later(row)
 
-    def forget(self, id: str) -> None:
-        """Nothing was taken for it, or the store alone answers for it."""
+    def forget(self, id: str, *, at_once: bool = False) -> None:
+        """Nothing was taken for it, or the store alone answers for it. `at_once` where the store does not know it: a
+        crash before that would make it presumed."""
         if self.is_kept or id in self._owed:
             self._note(id, None)
             self._later((id,))
+            if at_once:
+                self._submit([])
 
     async def owed(self, limit: int) -> list[Owed]:
         """The next ones the store is to be told, all of one turn, the oldest first."""

@@ -55,6 +55,10 @@ class Ledger:
         await self._debts.close(grace_s)
         await self._escrow.close()
 
+    def begin(self) -> None:
+        """Begins to tell the store what it is owed; call it after `take_over`."""
+        self._debts.begin()
+
     async def take_over(self) -> None:
         """Finishes what earlier processes left in the journal; call it before the first request."""
         await self._debts.take_over()
@@ -69,10 +73,12 @@ class Ledger:
             reply = await self._ask(running, choices)
         except StoreUnavailable as error:
             running.is_void = True
-            return await self._hold_here(running, choices, error)
+            # Whether the store took one of them, and which, is unknown: another must not be let in on its account.
+            is_one = len({choice.claims for choice in choices}) == 1
+            return await self._hold_here(running, choices if is_one else (), error)
         if isinstance(reply, Refused):
             del self._running[opening.id]
-            self._journal.forget(opening.id)
+            self._journal.forget(opening.id, at_once=True)
             self._count_refusal(reply)
             raise refusal_of(reply, self._budget_status)
         for standing in reply.budgets:
@@ -161,14 +167,21 @@ class Ledger:
     async def settle(self, record: Record) -> None:
         """Settles what was held; where the store cannot take it now it is owed to it, so that the answer need not wait.
         A second call does nothing (I6)."""
-        running = self._running.pop(record.id, None)
-        if running is None:
+        running = self._running.get(record.id)
+        if running is None or running.entry.final is not None:
             return
         self._escrow.settled(record.id, record.cost_nanos + record.presumed_nanos)
         entry = replace(running.entry, final=record)
         if not (running.is_held or running.is_here):
             # Nothing was sent; a hold that is on its way yet must not be made after this.
             entry = Entry(entry.opening, (), record)
+        running.entry = entry  # told again with the others for as long as its settlement is on its way (S17)
+        try:
+            await self._settle(running, entry, record)
+        finally:
+            del self._running[record.id]
+
+    async def _settle(self, running: _Running, entry: Entry, record: Record) -> None:
         if running.is_here or (running.is_void and not running.is_held) or not self._outage.may_ask():
             await self._debts.owe_final(entry)
             return
@@ -184,10 +197,10 @@ class Ledger:
             self._journal.settled(entry)
 
     async def reassert(self) -> None:
-        """Tells the store again what runs, what is set aside, and what was settled lately (S17)."""
+        """Tells the store again what runs, what is set aside, what it is owed, and what was settled lately (S17)."""
         running = [one.entry for one in self._running.values() if one.is_held]
-        await self._reapply([*running, *self._escrow.entries])
-        ids = await self._journal.ids("settled")
+        await self._reapply([*running, *self._escrow.entries, *self._debts.unwritten])
+        ids = [*await self._journal.ids("owed"), *await self._journal.ids("settled")]
         for first in range(0, len(ids), _AT_ONCE):
             found = [await self._journal.entry(id) for id in ids[first : first + _AT_ONCE]]
             await self._reapply([entry for entry in found if entry is not None])
@@ -236,6 +249,7 @@ async def open_ledger(
             if remote is not None:
                 await ledger.take_over()
                 remote.on_lost(ledger.reassert)
+            ledger.begin()
             yield ledger
         finally:
             await ledger.close(grace_s)

@@ -67,6 +67,7 @@ class Writer:
         self._waiting_bytes = 0
         self._is_log_long = False
         self._shrunk_at = 0.0
+        self._is_closed = False
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._run, name="sqlite-writer", daemon=True)
 
@@ -75,6 +76,7 @@ class Writer:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._is_closed = True  # before the last job: what came after it would never be answered
         self._jobs.put(None)
         await asyncio.to_thread(self._thread.join)
 
@@ -82,7 +84,8 @@ class Writer:
         """Runs `work` in a transaction and returns its result once it is committed.
 
         Work that was handed over is done even when its caller is cancelled. Raises StoreUnavailable: at once while the
-        file cannot be written, else after the connection's busy timeout. `is_new` is work that makes more work later.
+        file cannot be written and once the writer is closed, else after the connection's busy timeout. `is_new` is work
+        that makes more work later.
         """
         return await self.submit(work, text_bytes, is_new=is_new)
 
@@ -100,6 +103,8 @@ class Writer:
         return future
 
     def _admitted(self, size: int, *, is_new: bool) -> int:
+        if self._is_closed:
+            raise StoreUnavailable(f"the {self._health.what} is closed")
         self._health.check(is_new=is_new)
         if self._waiting_rows >= self._bounds.waiting_rows or self._waiting_bytes + size > self._bounds.waiting_bytes:
             what = self._health.what
