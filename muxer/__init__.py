@@ -68,7 +68,7 @@ from muxer.keys import KeepsKeys, NewKey, StoredKey, moment
 from muxer.limits import Amounts
 from muxer.measurements import ALL as ALL_METRICS
 from muxer.measurements import Metric
-from muxer.money import Price, Rates, Tier, usd
+from muxer.money import Price, Rates, Tier, most_here, usd
 from muxer.records import as_json as record_as_json
 from muxer.sse import Event, EventParser, read_events, write_event
 from muxer.stores import (
@@ -250,6 +250,7 @@ __all__ = [
     "hookimpl",
     "is_damage",
     "moment",
+    "most_here",
     "open_client",
     "pieces",
     "raise_for_status",
