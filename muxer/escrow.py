@@ -64,7 +64,10 @@ class Escrow:
         return [purse.entry for purse in self._purses.values()]
 
     def saw(self, choice: HoldChoice, standings: Sequence[Standing]) -> None:
-        """These limits were just met, in the windows the store's clock chose."""
+        """These limits were just met, in the windows the store's clock chose. Where the journal is not kept no purse is
+        filled: nobody would know whose it was after a kill, and it would stay presumed spent."""
+        if not self._journal.is_kept:
+            return
         for claim, at in zip(choice.claims, standings, strict=False):
             if claim.on_store_error != "escrow":
                 continue

@@ -201,9 +201,18 @@ class Examines(Protocol):
 
 
 @runtime_checkable
+class HasJournal(Protocol):
+    """Settings of a store on another machine, by which the file alone says that a journal is kept."""
+
+    @property
+    def journal(self) -> str:
+        """Where; see `IsRemote.journal`."""
+
+
+@runtime_checkable
 class IsRemote(Protocol):
     """A store on another machine: it can be away, or come back without what it knew. The core then keeps a journal on
-    this machine (S6) from which both are made good."""
+    this machine (S6) from which both are made good. Its settings are `HasJournal`."""
 
     @property
     def journal(self) -> Path:
