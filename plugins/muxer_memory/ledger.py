@@ -249,7 +249,10 @@ class Ledger:
     def _window(self, claim: BudgetClaim) -> Window:
         """The window in force at the store's clock; past the last one offered, that one (S14)."""
         now = self._clock()
-        return next((window for window in claim.windows if now < window.end_s or not window.end_s), claim.windows[-1])
+        for window in claim.windows:
+            if now < window.end_s or not window.end_s:
+                return window
+        return claim.windows[-1]
 
 
 def _key(claim: BudgetClaim, window: Window) -> tuple[str, int]:
