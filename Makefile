@@ -31,8 +31,8 @@ run: .venv/run.stamp  ## run the proxy on port 8000; PORT=9000 for another, ARGS
 demo: .venv/run.stamp  ## send sample prompts to offline providers and show routes and costs
 	@exec .venv/bin/muxer demo $(ARGS)
 
-test: .venv/dev.stamp  ## run the tests; ARGS="-k budget" for some of them
-	@exec .venv/bin/python -m pytest $(ARGS)
+test: .venv/dev.stamp  ## run the tests, two at a time; ARGS="-k budget" for some of them
+	@exec .venv/bin/python -m pytest --numprocesses 2 $(ARGS)
 
 lint: .venv/dev.stamp  ## check format, style, types and imports
 	@.venv/bin/ruff format --check

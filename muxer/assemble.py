@@ -11,10 +11,11 @@ from msgspec.structs import replace
 from muxer import measurements
 from muxer.access import Callers, Keys
 from muxer.admin import Desk
+from muxer.breakers import Breakers
 from muxer.budgets import Calendar, key_lines, lines
 from muxer.catalog import build_catalog
 from muxer.config.settings import Component, Configuration, KeySettings
-from muxer.dispatch import Cooldowns, Dispatcher
+from muxer.dispatch import Dispatcher
 from muxer.errors import StoreUnavailable
 from muxer.interfaces import Log, Meter, ProviderSettings
 from muxer.keyring import Keyring, Known
@@ -74,7 +75,7 @@ async def assemble(
                 signals=signals,
                 guards=guards,
                 dispatcher=Dispatcher(
-                    providers, Cooldowns(time.monotonic, meters), meters, log, _secrets(settings.providers)
+                    providers, Breakers(time.monotonic, meters), meters, log, _secrets(settings.providers)
                 ),
                 ledger=ledger,
                 sinks=sinks,

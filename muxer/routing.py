@@ -25,7 +25,7 @@ from muxer.expressions import Expression
 from muxer.limits import Line
 from muxer.signals import Measured
 from muxer.stores import BudgetClaim, HoldChoice, Quota
-from muxer.types import Caller, Excluded, Gate, Needs, Usage
+from muxer.types import Caller, Excluded, FallbackCause, Gate, Needs, Usage
 
 # Under a hard budget every request has an output cap; without the operator's own this is the most we insert.
 INSERTED_CAP_TOKENS = 4_096
@@ -91,6 +91,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     excluded: tuple[Excluded, ...]
     downgrades: bool = False
     timeout_s: float | None = None
+    fallback_on: tuple[FallbackCause, ...] = ()
 
     @property
     def offered(self) -> tuple[Candidate, ...]:
@@ -137,6 +138,7 @@ def plan(rules: Rules, question: Question) -> Plan:
         excluded=tuple(excluded),
         downgrades=route.on_budget == "downgrade",
         timeout_s=route.timeout_s,
+        fallback_on=route.fallback_on,
     )
 
 
