@@ -127,21 +127,25 @@ def claims(
     limits: Sequence[Line], calendar: Calendar, caller: Caller, target: Target, now: float
 ) -> tuple[BudgetClaim, ...]:
     """Every window of every budget that names this request, those of its key included (S2)."""
-    return tuple(
-        BudgetClaim(
-            limit=line.id,
-            per=line.per,
-            subject=subject,
-            account=_account(line, subject),
-            windows=calendar.windows(line.budget.window, now),
-            limit_nanos=line.budget.limit_nanos,
-            soft=line.budget.soft,
-            on_store_error=line.on_store_error,
-        )
-        for line in (*limits, *caller.limits)
-        if line.budget is not None
-        for subject in _touched(line, caller, target)
-    )
+    found: list[BudgetClaim] = []
+    for line in (*limits, *caller.limits):
+        budget = line.budget
+        if budget is None:
+            continue
+        for subject in _touched(line, caller, target):
+            found.append(
+                BudgetClaim(
+                    limit=line.id,
+                    per=line.per,
+                    subject=subject,
+                    account=_account(line, subject),
+                    windows=calendar.windows(budget.window, now),
+                    limit_nanos=budget.limit_nanos,
+                    soft=budget.soft,
+                    on_store_error=line.on_store_error,
+                )
+            )
+    return tuple(found)
 
 
 def quotas(limits: Sequence[Line], caller: Caller, target: Target, tokens: int) -> tuple[Quota, ...]:

@@ -189,12 +189,14 @@ class Ledger:
         for claim in choice.claims:
             if claim.limit_nanos is None:
                 continue
-            standing = self.standing(claim)
-            room = claim.limit_nanos - standing.spent_nanos - standing.held_nanos - standing.presumed_nanos
+            counter = self._counters.get(_key(claim, self._window(claim)))
+            room = claim.limit_nanos
+            if counter is not None:
+                room -= counter.spent + counter.held + counter.presumed
             least = choice.expected_nanos if claim.soft else choice.floor_nanos
             # A request that costs nothing passes even where a limit was lowered below its use (S19, S20).
             if least > 0 and least > room:
-                return Refusal(model=choice.model, standing=standing, asked_nanos=least)
+                return Refusal(model=choice.model, standing=self.standing(claim), asked_nanos=least)
             if not claim.soft and choice.bound_nanos > 0:
                 granted = min(granted, max(room, choice.floor_nanos))
         taken: dict[Counter, int] = {}

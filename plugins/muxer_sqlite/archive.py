@@ -16,7 +16,6 @@ from muxer_sqlite.rows import COLUMNS, from_row
 
 T = TypeVar("T")
 BATCH = 2_000
-_BEFORE_TIME = -1.0
 
 
 class SqliteArchive:
@@ -38,12 +37,13 @@ class SqliteArchive:
     ) -> AsyncIterator[Sequence[Record]]:
         """See Archive."""
         query = (
-            f"{self._select} WHERE at >= ? AND (at, id) > (?, ?) AND state != 'open'{reading.conditions(where)} "
+            f"{self._select} WHERE (at, id) > (?, ?) AND state != 'open'{reading.conditions(where)} "
             f"ORDER BY at, id LIMIT {BATCH}"
         )
-        after: tuple[float, str] = (_BEFORE_TIME, "")
+        # One lower bound only: given another on the time, SQLite begins each page at that, and reads all before again.
+        after: tuple[float, str] = (since_s, "")
         while True:
-            rows = await self._found(query, (since_s, *after, *where.values()))
+            rows = await self._found(query, (*after, *where.values()))
             if not rows:
                 return
             after = (rows[-1][_AT], rows[-1][_ID])
