@@ -4,7 +4,7 @@
 
 Every prompt goes through the proxy under the file that ships and under a changed one, each with offline providers and a
 store of its own; half of the prompts, by a hash, are held back. Predicted is the changed file over the records of
-the first run, actual what the second recorded. For the part held back the prediction is the change seen on the other part.
+the first run, actual what the second recorded; for the part held back, the change seen on the other part.
 """
 
 import argparse
