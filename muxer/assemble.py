@@ -70,7 +70,7 @@ async def assemble(
         yield Assembly(
             configuration=configuration,
             parts=Parts(
-                rules=_rules(configuration, table),
+                rules=rules_of(configuration, table),
                 signals=signals,
                 guards=guards,
                 dispatcher=Dispatcher(
@@ -84,7 +84,7 @@ async def assemble(
                 in_flight=InFlight(meters),
             ),
             store=store,
-            callers=Callers(Keys(map(_known, settings.keys), ring, clock), await opener.authenticators(shared)),
+            callers=Callers(Keys(map(known_of, settings.keys), ring, clock), await opener.authenticators(shared)),
             keys=keys,
             extensions=tuple(extensions),
             begun_at=clock(),
@@ -102,7 +102,8 @@ def _secrets(providers: Mapping[str, Component]) -> dict[str, list[str]]:
     return found
 
 
-def _rules(configuration: Configuration, table: PriceTable) -> Rules:
+def rules_of(configuration: Configuration, table: PriceTable) -> Rules:
+    """All that decides, by one configuration; nothing is opened for it."""
     settings = configuration.settings
     return Rules(
         catalog=build_catalog(settings, table),
@@ -116,7 +117,8 @@ def _rules(configuration: Configuration, table: PriceTable) -> Rules:
     )
 
 
-def _known(key: KeySettings) -> Known:
+def known_of(key: KeySettings) -> Known:
+    """A key of the file as requests meet it."""
     caller = Caller(
         key=key.name,
         user=key.user or key.name,
