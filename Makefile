@@ -50,10 +50,11 @@ check-litellm: .venv-litellm/stamp  ## LiteLLM itself: its providers, a CustomLL
 	@exec .venv-litellm/bin/python -m pytest -c tests/litellm/pytest.ini tests/litellm $(ARGS)
 
 # A failure prints how to repeat it, and .hypothesis keeps it for the next run; SEED=N draws the same histories again.
-check-nightly: .venv/dev.stamp  ## what takes minutes: each store through 3,500 drawn histories; SEED=N to repeat
+check-nightly: .venv/dev.stamp  ## what takes minutes: each store through 3,500 drawn histories, and 5,000 requests
 	@seed=$(or $(SEED),$$(date +%s)); echo "SEED=$$seed"; \
 	MUXER_HISTORIES=3500 .venv/bin/python -m pytest -k any_history --hypothesis-seed=$$seed --durations=3 \
 		-o faulthandler_timeout=0 tests/plugins $(ARGS)
+	@.venv/bin/python -m pytest -m slow tests/test_oracle.py tests/test_cuts.py
 
 check-redis: .venv/dev.stamp  ## the shared store under load, cuts and failover; SERVER=/usr/bin/redis-server for another
 	@SERVER=$(SERVER) exec .venv/bin/python -m pytest -s -m "" tests/plugins/test_muxer_redis*.py $(ARGS)

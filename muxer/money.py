@@ -77,6 +77,12 @@ def nanos(usd: Decimal) -> int:
     return int((usd * NANOS_PER_USD).to_integral_value(ROUND_CEILING))
 
 
+def most_here(cost_nanos: int, bound_here_nanos: int, bound_nanos: int) -> int:
+    """The most of a cost that some of its attempts can have made, when nobody knows how it was split: what they may
+    cost at most (`bound_here_nanos`, of `bound_nanos` for all of them), and all that passes the bounds (I1)."""
+    return min(cost_nanos, bound_here_nanos + max(0, cost_nanos - bound_nanos))
+
+
 def usd(amount_nanos: int) -> str:
     """Writes nano-dollars as a decimal string in dollars, exact and without needless zeros."""
     sign = "-" if amount_nanos < 0 else ""
