@@ -25,7 +25,8 @@ section { background: var(--card); border: 1px solid var(--rule); border-radius:
   color: var(--soft); font-size: 13px; }
 .legend li::before { content: ""; display: inline-block; width: 11px; height: 11px; border-radius: 3px;
   margin-right: 6px; background: var(--swatch); }
-svg { display: block; width: 100%; min-width: 620px; height: auto; } svg text { fill: var(--ink); font: 13px system-ui, sans-serif; }
+svg { display: block; width: 100%; min-width: 620px; height: auto; }
+svg text { fill: var(--ink); font: 13px system-ui, sans-serif; }
 svg .tick { fill: var(--soft); font-size: 12px; } svg .end { text-anchor: end; } svg .middle { text-anchor: middle; }
 .grid { stroke: var(--rule); } .node { fill: var(--ink); opacity: .55; }
 .line { fill: none; stroke-width: 2.5; stroke-linejoin: round; } .line.before { stroke: var(--before); }
