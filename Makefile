@@ -44,10 +44,11 @@ bench: .venv/dev.stamp  ## list the benchmarks and how to run each
 	@for file in bench/*.py; do echo ".venv/bin/python $$file"; sed -n '1s/^"""/    /p' $$file | sed 's/"""$$//'; done
 
 # One environment for each client, since they disagree on versions. CLIENT=llm-python runs one of them.
-CLIENTS := $(or $(CLIENT),$(patsubst tests/clients/%/requirements.txt,%,$(wildcard tests/clients/*/requirements.txt)))
+CLIENTS := $(or $(CLIENT),node $(patsubst tests/clients/%/requirements.txt,%,$(wildcard tests/clients/*/requirements.txt)))
 check-clients: .venv/dev.stamp $(CLIENTS:%=.venv-clients/%/stamp)  ## real clients of others against a proxy; CLIENT=llm-python for one
 	@failed=; for client in $(CLIENTS); do echo "$$client:"; \
-	.venv-clients/$$client/bin/python -m pytest -c tests/clients/pytest.ini tests/clients/$$client $(ARGS) \
+	python=.venv-clients/$$client/bin/python; test $$client != node || python=.venv/bin/python; \
+	$$python -m pytest -c tests/clients/pytest.ini tests/clients/$$client $(ARGS) \
 	|| failed="$$failed $$client"; done; test -z "$$failed" || { echo "failed:$$failed" >&2; exit 1; }
 
 check-litellm: .venv-litellm/stamp  ## LiteLLM itself: its providers, a CustomLLM and a CustomLogger under the proxy
@@ -102,6 +103,13 @@ clean:  ## remove what make and the tests made; never your muxer.db
 # Each client brings the versions it wants, some of them older than those in constraints.txt.
 .venv-clients/%/stamp: .venv-clients/%/bin/python tests/clients/%/requirements.txt
 	$(call install,.venv-clients/$*,-r tests/clients/$*/requirements.txt,freely)
+	@touch $@
+
+.venv-clients/node/stamp: tests/clients/node/package.json
+	@command -v node >/dev/null && command -v npm >/dev/null || \
+	{ echo "The clients for Node need node and npm; CLIENT=NAME runs one of the others." >&2; exit 1; }
+	@mkdir -p $(@D) && cp $< $(@D)/
+	@cd $(@D) && npm install --no-package-lock --no-audit --no-fund --silent
 	@touch $@
 
 .venv-litellm/stamp: .venv-litellm/bin/python tests/litellm/requirements.txt pyproject.toml constraints.txt
