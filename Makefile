@@ -105,6 +105,16 @@ clean:  ## remove what make and the tests made; never your muxer.db
 	$(call install,.venv-clients/$*,-r tests/clients/$*/requirements.txt,freely)
 	@touch $@
 
+# The tests that are not in the wheel.
+OWN := .venv-clients/openai-own-suite
+$(OWN)/stamp: $(OWN)/source/PKG-INFO
+$(OWN)/source/PKG-INFO: tests/clients/openai-own-suite/requirements.txt | $(OWN)/bin/python
+	@rm -rf $(@D) && mkdir $(@D)
+	@$(OWN)/bin/python -m pip download --quiet --disable-pip-version-check --no-deps --no-binary openai --dest $(OWN) \
+	$$(sed -n 's/^openai.*==/openai==/p' $<)
+	@tar -xzf $(OWN)/openai-*.tar.gz -C $(@D) --strip-components 1 && rm $(OWN)/openai-*.tar.gz
+	@touch $@
+
 .venv-clients/node/stamp: tests/clients/node/package.json
 	@command -v node >/dev/null && command -v npm >/dev/null || \
 	{ echo "The clients for Node need node and npm; CLIENT=NAME runs one of the others." >&2; exit 1; }

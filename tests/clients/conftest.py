@@ -27,11 +27,17 @@ models:
   claude-haiku: {provider: anthropic, name: claude-haiku-5-5, price_usd_per_million: {input: 1, output: 5}}
   mistral-small: {provider: mistral, name: mistral-small-latest, price_usd_per_million: {input: 1, output: 5}}
   vectors: {provider: demo, name: text-embedding-3-small, price_usd_per_million: {input: 1, output: 0}}
+  # What the tests of the `openai` package itself ask, and with which key.
+  gpt-6-astra: {provider: openai, price: free}
+  gpt-3.5-turbo-instruct: {provider: openai, price: free}
+  text-embedding-3-small: {provider: openai, price: free}
+  model: {provider: openai, price: free}
 routes: [{name: all, use: [gpt-terra]}]
 keys:
   - {name: rich, secret: sk-test-key-1, user: rich}
   - {name: root, secret: sk-root, role: admin}
   - {name: poor, secret: sk-poor, user: poor}
+  - {name: own, secret: My API Key, user: own}
   - {name: busy, secret: sk-busy, user: busy}
 limits:
   - {per: user, where: {user: poor}, daily_usd: 0.000001}
