@@ -134,18 +134,25 @@ class EmbeddingList(Struct):
     object: Literal["list"]
     data: list[Embedding]
     model: str
+    id: str
     router_metadata: RouterMetadata
 
 
 class ListedModel(Struct, omit_defaults=True):
-    """A model, a group or `auto`: OpenAI's four fields, and for a model what is known of it."""
+    """A model, a group or `auto`: OpenAI's four fields, Anthropic's four, and for a model what is known of it."""
 
     id: str
     object: Literal["model"]
     created: int
     owned_by: str
+    type: Literal["model"]
+    display_name: str
+    created_at: str
+    lifecycle: Literal["active"]
     context_tokens: int | None = None
     max_output_tokens: int | None = None
+    max_input_tokens: int | None = None
+    max_tokens: int | None = None
     price_usd_per_million: dict[str, str] | None = None
     can: list[str] | None = None
 
@@ -155,6 +162,9 @@ class ModelList(Struct):
 
     object: Literal["list"]
     data: list[ListedModel]
+    has_more: Literal[False]
+    first_id: str
+    last_id: str
 
 
 class Spend(Struct):
