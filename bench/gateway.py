@@ -90,6 +90,9 @@ def main() -> int:
         _, upstream = stack.enter_context(running([str(program), "serve", str(CHUNKS), str(GAP_US)], LOAD_CORE))
         gateways = [Gateway("direct", 0, upstream), stack.enter_context(bare(upstream))]
         gateways.append(stack.enter_context(muxer("muxer", "sqlite", "", upstream, folder / "sqlite")))
+        if arguments.beside:
+            checkout = arguments.beside.resolve()
+            gateways.append(stack.enter_context(muxer("beside", "sqlite", "", upstream, folder / "beside", checkout)))
         if arguments.redis:
             url = stack.enter_context(valkey(folder))
             gateways.append(
@@ -137,6 +140,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--no-streams", dest="streams", action="store_false")
     parser.add_argument("--no-redis", dest="redis", action="store_false")
     parser.add_argument("--litellm", type=Path, metavar="VENV", help="with litellm[proxy] in it")
+    parser.add_argument("--beside", type=Path, metavar="FOLDER", help="another checkout, for before and after")
     parser.add_argument("--json", type=Path, help="where to write every figure")
     parser.add_argument("--plot", type=Path, help="where to draw the ratios, as SVG")
     parser.add_argument("--at-most", type=float, default=0, help="fail over this many times bare")

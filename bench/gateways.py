@@ -71,8 +71,11 @@ def valkey(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def muxer(name: str, store: str, settings: str, upstream: int, folder: Path) -> Iterator[Gateway]:
-    """`muxer serve` with keys, signals, rules, budgets and metrics; its log goes to /dev/null."""
+def muxer(
+    name: str, store: str, settings: str, upstream: int, folder: Path, checkout: Path | None = None
+) -> Iterator[Gateway]:
+    """`muxer serve` with keys, signals, rules, budgets and metrics; its log goes to /dev/null. A `checkout` is other
+    source to run."""
     folder.mkdir()
     port = _free_port()
     text = MUXER.format(store=store, settings=settings, port=port, upstream=upstream, key=KEY)
@@ -81,7 +84,8 @@ def muxer(name: str, store: str, settings: str, upstream: int, folder: Path) -> 
     words = [sys.executable, "-m", "muxer", "serve", "--config", "routing.yaml"]
     command = ["/bin/sh", "-c", f'echo {port}; exec "$0" "$@" >/dev/null 2>&1', *words]
     begun = time.perf_counter()
-    with running(command, GATEWAY_CORE, cwd=folder) as (pid, _):
+    path = f"{checkout}:{checkout}/plugins" if checkout else ""
+    with running(command, GATEWAY_CORE, cwd=folder, env={**os.environ, "PYTHONPATH": path}) as (pid, _):
         _wait(port, "/livez")
         yield Gateway(name, pid, port, time.perf_counter() - begun)
 
