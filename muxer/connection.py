@@ -166,7 +166,9 @@ class Connection(BaseProtocol):
         self._deadline = self._total_at
 
     def resume_reading(self, resume_parser: bool = True) -> None:
-        """The reader has room again."""
+        """The reader has room again. It says so after each piece, also where nothing was held back."""
+        if not self._reading_paused:
+            return
         self._set(min(self._total_at, self._loop.time() + self._idle_s))
         super().resume_reading(resume_parser)
 
