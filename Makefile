@@ -19,7 +19,7 @@ install = @echo "Installing into $(1), this once ..." >&2; \
 	{ echo "uv did not manage it; trying pip." >&2; \
 	$(1)/bin/python -m pip install --quiet --disable-pip-version-check $(if $(3),,-c constraints.txt) $(2); }
 
-.PHONY: help run demo test lint clean bench check-clients check-fuzz check-litellm check-nightly check-redis constraints
+.PHONY: help run demo test lint clean bench bench-list check-clients check-fuzz check-litellm check-nightly check-redis constraints
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -40,7 +40,10 @@ lint: .venv/dev.stamp  ## check format, style, types and imports
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 
-bench: .venv/dev.stamp  ## list the benchmarks and how to run each
+bench: .venv/dev.stamp  ## the proxy beside a bare pass-through, as ratios; ARGS="--litellm VENV" for a third
+	@exec .venv/bin/python -m bench.gateway $(ARGS)
+
+bench-list: .venv/dev.stamp  ## list the benchmarks and how to run each
 	@for file in bench/*.py; do echo ".venv/bin/python $$file"; sed -n '1s/^"""/    /p' $$file | sed 's/"""$$//'; done
 
 # One environment for each client, since they disagree on versions. CLIENT=llm-python runs one of them.
@@ -55,11 +58,12 @@ check-litellm: .venv-litellm/stamp  ## LiteLLM itself: its providers, a CustomLL
 	@exec .venv-litellm/bin/python -m pytest -c tests/litellm/pytest.ini tests/litellm $(ARGS)
 
 # A failure prints how to repeat it, and .hypothesis keeps it for the next run; SEED=N draws the same histories again.
-check-nightly: .venv/dev.stamp  ## what takes minutes: each store through 3,500 drawn histories, and 5,000 requests
+check-nightly: .venv/dev.stamp  ## what takes minutes: 3,500 drawn histories of each store, 5,000 requests, their cost; SEED=N
 	@seed=$(or $(SEED),$$(date +%s)); echo "SEED=$$seed"; \
 	MUXER_HISTORIES=3500 .venv/bin/python -m pytest -k any_history --hypothesis-seed=$$seed --durations=3 \
 		-o faulthandler_timeout=0 tests/plugins $(ARGS)
 	@.venv/bin/python -m pytest -m slow tests/test_oracle.py tests/test_cuts.py
+	.venv/bin/python -m bench.gateway --rounds 3 --seconds 3 --connections 64 --rates --no-streams --at-most 2
 
 check-redis: .venv/dev.stamp  ## the shared store under load, cuts and failover; SERVER=/usr/bin/redis-server for another
 	@SERVER=$(SERVER) exec .venv/bin/python -m pytest -s -m "" tests/plugins/test_muxer_redis*.py $(ARGS)

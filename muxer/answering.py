@@ -169,6 +169,8 @@ def _as_text(value: str) -> str:
 
 def _header_safe(value: str) -> str:
     """Names come from the configuration and may hold anything; headers take visible ASCII."""
+    if value.isascii() and value.isprintable():
+        return value
     return "".join(c if " " <= c <= "~" else "?" for c in value)
 
 

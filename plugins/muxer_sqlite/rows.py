@@ -1,7 +1,7 @@
 """How a record becomes a row and back: one column per field, found by the field's type."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import msgspec
@@ -64,6 +64,8 @@ NAMES = tuple(column.name for column in COLUMNS)
 _TOKENS = Usage.__struct_fields__
 _JSON = frozenset(column.name for column in COLUMNS if column.is_json)
 _PLAIN = tuple(name for name in NAMES if name not in _JSON and name not in _TOKENS)
+_plain_of = attrgetter(*_PLAIN)
+_tokens_of = attrgetter(*_TOKENS)
 _texts = itemgetter(*(column.name for column in COLUMNS if column.sql_type == "TEXT"))
 _READ: dict[str, Callable[[Any], object]] = {
     field.name: msgspec.json.Decoder(field.type).decode if field.name in _JSON else bool
@@ -74,12 +76,10 @@ _READ: dict[str, Callable[[Any], object]] = {
 
 def to_row(record: Record) -> dict[str, Any]:
     """The columns of a record."""
-    row: dict[str, Any] = {name: getattr(record, name) for name in _PLAIN}
+    row: dict[str, Any] = dict(zip(_PLAIN, _plain_of(record), strict=True))
+    row.update(zip(_TOKENS, _tokens_of(record.usage), strict=True))
     for name in _JSON:
         row[name] = _encode(getattr(record, name)).decode()
-    usage = record.usage
-    for name in _TOKENS:
-        row[name] = getattr(usage, name)
     return row
 
 
