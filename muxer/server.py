@@ -56,17 +56,43 @@ class Server:
         self._is_loopback = is_loopback
         self._answering = {path: Answering(assembly, format, patience).respond for path, format in _FORMATS.items()}
         self.is_ready = True
+        self._router = self._routes_added()
 
     def application(self) -> web.Application:
-        """The aiohttp application; every route declares the role it needs."""
-        most = self._assembly.configuration.settings.server.max_body_bytes
-        application = web.Application(middlewares=[self._edge], client_max_size=most)
-        application.on_response_prepare.append(_hide_server)
+        """The aiohttp application of this server alone."""
+
+        return application(self.respond, self._assembly.configuration.settings.server.max_body_bytes)
+
+    async def respond(self, request: web.Request) -> web.StreamResponse:
+        """Answers any request; every error leaves as our JSON, and what nobody foresaw is logged and answered 500."""
+        try:
+            return await self._routed(request)
+        except MuxerError as error:
+            return self._refused(request, error)
+        except web.HTTPMethodNotAllowed as error:
+            allowed = sorted(error.allowed_methods)
+            return self._refused(request, MethodNotAllowed(f"{error.method} is not served here", allowed))
+        except web.HTTPRequestEntityTooLarge:
+            return self._refused(request, too_large(request))
+        except web.HTTPNotFound:
+            return self._refused(request, NotFound("nothing is served at this address; see the README's list"))
+        except Exception as error:  # noqa: BLE001  # the process must live on, and the caller gets JSON
+            return error_response(unforeseen(self._assembly, request, error), _format_of(request))
+
+    async def _routed(self, request: web.Request) -> web.StreamResponse:
+        found = await self._router.resolve(request)
+        request.match_info.clear()
+        request.match_info.update(found)
+        return await found.handler(request)
+
+    def _routes_added(self) -> web.UrlDispatcher:
+        """All routes; every one declares the role it needs."""
+        router = web.UrlDispatcher()
         for route in self._table():
             handler = self._guarded(route)
             for path in _addresses(route.path):
-                application.router.add_route(route.method, path, handler)
-        return application
+                router.add_route(route.method, path, handler)
+        return router
 
     def _table(self) -> list[Route]:
         """All routes, each with what the OpenAPI document says of it."""
@@ -114,23 +140,6 @@ class Server:
             return await route.handler(request)  # type: ignore[no-any-return]  # a plugin's handler is Any
 
         return handle
-
-    @web.middleware
-    async def _edge(self, request: web.Request, handler: Respond) -> web.StreamResponse:
-        """Every error leaves as our JSON; what nobody foresaw is logged and answered 500."""
-        try:
-            return await handler(request)
-        except MuxerError as error:
-            return self._refused(request, error)
-        except web.HTTPMethodNotAllowed as error:
-            allowed = sorted(error.allowed_methods)
-            return self._refused(request, MethodNotAllowed(f"{error.method} is not served here", allowed))
-        except web.HTTPRequestEntityTooLarge:
-            return self._refused(request, too_large(request))
-        except web.HTTPNotFound:
-            return self._refused(request, NotFound("nothing is served at this address; see the README's list"))
-        except Exception as error:  # noqa: BLE001  # the process must live on, and the caller gets JSON
-            return error_response(unforeseen(self._assembly, request, error), _format_of(request))
 
     def _refused(self, request: web.Request, error: MuxerError) -> web.Response:
         if not error.request_id:  # one that has an id was logged as a request
@@ -198,6 +207,19 @@ class Server:
         status = "ok" if is_ready else "draining" if not self.is_ready else "unavailable"
         body = {"status": status, "components": health["components"]}
         return json_response(body, status=200 if is_ready else 503)
+
+
+def application(respond: Respond, max_body_bytes: int) -> web.Application:
+    """An aiohttp application that has everything answered by `respond`: it has no routes of its own, since they change
+    with the configuration, and aiohttp's cannot."""
+
+    @web.middleware
+    async def answer(request: web.Request, handler: Respond) -> web.StreamResponse:
+        return await respond(request)
+
+    made = web.Application(middlewares=[answer], client_max_size=max_body_bytes)
+    made.on_response_prepare.append(_hide_server)
+    return made
 
 
 def _components(health: Mapping[str, object]) -> dict[str, Any]:
