@@ -1,13 +1,14 @@
 """The HTTP edge: requests in, answers and errors out as JSON or events, nothing decided here."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp.http
 import msgspec
 from aiohttp import web
 from aiohttp.http_parser import HttpRequestParserPy
+from msgspec import Struct
 from msgspec.structs import replace
 
 from muxer import admin, openapi, views
@@ -15,7 +16,15 @@ from muxer.access import ANONYMOUS
 from muxer.answering import PATIENCE, Answering, Patience, error_response, unforeseen
 from muxer.assemble import Assembly
 from muxer.edge import CALLER, caller_of, json_body, read_json, too_large
-from muxer.errors import MethodNotAllowed, MuxerError, NotFound, PermissionDenied
+from muxer.errors import (
+    Fault,
+    MethodNotAllowed,
+    MuxerError,
+    NotFound,
+    PermissionDenied,
+    ReloadRefused,
+    Unsupported,
+)
 from muxer.interfaces import HasRoutes, Operation, Route
 from muxer.keys import NewKey, StoredKey
 from muxer.operations import OPERATIONS
@@ -45,18 +54,49 @@ Respond = Callable[[web.Request], Awaitable[web.StreamResponse]]
 encode = msgspec.json.Encoder().encode
 
 
+class Outcome(Struct, frozen=True, kw_only=True):
+    """What came of a reload: `reloaded`, `unchanged` or `invalid`; the configuration in force, and what is wrong with
+    the file as it is now."""
+
+    status: str
+    config: str
+    faults: Sequence[str]
+    needs_restart: Sequence[str]
+
+
+class Reloads(Protocol):
+    """Takes over the file anew, and knows how that went."""
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether the process is about to end."""
+
+    @property
+    def faults(self) -> Sequence[Fault]:
+        """What is wrong with the file as it is now."""
+
+    @property
+    def needs_restart(self) -> Sequence[str]:
+        """Its sections that are not in force."""
+
+    async def reload(self) -> Outcome:
+        """Takes over the file as it is now."""
+
+
 class Server:
     """The application over one assembly."""
 
-    def __init__(self, assembly: Assembly, *, is_loopback: bool, patience: Patience = PATIENCE) -> None:
+    def __init__(
+        self, assembly: Assembly, *, is_loopback: bool, patience: Patience = PATIENCE, reloads: Reloads | None = None
+    ) -> None:
         if aiohttp.http.HttpRequestParser is HttpRequestParserPy:
             # The pure-Python parser was the weak one in each of its security releases (RELIABILITY 4).
             raise RuntimeError("aiohttp was installed without its C parser; reinstall it from a wheel")
         self._assembly = assembly
         self._is_loopback = is_loopback
         self._answering = {path: Answering(assembly, format, patience).respond for path, format in _FORMATS.items()}
-        self.is_ready = True
-        self._router = self._routes_added()
+        self._reloads = reloads
+        self.router = self._routes_added()
 
     def application(self) -> web.Application:
         """The aiohttp application of this server alone."""
@@ -80,7 +120,7 @@ class Server:
             return error_response(unforeseen(self._assembly, request, error), _format_of(request))
 
     async def _routed(self, request: web.Request) -> web.StreamResponse:
-        found = await self._router.resolve(request)
+        found = await self.router.resolve(request)
         request.match_info.clear()
         request.match_info.update(found)
         return await found.handler(request)
@@ -112,6 +152,7 @@ class Server:
             Route("POST", "/admin/keys", self._create_key, "admin"),
             Route("GET", "/admin/keys", self._list_keys, "admin"),
             Route("DELETE", "/admin/keys/{id}", self._revoke_key, "admin"),
+            Route("POST", "/admin/reload", self._reload, "admin"),
             Route("GET", "/health", self._health, "public"),
             Route("GET", "/livez", self._livez, "public"),
             Route("GET", "/readyz", self._readyz, "public"),
@@ -182,6 +223,15 @@ class Server:
         key = await self._assembly.keys.revoke(request.match_info["id"], caller_of(request).key)
         return json_response(self._key(key))
 
+    async def _reload(self, _: web.Request) -> web.Response:
+        if self._reloads is None:
+            raise Unsupported("this process reads its file only once")
+        outcome = await self._reloads.reload()
+        if outcome.status == "invalid":
+            raise ReloadRefused("the file cannot be used, what ran goes on:\n" + "\n".join(outcome.faults))
+        fields = {"status": outcome.status, "config": outcome.config, "needs_restart": outcome.needs_restart}
+        return json_response(fields)
+
     def _key(self, key: StoredKey) -> dict[str, object]:
         return admin.fields(key, self._assembly.parts.clock())
 
@@ -201,11 +251,18 @@ class Server:
     async def _livez(self, _: web.Request) -> web.Response:
         return json_response({"status": "ok"})
 
+    def _configuration(self) -> str:
+        """The state of the file in words; what is wrong with it, the log and admins are told."""
+        if self._reloads is None or not (self._reloads.faults or self._reloads.needs_restart):
+            return "ok"
+        return "invalid" if self._reloads.faults else "needs restart"
+
     async def _readyz(self, _: web.Request) -> web.Response:
         health = await views.health(self._assembly)
-        is_ready = self.is_ready and _components(health)["store"] == "ok"
-        status = "ok" if is_ready else "draining" if not self.is_ready else "unavailable"
-        body = {"status": status, "components": health["components"]}
+        is_draining = self._reloads is not None and self._reloads.is_draining
+        is_ready = not is_draining and _components(health)["store"] == "ok"
+        status = "ok" if is_ready else "draining" if is_draining else "unavailable"
+        body = {"status": status, "components": health["components"], "configuration": self._configuration()}
         return json_response(body, status=200 if is_ready else 503)
 
 
