@@ -38,6 +38,7 @@ from muxer.hookspecs import hookimpl
 from muxer.inputs import EmbeddingRequest, TextRequest
 from muxer.interfaces import (
     AddsHeaders,
+    Archive,
     Authenticator,
     Completes,
     CompletesText,
@@ -135,6 +136,7 @@ __all__ = [
     "AiohttpClient",
     "Amounts",
     "Answer",
+    "Archive",
     "Attempt",
     "AudioPart",
     "Authenticator",

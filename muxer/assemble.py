@@ -114,7 +114,7 @@ class Assembler:
         return Assembly(
             configuration=configuration,
             parts=Parts(
-                rules=_rules(configuration, table),
+                rules=rules_of(configuration, table),
                 signals=signals,
                 guards=guards,
                 dispatcher=dispatcher,
@@ -126,7 +126,7 @@ class Assembler:
                 in_flight=last.in_flight,
             ),
             store=store,
-            callers=Callers(Keys(map(_known, settings.keys), last.ring, clock), await opener.authenticators(context)),
+            callers=Callers(Keys(map(known_of, settings.keys), last.ring, clock), await opener.authenticators(context)),
             keys=last.keys,
             extensions=tuple(extensions),
             begun_at=last.begun_at,
@@ -212,7 +212,8 @@ def _secrets(providers: Mapping[str, Component]) -> dict[str, list[str]]:
     return found
 
 
-def _rules(configuration: Configuration, table: PriceTable) -> Rules:
+def rules_of(configuration: Configuration, table: PriceTable) -> Rules:
+    """All that decides, by one configuration; nothing is opened for it."""
     settings = configuration.settings
     return Rules(
         catalog=build_catalog(settings, table),
@@ -226,7 +227,8 @@ def _rules(configuration: Configuration, table: PriceTable) -> Rules:
     )
 
 
-def _known(key: KeySettings) -> Known:
+def known_of(key: KeySettings) -> Known:
+    """A key of the file as requests meet it."""
     caller = Caller(
         key=key.name,
         user=key.user or key.name,

@@ -182,7 +182,7 @@ class Exchange:
     async def begin(self, ready: Answer | None) -> None:
         """Holds, and finds the first candidate that answers, or gives the answer a guard has ready."""
         plan = self._decision.plan
-        offered = plan.candidates if plan.downgrades else plan.candidates[:1]
+        offered = plan.offered
         choices = [candidate.choice for candidate in offered]
         granted = await self._parts.ledger.hold(self.record, choices if ready is None else [offered[0].unasked])
         self._pass_over(offered[: granted.choice])

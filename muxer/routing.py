@@ -3,7 +3,6 @@
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -94,6 +93,11 @@ class Plan(Struct, frozen=True, kw_only=True):
     timeout_s: float | None = None
     fallback_on: tuple[FallbackCause, ...] = ()
 
+    @property
+    def offered(self) -> tuple[Candidate, ...]:
+        """Those that a hold may be for: the first, or where the route lets the budget decide, all."""
+        return self.candidates if self.downgrades else self.candidates[:1]
+
 
 class Question(Struct, frozen=True, kw_only=True):
     """Everything a plan depends on besides the rules. `is_cooling` tells why a model is set aside just now, or ''.
@@ -114,9 +118,13 @@ def plan(rules: Rules, question: Question) -> Plan:
     """Decides. Raises ModelNotFound, or the error that tells why no candidate is left."""
     route, reason = _route(rules, question)
 
-    @cache
+    known: dict[str, Candidate | Excluded] = {}
+
     def judge(name: str) -> Candidate | Excluded:
-        return _judge(rules, question, rules.catalog.models[name], route.name)
+        found = known.get(name)
+        if found is None:
+            found = known[name] = _judge(rules, question, rules.catalog.models[name], route.name)
+        return found
 
     judged = [judge(name) for name in _expand(rules.catalog, route, route.name, question.id, judge)]
     candidates = [one for one in judged if isinstance(one, Candidate)]
@@ -260,7 +268,7 @@ def _judge(rules: Rules, question: Question, model: Model, route: str) -> Candid
     return Candidate(
         model=model,
         bound_nanos=bound,
-        floor_nanos=price.bound_nanos(sizes[1], needs.n * floor_cap) if price else 0,
+        floor_nanos=price.bound_nanos(sizes[1], needs.n * floor_cap) if price and floor_cap != cap else bound,
         expected_nanos=min(bound, price.cost_nanos(likely)) if price else 0,
         claims=touched,
         quotas=drawn,

@@ -196,12 +196,14 @@ class Ledger:
         for claim in choice.claims:
             if claim.limit_nanos is None:
                 continue
-            standing = self.standing(claim)
-            room = claim.limit_nanos - standing.spent_nanos - standing.held_nanos - standing.presumed_nanos
+            counter = self._counters.get(_key(claim, self._window(claim)))
+            room = claim.limit_nanos
+            if counter is not None:
+                room -= counter.spent + counter.held + counter.presumed
             least = choice.expected_nanos if claim.soft else choice.floor_nanos
             # A request that costs nothing passes even where a limit was lowered below its use (S19, S20).
             if least > 0 and least > room:
-                return Refusal(model=choice.model, standing=standing, asked_nanos=least)
+                return Refusal(model=choice.model, standing=self.standing(claim), asked_nanos=least)
             if not claim.soft and choice.bound_nanos > 0:
                 granted = min(granted, max(room, choice.floor_nanos))
         taken: dict[Counter, int] = {}
@@ -256,7 +258,10 @@ class Ledger:
     def _window(self, claim: BudgetClaim) -> Window:
         """The window in force at the store's clock; past the last one offered, that one (S14)."""
         now = self._clock()
-        return next((window for window in claim.windows if now < window.end_s or not window.end_s), claim.windows[-1])
+        for window in claim.windows:
+            if now < window.end_s or not window.end_s:
+                return window
+        return claim.windows[-1]
 
 
 def _key(claim: BudgetClaim, window: Window) -> tuple[str, int]:
