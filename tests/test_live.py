@@ -204,7 +204,7 @@ async def test_a_config_map_is_taken_over_when_its_link_is_swapped(proxy: OpenPr
 async def test_reloads_under_load_lose_no_request_and_leak_nothing(proxy: OpenProxy) -> None:
     opened = await proxy(Say(), providers=TWO, models=MODELS)
     await opened.chat()
-    tasks, sockets, count = len(asyncio.all_tasks()), open_files(), len(opened.assembler.holdings)
+    tasks, files, count = own_tasks(), open_files(), len(opened.assembler.holdings)
     is_over, statuses = asyncio.Event(), list[int]()
 
     async def load() -> None:
@@ -226,10 +226,15 @@ async def test_reloads_under_load_lose_no_request_and_leak_nothing(proxy: OpenPr
     assert outcomes == ["reloaded", "invalid"] * 100
     assert set(statuses) == {200}
     await until_open(opened, count)
-    # Connections of the four clients to us, and of ours to the upstream, which is in this process too.
-    assert len(asyncio.all_tasks()) <= tasks + 8
-    assert open_files() <= sockets + 16
+    assert own_tasks() <= tasks
+    # Some connections of the four clients, and to the upstream, stay open; of a leak there were hundreds.
+    assert open_files() <= files + 50
     assert (await opened.accounts()).held == 0
+
+
+def own_tasks() -> int:
+    """The tasks of this process but those that aiohttp has for each connection to one of its servers."""
+    return sum("RequestHandler.start" not in repr(task) for task in asyncio.all_tasks())
 
 
 def open_files() -> int:
