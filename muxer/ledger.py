@@ -44,7 +44,7 @@ class Ledger:
         self._store = store
         self._journal = journal
         self._meter = meter
-        self._budget_status = budget_status
+        self.budget_status = budget_status
         self._fullest = Fullest(meter)
         self._running: dict[str, _Running] = {}
         self._outage = Outage(meter, log)
@@ -82,7 +82,7 @@ class Ledger:
             del self._running[opening.id]
             self._journal.forget(opening.id, at_once=True)
             self._count_refusal(reply)
-            raise refusal_of(reply, self._budget_status)
+            raise refusal_of(reply, self.budget_status)
         for standing in reply.budgets:
             if standing.limit_nanos:
                 self._fullest.saw(standing, 1 - remaining_nanos(standing) / standing.limit_nanos)

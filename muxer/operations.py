@@ -56,6 +56,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("POST", "/admin/keys"): Operation(summary="Makes a key", body=NewKey, answer=shapes.KeyMade, status=201),
     ("GET", "/admin/keys"): Operation(summary="All keys of the store", answer=shapes.KeyList),
     ("DELETE", "/admin/keys/{id}"): Operation(summary="Revokes a key", answer=shapes.KeyShown),
+    ("POST", "/admin/reload"): Operation(summary="Takes over the file as it is now", answer=shapes.Reloaded),
     ("GET", "/health"): Operation(summary="The state of each component", answer=shapes.Health),
     ("GET", "/livez"): Operation(summary="Whether the process runs", answer=shapes.Alive),
     ("GET", "/readyz"): Operation(summary="Whether requests can be served", answer=shapes.Ready, also=(503,)),

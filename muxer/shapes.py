@@ -255,6 +255,15 @@ class Ready(Struct):
 
     status: Literal["ok", "draining", "unavailable"]
     components: dict[str, str]
+    configuration: Literal["ok", "invalid", "needs restart"]
+
+
+class Reloaded(Struct):
+    """What came of taking over the file."""
+
+    status: Literal["reloaded", "unchanged"]
+    config: str
+    needs_restart: list[str]
 
 
 class RuleAsked(Struct):

@@ -24,12 +24,13 @@ async def test_health_is_degraded_without_a_provider(proxy: OpenProxy) -> None:
 async def test_alive_and_ready_are_said_without_a_key(proxy: OpenProxy) -> None:
     opened = await proxy()
     assert await opened.get("/livez", key="") == {"status": "ok"}
-    assert await opened.get("/readyz", key="") == {"status": "ok", "components": {"main": "ok", "store": "ok"}}
+    components = {"main": "ok", "store": "ok"}
+    assert await opened.get("/readyz", key="") == {"status": "ok", "components": components, "configuration": "ok"}
 
 
 async def test_a_proxy_that_stops_is_not_ready(proxy: OpenProxy) -> None:
     opened = await proxy()
-    opened.server.is_ready = False
+    opened.live.drain()
     response = await opened.client.get("/readyz")
     assert (response.status, (await response.json())["status"]) == (503, "draining")
 

@@ -21,15 +21,17 @@ from muxer.cli.recorded import fetch, note_event
 from muxer.config.settings import Configuration
 from muxer.errors import ConfigInvalid, Fault, MuxerError
 from muxer.explanation import Explanation, as_json, explain
+from muxer.fence import Fence, FencedSignal
 from muxer.inbound import Inbound
-from muxer.interfaces import Signal
-from muxer.opener import Meters, Opener
+from muxer.interfaces import Context, Signal
+from muxer.opener import Meters
 from muxer.records import new_id
 from muxer.routing import Question
 from muxer.signals import measure
 from muxer.standings import untouched
 from muxer.stores import HoldChoice, Store
 from muxer.types import Caller
+from muxer.upstream import open_client
 from muxer.wire import openai_inbound
 
 _RULES = (
@@ -108,8 +110,12 @@ def _caller(configuration: Configuration, name: str | None) -> Caller:
 async def _explained(loaded: Loaded, caller: Caller, inbound: Inbound) -> Explanation:
     configuration = loaded.configuration
     async with AsyncExitStack() as opened:
-        opener = Opener(configuration, opened, note_event, Meters(), time.time, 0)
-        signals: Mapping[str, Signal] = await opener.signals(await opener.context(1))
+        meters, signals = Meters(), dict[str, Signal]()
+        http = await opened.enter_async_context(open_client(max_connections=1))
+        context = Context(http=http, clock=time.time, folder=configuration.folder, log=note_event, meter=meters)
+        for name, kind in configuration.kinds.signals.items():
+            signal = await opened.enter_async_context(kind.open(kind.settings(), context))
+            signals[name] = FencedSignal(signal, kind.signals, Fence(f"signal {name}", meters, note_event))
         question = Question(
             id=new_id(time.time),
             now=time.time(),
