@@ -90,6 +90,7 @@ from muxer.stores import (
     Window,
 )
 from muxer.types import (
+    AllowedTools,
     Answer,
     Attempt,
     AudioPart,
@@ -133,6 +134,7 @@ __all__ = [
     "ALL_METRICS",
     "AddsHeaders",
     "AiohttpClient",
+    "AllowedTools",
     "Amounts",
     "Answer",
     "Attempt",
