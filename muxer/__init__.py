@@ -38,6 +38,7 @@ from muxer.hookspecs import hookimpl
 from muxer.inputs import EmbeddingRequest, TextRequest
 from muxer.interfaces import (
     AddsHeaders,
+    Archive,
     Authenticator,
     Completes,
     CompletesText,
@@ -137,6 +138,7 @@ __all__ = [
     "AllowedTools",
     "Amounts",
     "Answer",
+    "Archive",
     "Attempt",
     "AudioPart",
     "Authenticator",

@@ -16,12 +16,13 @@ from muxer.budgets import Calendar, key_lines, lines
 from muxer.catalog import build_catalog
 from muxer.config.settings import Component, Configuration, KeySettings
 from muxer.dispatch import Dispatcher
+from muxer.inflight import InFlight
 from muxer.interfaces import Log, Meter, ProviderSettings
 from muxer.keyring import Keyring, Known
 from muxer.keys import KeepsKeys, instant
 from muxer.ledger import Ledger, open_ledger
 from muxer.opener import Meters, Opener
-from muxer.pipeline import InFlight, Parts
+from muxer.pipeline import Parts
 from muxer.prices import PriceTable
 from muxer.routing import Rules
 from muxer.stores import Store
@@ -70,7 +71,7 @@ async def assemble(
         yield Assembly(
             configuration=configuration,
             parts=Parts(
-                rules=_rules(configuration, table),
+                rules=rules_of(configuration, table),
                 signals=signals,
                 guards=guards,
                 dispatcher=Dispatcher(
@@ -84,7 +85,7 @@ async def assemble(
                 in_flight=InFlight(meters),
             ),
             store=store,
-            callers=Callers(Keys(map(_known, settings.keys), ring, clock), await opener.authenticators(shared)),
+            callers=Callers(Keys(map(known_of, settings.keys), ring, clock), await opener.authenticators(shared)),
             keys=keys,
             extensions=tuple(extensions),
             begun_at=clock(),
@@ -102,7 +103,8 @@ def _secrets(providers: Mapping[str, Component]) -> dict[str, list[str]]:
     return found
 
 
-def _rules(configuration: Configuration, table: PriceTable) -> Rules:
+def rules_of(configuration: Configuration, table: PriceTable) -> Rules:
+    """All that decides, by one configuration; nothing is opened for it."""
     settings = configuration.settings
     return Rules(
         catalog=build_catalog(settings, table),
@@ -113,10 +115,12 @@ def _rules(configuration: Configuration, table: PriceTable) -> Rules:
         defaults=settings.defaults,
         config=configuration.digest,
         strict=settings.strict_params,
+        lines=tuple(configuration.places[f"routes[{index}]"].line for index in range(len(settings.routes))),
     )
 
 
-def _known(key: KeySettings) -> Known:
+def known_of(key: KeySettings) -> Known:
+    """A key of the file as requests meet it."""
     caller = Caller(
         key=key.name,
         user=key.user or key.name,

@@ -13,6 +13,7 @@ from muxer.entries import Entry, reapply
 from muxer.errors import StoreUnavailable
 from muxer.interfaces import Log, Meter
 from muxer.journal import Journal, State
+from muxer.log import frames
 from muxer.outage import Outage
 from muxer.stores import HoldChoice, Store
 from muxer.types import Attempt, Record
@@ -47,6 +48,7 @@ class Debts:
         self._unwritten: dict[str, Entry] = {}
         self._left: list[str] = []
         self._suspects: dict[str, _Suspect] = {}
+        self._failure = ""
         self._is_idle = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._outage.changed.set()
@@ -123,6 +125,9 @@ class Debts:
                 is_all = await self._tell_all()
             except StoreUnavailable:
                 is_all = False
+            except Exception as error:  # noqa: BLE001  # a store answers anything, and nobody else tells it what it is owed
+                self._failed(error)
+                is_all = False
             else:
                 pause_s = _PAUSE_S if is_all else _LONGEST_PAUSE_S
             self._meter.set(measurements.STORE_OWED, self._journal.owed_rows + len(self._unwritten))
@@ -131,15 +136,20 @@ class Debts:
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
+    def _failed(self, error: Exception) -> None:
+        """Says once what stops the telling."""
+        if repr(error) != self._failure:
+            self._failure = repr(error)
+            self._log("error", "store_broke", call="tell", error=self._failure, trace=frames(error))
+
     async def _tell_all(self) -> bool:
         """Whether the store knows all now; else it refuses some, which wait. Raises StoreUnavailable."""
-        while self._left:
-            await asyncio.gather(*map(self._look_up, self._left[:_AT_ONCE]))
-            del self._left[:_AT_ONCE]
+        await self._look_up_left()
         refused = await self._tell_unwritten() | await self._tell_owed()
         if self._outage.is_on and self._outage.is_answering:
             await self._outage.tell_overruns(self._store)
-        is_told = self._journal.owed_rows + len(self._unwritten) <= len(refused)
+        at_fault = sum(map(self._is_at_fault, refused))
+        is_told = not self._left and self._journal.owed_rows + len(self._unwritten) <= at_fault
         if is_told and self._outage.is_on and self._outage.is_answering:
             self._outage.end()
         if refused or not is_told:
@@ -173,25 +183,31 @@ class Debts:
     async def _tell(self, entries: Sequence[Entry]) -> list[Entry]:
         """Those that the store has confirmed; the journal knows, and tries the others last from here on. Raises
         StoreUnavailable when it did not confirm any, and not for their own fault."""
-        calls = [
-            self._outage.watch("reapply", partial(reapply, self._store, entry), is_suspect=self._is_refused(entry))
-            for entry in entries
-        ]
-        results = await asyncio.gather(*calls, return_exceptions=True)
-        told = [entry for entry, result in zip(entries, results, strict=True) if result is None]
-        failed = [entry for entry, result in zip(entries, results, strict=True) if result is not None]
-        failures = [result for result in results if result is not None]
+        failures = await self._apply(entries)
+        told = [entry for entry in entries if entry.opening.id not in failures]
         for entry in told:
             self._told(entry)
         await self._journal.applied(told)
-        await self._journal.postpone([entry.opening.id for entry in failed])
-        for entry in told:
-            self._suspects.pop(entry.opening.id, None)
-        for entry, failure in zip(failed, failures, strict=True):
-            self._suspect(entry.opening.id, str(failure))
-        if failures and not told and not all(map(self._is_refused, failed)):
-            raise failures[0]
+        await self._journal.postpone(list(failures))
+        if failures and not told and not all(map(self._is_at_fault, failures)):
+            raise next(iter(failures.values()))
         return told
+
+    async def _apply(self, entries: Sequence[Entry]) -> dict[str, BaseException]:
+        """Tells the store all of these at the same time; by their ids, why it did not take some."""
+        ids = [entry.opening.id for entry in entries]
+        calls = [
+            self._outage.watch("reapply", partial(reapply, self._store, entry), is_suspect=self._is_at_fault(id))
+            for id, entry in zip(ids, entries, strict=True)
+        ]
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        failures = {id: result for id, result in zip(ids, results, strict=True) if result is not None}
+        for id in ids:
+            if id in failures:
+                self._suspect(id, str(failures[id]))
+            else:
+                self._suspects.pop(id, None)
+        return failures
 
     def _suspect(self, id: str, reason: str) -> None:
         """Counts a try in vain, if the store has answered others since the last one."""
@@ -201,15 +217,26 @@ class Debts:
             if suspect.tries == _TRIES:
                 self._log("error", "settlement_refused", request=id, reason=reason)
 
-    def _is_refused(self, entry: Entry) -> bool:
-        return entry.opening.id in self._suspects and self._suspects[entry.opening.id].tries >= _TRIES
+    def _is_at_fault(self, id: str) -> bool:
+        return id in self._suspects and self._suspects[id].tries >= _TRIES
 
     async def _retell(self, entries: Sequence[Entry]) -> None:
+        """The same for these. What the store refuses alone must not keep it closed to all others for ever."""
         for first in range(0, len(entries), _AT_ONCE):
-            await self._outage.watch("reapply", partial(self._reapply, entries[first : first + _AT_ONCE]))
+            failures = await self._apply(entries[first : first + _AT_ONCE])
+            for id, failure in failures.items():
+                if not self._is_at_fault(id):
+                    raise failure
 
-    async def _reapply(self, entries: Sequence[Entry]) -> None:
-        await asyncio.gather(*(reapply(self._store, entry) for entry in entries))
+    async def _look_up_left(self) -> None:
+        """Looks up what earlier processes left; what cannot be now is left, and keeps nothing else waiting."""
+        for _ in range(0, len(self._left), _AT_ONCE):
+            ids = self._left[:_AT_ONCE]
+            results = await asyncio.gather(*map(self._look_up, ids), return_exceptions=True)
+            failed = [id for id, result in zip(ids, results, strict=True) if result is not None]
+            self._left = [*self._left[_AT_ONCE:], *failed]
+            if len(failed) == len(ids):
+                break  # it is away, most likely
 
     async def _look_up(self, id: str) -> None:
         """An open request of a dead process is the store's to presume, a settled one is known there; unless the store
@@ -220,7 +247,8 @@ class Debts:
         if entry.opening.api == ESCROW:
             await self.owe(entry if entry.final else released(entry), turn=1)
             return
-        found = await self._store.record(id)
+        # One that cannot be read says nothing of the store: others would be let in unasked for it.
+        found = await self._outage.watch("record", partial(self._store.record, id), is_suspect=True)
         # A store that lost its last moments may have the hold and not the settlement.
         if found is not None and (entry.final is None or found.state not in ("open", "interrupted")):
             self._journal.forget(id)

@@ -351,7 +351,9 @@ def _adopt(connection: sqlite3.Connection, path: Path, log: Log) -> None:
                 rows = other.execute("SELECT id, state, turn, step, at, entry FROM entries").fetchall()
         except sqlite3.DatabaseError as error:
             aside = path.with_name(path.name + ".damaged")
-            path.replace(aside)
+            for suffix in ("", "-wal"):  # the log has what was written last
+                with suppress(FileNotFoundError):
+                    path.with_name(path.name + suffix).replace(aside.with_name(aside.name + suffix))
             log("error", "journal_damaged", file=aside.name, reason=str(error))
             rows = []
         connection.execute("BEGIN")

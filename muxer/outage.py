@@ -40,6 +40,7 @@ class Outage:
         self._counted_at = float("-inf")
         self._ask_at = 0.0
         self._met: dict[str, int] = {}
+        self._broke: set[tuple[str, type[Exception]]] = set()
         self._passed: dict[tuple[str, str, int], _Passed] = {}
         self.is_on = False
         self.answers = 0
@@ -64,7 +65,9 @@ class Outage:
             raise
         except Exception as error:  # a store is a plugin: its defects must end neither requests nor tasks
             failure = StoreUnavailable(f"the store failed: {type(error).__name__}")
-            self._log("error", "store_broke", call=call, error=repr(error), trace=frames(error))
+            if (call, type(error)) not in self._broke:
+                self._broke.add((call, type(error)))
+                self._log("error", "store_broke", call=call, error=repr(error), trace=frames(error))
             self._failed(failure, "broke", asked_at, is_suspect)
             raise failure from error
         finally:
@@ -123,6 +126,7 @@ class Outage:
         """All is told. Says so, with what was done meanwhile."""
         self._log("info", "store_outage_over", **self._met)
         self._met = {}
+        self._broke.clear()
         self.is_on = False
         self.over.set()
 
