@@ -91,6 +91,7 @@ from muxer.stores import (
     Window,
 )
 from muxer.types import (
+    AllowedTools,
     Answer,
     Attempt,
     AudioPart,
@@ -134,6 +135,7 @@ __all__ = [
     "ALL_METRICS",
     "AddsHeaders",
     "AiohttpClient",
+    "AllowedTools",
     "Amounts",
     "Answer",
     "Archive",

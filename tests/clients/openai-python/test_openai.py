@@ -86,6 +86,16 @@ def test_calls_a_tool(client: openai.OpenAI) -> None:
     assert client.chat.completions.create(model="auto", messages=messages, tools=[WEATHER]).choices
 
 
+@pytest.mark.parametrize("mode", ["auto", "required"])
+@pytest.mark.parametrize("model", ["claude-haiku", "mistral-small"])
+def test_only_allowed_tools_are_called(client: openai.OpenAI, model: str, mode: str) -> None:
+    other = {"type": "function", "function": {"name": "other"}}
+    named = {"type": "function", "function": {"name": "get_weather"}}
+    choice = {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": [named]}}
+    answer = client.chat.completions.create(model=model, messages=HELLO, tools=[other, WEATHER], tool_choice=choice)
+    assert [call.function.name for call in answer.choices[0].message.tool_calls] == ["get_weather"]
+
+
 def test_parses(client: openai.OpenAI) -> None:
     class Place(BaseModel):
         city: str
