@@ -31,8 +31,8 @@ run: .venv/run.stamp  ## run the proxy on port 8000; PORT=9000 for another, ARGS
 demo: .venv/run.stamp  ## send sample prompts to offline providers and show routes and costs
 	@exec .venv/bin/muxer demo $(ARGS)
 
-test: .venv/dev.stamp  ## run the tests; ARGS="-k budget" for some of them
-	@exec .venv/bin/python -m pytest $(ARGS)
+test: .venv/dev.stamp  ## run the tests, two at a time; ARGS="-k budget" for some of them
+	@exec .venv/bin/python -m pytest --numprocesses 2 $(ARGS)
 
 lint: .venv/dev.stamp  ## check format, style, types and imports
 	@.venv/bin/ruff format --check
@@ -53,10 +53,11 @@ check-litellm: .venv-litellm/stamp  ## LiteLLM itself: its providers, a CustomLL
 	@exec .venv-litellm/bin/python -m pytest -c tests/litellm/pytest.ini tests/litellm $(ARGS)
 
 # A failure prints how to repeat it, and .hypothesis keeps it for the next run; SEED=N draws the same histories again.
-check-nightly: .venv/dev.stamp  ## what takes minutes: 3,500 drawn histories of each store, and what a request costs; SEED=N
+check-nightly: .venv/dev.stamp  ## what takes minutes: each store through 3,500 drawn histories, and 5,000 requests
 	@seed=$(or $(SEED),$$(date +%s)); echo "SEED=$$seed"; \
 	MUXER_HISTORIES=3500 .venv/bin/python -m pytest -k any_history --hypothesis-seed=$$seed --durations=3 \
 		-o faulthandler_timeout=0 tests/plugins $(ARGS)
+	@.venv/bin/python -m pytest -m slow tests/test_oracle.py tests/test_cuts.py
 	.venv/bin/python -m bench.gateway --rounds 3 --seconds 3 --connections 64 --rates --no-streams --at-most 8
 
 check-redis: .venv/dev.stamp  ## the shared store under load, cuts and failover; SERVER=/usr/bin/redis-server for another

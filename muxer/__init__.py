@@ -38,6 +38,7 @@ from muxer.hookspecs import hookimpl
 from muxer.inputs import EmbeddingRequest, TextRequest
 from muxer.interfaces import (
     AddsHeaders,
+    Archive,
     Authenticator,
     Completes,
     CompletesText,
@@ -68,13 +69,14 @@ from muxer.keys import KeepsKeys, NewKey, StoredKey, moment
 from muxer.limits import Amounts
 from muxer.measurements import ALL as ALL_METRICS
 from muxer.measurements import Metric
-from muxer.money import Price, Rates, Tier, usd
+from muxer.money import Price, Rates, Tier, most_here, usd
 from muxer.records import as_json as record_as_json
 from muxer.sse import Event, EventParser, read_events, write_event
 from muxer.stores import (
     BudgetClaim,
     Examines,
     Granted,
+    HasJournal,
     HasTrouble,
     HoldChoice,
     IsRemote,
@@ -134,6 +136,7 @@ __all__ = [
     "AiohttpClient",
     "Amounts",
     "Answer",
+    "Archive",
     "Attempt",
     "AudioPart",
     "Authenticator",
@@ -168,6 +171,7 @@ __all__ = [
     "GuardsAnswers",
     "HTTPClient",
     "HasEvidence",
+    "HasJournal",
     "HasRoutes",
     "HasTrouble",
     "HoldChoice",
@@ -250,6 +254,7 @@ __all__ = [
     "hookimpl",
     "is_damage",
     "moment",
+    "most_here",
     "open_client",
     "pieces",
     "raise_for_status",

@@ -11,15 +11,15 @@ from msgspec.structs import replace
 from muxer import measurements
 from muxer.access import Callers, Keys
 from muxer.admin import Desk
+from muxer.breakers import Breakers
 from muxer.budgets import Calendar, key_lines, lines
 from muxer.catalog import build_catalog
 from muxer.config.settings import Component, Configuration, KeySettings
-from muxer.dispatch import Cooldowns, Dispatcher
-from muxer.errors import StoreUnavailable
+from muxer.dispatch import Dispatcher
 from muxer.interfaces import Log, Meter, ProviderSettings
 from muxer.keyring import Keyring, Known
 from muxer.keys import KeepsKeys, instant
-from muxer.ledger import open_ledger, report
+from muxer.ledger import Ledger, open_ledger
 from muxer.opener import Meters, Opener
 from muxer.pipeline import InFlight, Parts
 from muxer.prices import PriceTable
@@ -65,16 +65,16 @@ async def assemble(
                 store, meters, log, clock, budget_status=settings.budget_status, grace_s=settings.server.grace_s
             )
         )
-        await opened.enter_async_context(_reporting(store, meters))
+        await opened.enter_async_context(_reporting(ledger, meters))
         meters.set(measurements.CONFIG_INFO, 1, configuration.digest)
         yield Assembly(
             configuration=configuration,
             parts=Parts(
-                rules=_rules(configuration, table),
+                rules=rules_of(configuration, table),
                 signals=signals,
                 guards=guards,
                 dispatcher=Dispatcher(
-                    providers, Cooldowns(time.monotonic, meters), meters, log, _secrets(settings.providers)
+                    providers, Breakers(time.monotonic, meters), meters, log, _secrets(settings.providers)
                 ),
                 ledger=ledger,
                 sinks=sinks,
@@ -84,7 +84,7 @@ async def assemble(
                 in_flight=InFlight(meters),
             ),
             store=store,
-            callers=Callers(Keys(map(_known, settings.keys), ring, clock), await opener.authenticators(shared)),
+            callers=Callers(Keys(map(known_of, settings.keys), ring, clock), await opener.authenticators(shared)),
             keys=keys,
             extensions=tuple(extensions),
             begun_at=clock(),
@@ -102,7 +102,8 @@ def _secrets(providers: Mapping[str, Component]) -> dict[str, list[str]]:
     return found
 
 
-def _rules(configuration: Configuration, table: PriceTable) -> Rules:
+def rules_of(configuration: Configuration, table: PriceTable) -> Rules:
+    """All that decides, by one configuration; nothing is opened for it."""
     settings = configuration.settings
     return Rules(
         catalog=build_catalog(settings, table),
@@ -116,7 +117,8 @@ def _rules(configuration: Configuration, table: PriceTable) -> Rules:
     )
 
 
-def _known(key: KeySettings) -> Known:
+def known_of(key: KeySettings) -> Known:
+    """A key of the file as requests meet it."""
     caller = Caller(
         key=key.name,
         user=key.user or key.name,
@@ -135,9 +137,9 @@ def _keeper(store: Store) -> KeepsKeys | None:
 
 
 @asynccontextmanager
-async def _reporting(store: Store, meter: Meter) -> AsyncIterator[None]:
+async def _reporting(ledger: Ledger, meter: Meter) -> AsyncIterator[None]:
     """Keeps the gauges that no request sets, for as long as the context is open."""
-    task = asyncio.create_task(_report_for_ever(store, meter))
+    task = asyncio.create_task(_report_for_ever(ledger, meter))
     try:
         yield
     finally:
@@ -146,15 +148,10 @@ async def _reporting(store: Store, meter: Meter) -> AsyncIterator[None]:
             await task
 
 
-async def _report_for_ever(store: Store, meter: Meter) -> None:
+async def _report_for_ever(ledger: Ledger, meter: Meter) -> None:
     loop = asyncio.get_running_loop()
     while True:
-        try:
-            await report(store, meter)
-        except StoreUnavailable:  # the store itself says so in the log, once per change (S18)
-            meter.set(measurements.STORE_UP, 0)
-        else:
-            meter.set(measurements.STORE_UP, 1)
+        meter.set(measurements.STORE_UP, await ledger.measure())
         due = loop.time() + REPORT_EVERY_S
         await asyncio.sleep(REPORT_EVERY_S)
         meter.set(measurements.LOOP_LAG_SECONDS, loop.time() - due)

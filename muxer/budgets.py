@@ -127,21 +127,25 @@ def claims(
     limits: Sequence[Line], calendar: Calendar, caller: Caller, target: Target, now: float
 ) -> tuple[BudgetClaim, ...]:
     """Every window of every budget that names this request, those of its key included (S2)."""
-    return tuple(
-        BudgetClaim(
-            limit=line.id,
-            per=line.per,
-            subject=subject,
-            account=_account(line, subject),
-            windows=calendar.windows(line.budget.window, now),
-            limit_nanos=line.budget.limit_nanos,
-            soft=line.budget.soft,
-            on_store_error=line.on_store_error,
-        )
-        for line in (*limits, *caller.limits)
-        if line.budget is not None
-        for subject in _touched(line, caller, target)
-    )
+    found: list[BudgetClaim] = []
+    for line in (*limits, *caller.limits):
+        budget = line.budget
+        if budget is None:
+            continue
+        for subject in _touched(line, caller, target):
+            found.append(
+                BudgetClaim(
+                    limit=line.id,
+                    per=line.per,
+                    subject=subject,
+                    account=_account(line, subject),
+                    windows=calendar.windows(budget.window, now),
+                    limit_nanos=budget.limit_nanos,
+                    soft=budget.soft,
+                    on_store_error=line.on_store_error,
+                )
+            )
+    return tuple(found)
 
 
 def quotas(limits: Sequence[Line], caller: Caller, target: Target, tokens: int) -> tuple[Quota, ...]:
@@ -166,22 +170,29 @@ def quotas(limits: Sequence[Line], caller: Caller, target: Target, tokens: int) 
 
 def _touched(line: Line, caller: Caller, target: Target) -> tuple[str, ...]:
     """The subjects of a line that this request belongs to; none where its `where` does not match."""
-    if any(value not in _subjects(name, caller, target) for name, value in line.where.items()):
-        return ()
+    for name, value in line.where.items():
+        if value not in _subjects(name, caller, target):
+            return ()
     return _subjects(line.per, caller, target)
 
 
 def _subjects(scope: str, caller: Caller, target: Target) -> tuple[str, ...]:
-    if scope == "tag":
-        return caller.tags
-    one = {
-        "all": "all",
-        "user": caller.user,
-        "team": caller.team,
-        "key": caller.key,
-        "model": target.model,
-        "route": target.route,
-    }[scope]
+    one: str
+    match scope:
+        case "user":
+            one = caller.user
+        case "key":
+            one = caller.key
+        case "team":
+            one = caller.team
+        case "all":
+            one = "all"
+        case "model":
+            one = target.model
+        case "route":
+            one = target.route
+        case _:
+            return caller.tags
     return (one,) if one else ()
 
 
@@ -189,5 +200,7 @@ def _account(line: Line, subject: str) -> str:
     """The counter's name. Lines that count the same requests share one, so spend survives an edit of the amounts."""
     if line.account:
         return line.account
+    if not line.where:
+        return f"{line.per}:{subject}"
     only = "".join(f"|{name}={value}" for name, value in sorted(line.where.items()))
     return f"{line.per}:{subject}{only}"

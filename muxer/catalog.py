@@ -24,6 +24,7 @@ class Model(Struct, frozen=True, kw_only=True):
     can: frozenset[str] | None = None
     mode: str = ""
     takes_sampling: bool = True
+    retry_uncertain: bool = False
     fallbacks: tuple[str, ...] = ()
     unavailable: str = ""
     deprecated_on: str = ""
@@ -84,6 +85,7 @@ def _model(name: str, entry: ModelSettings, provider: Component, table: PriceTab
         can=known if entry.can is None else frozenset(entry.can),
         mode=facts.mode,
         takes_sampling=facts.takes_sampling,
+        retry_uncertain=entry.retry_uncertain,
         fallbacks=entry.fallbacks,
         unavailable=provider.unavailable,
         deprecated_on=facts.deprecated_on,

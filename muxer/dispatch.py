@@ -1,77 +1,28 @@
 """The first candidate that answers: attempt after attempt, each held before it is sent, until an answer has begun."""
 
+import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing, contextmanager
+from contextlib import AsyncExitStack, aclosing, contextmanager, nullcontext
 from types import MappingProxyType
 
 from muxer import measurements
 from muxer.asking import streamed, whole
 from muxer.attempts import Running
-from muxer.catalog import Model
+from muxer.breakers import Breakers, Entry
 from muxer.errors import InvalidRequest, MuxerError
-from muxer.failures import ProviderBroke, ProviderFailed, UpstreamAuth, UpstreamBadResponse, UpstreamRateLimited
+from muxer.failures import ProviderBroke, ProviderFailed, SetAside, UpstreamBadResponse, UpstreamRateLimited
 from muxer.interfaces import Log, Meter, Provider
 from muxer.log import frames
+from muxer.retries import MAX_ATTEMPTS, Repeatable, RetryBudget, Untried, may_repeat, pause_s
 from muxer.routing import Candidate
-from muxer.types import Answer, Attempt, Call, Chunk, Usage
-
-MAX_ATTEMPTS = 3  # the first and two more, fallbacks included (RELIABILITY 2)
-MAX_PAUSE_S = 120.0  # F1
-AUTH_PAUSE_S = 30.0
-FAILURES_BEFORE_PAUSE = 5  # F2
-FAILURE_PAUSE_S = 10.0
+from muxer.types import Answer, Attempt, Call, Chunk, FallbackCause, Usage
 
 Hold = Callable[[int, Candidate], Awaitable[int | None]]
 """Takes money for attempt number N at a candidate; None when it does not fit."""
 MakeCall = Callable[[Candidate, int], Call]
 """The call for a candidate under a grant of that many nano-dollars."""
-
-
-class Cooldowns:
-    """Which models are set aside for a while: after a 429, a refused credential, or several failures in a row."""
-
-    def __init__(self, clock: Callable[[], float], meter: Meter) -> None:
-        self._clock = clock
-        self._meter = meter
-        self._until: dict[tuple[str, str], tuple[float, str]] = {}
-        self._failures: dict[tuple[str, str], int] = {}
-
-    def reason(self, model: Model) -> str:
-        """Why a model is set aside just now, or ''."""
-        key = (model.name, model.provider)
-        found = self._until.get(key)
-        if found is None:
-            return ""
-        if found[0] <= self._clock():
-            del self._until[key]
-            self._meter.set(measurements.PROVIDER_UP, 1, *key)
-            return ""
-        return f"set aside for {found[0] - self._clock():.0f} s more after {found[1]}"
-
-    def succeeded(self, model: Model) -> None:
-        """Forgets the failures of a model."""
-        key = (model.name, model.provider)
-        if self._failures.pop(key, None) is not None:
-            self._until.pop(key, None)
-            self._meter.set(measurements.PROVIDER_UP, 1, *key)
-
-    def failed(self, model: Model, error: ProviderFailed) -> None:
-        """Counts a failure, and sets the model aside when it is time to."""
-        if not error.falls_back:
-            return
-        key = (model.name, model.provider)
-        failures = self._failures[key] = self._failures.get(key, 0) + 1
-        pause_s = 0.0
-        if isinstance(error, UpstreamRateLimited):
-            pause_s = min(MAX_PAUSE_S, 1.0 if error.retry_after_s is None else error.retry_after_s)
-        elif isinstance(error, UpstreamAuth):
-            pause_s = AUTH_PAUSE_S
-        elif failures >= FAILURES_BEFORE_PAUSE:
-            pause_s = FAILURE_PAUSE_S
-        if pause_s:
-            self._until[key] = (self._clock() + pause_s, error.code)
-            self._meter.set(measurements.PROVIDER_UP, 0, *key)
 
 
 _NONE: Mapping[str, Sequence[str]] = MappingProxyType({})
@@ -83,14 +34,15 @@ class Dispatcher:
     def __init__(
         self,
         providers: Mapping[str, Provider],
-        cooldowns: Cooldowns,
+        breakers: Breakers,
         meter: Meter,
         log: Log,
         secrets: Mapping[str, Sequence[str]] = _NONE,
     ) -> None:
         self._secrets = secrets
         self.providers = providers
-        self.cooldowns = cooldowns
+        self.breakers = breakers
+        self.retries = RetryBudget()
         self.meter = meter
         self._log = log
         self._told: set[str] = set()
@@ -122,49 +74,89 @@ class Dispatch:
 
     def __init__(self, dispatcher: Dispatcher, estimate_tokens: int) -> None:
         self._dispatcher = dispatcher
-        self._cooldowns = dispatcher.cooldowns
+        self._breakers = dispatcher.breakers
+        self._budget = dispatcher.retries
         self._meter = dispatcher.meter
         self._estimate_tokens = estimate_tokens
         self._streams = AsyncExitStack()
+        self._entry: Entry = "free"
+        self._waiting: deque[Candidate] = deque()
+        self._repeatable: deque[Repeatable] = deque()
+        self._errors: list[ProviderFailed | InvalidRequest] = []
         self.ended: list[Attempt] = []
         self.running: Running | None = None
         self.usage = Usage()
         self.dropped: tuple[str, ...] = ()
 
     async def __aenter__(self) -> "Dispatch":
+        self._budget.in_flight += 1
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._budget.in_flight -= 1
         await self._streams.aclose()
 
     async def first_answer(
-        self, candidates: Sequence[Candidate], granted_nanos: int, hold: Hold, make_call: MakeCall
+        self,
+        candidates: Sequence[Candidate],
+        granted_nanos: int,
+        hold: Hold,
+        make_call: MakeCall,
+        fallback_on: Sequence[FallbackCause] = (),
     ) -> Answer | AsyncIterator[Chunk]:
         """The whole answer, or the chunks of the first stream that began; `granted_nanos` is held for the first.
 
-        Raises, when nobody answers, the last failure; what only some candidates cannot express tells less than that.
+        Every candidate has its turn before one is asked again. Raises, when nobody answers, the last failure; what only
+        some candidates cannot express tells less than that.
         """
-        granted: int | None = granted_nanos
-        errors: list[ProviderFailed | InvalidRequest] = []
-        for leg, candidate in enumerate(candidates[:MAX_ATTEMPTS]):
-            if errors:
-                granted = await hold(leg, candidate)
+        self._waiting.extend(candidates[1:])
+        answer = await self._try(candidates[0], granted_nanos, make_call, fallback_on)
+        while answer is None and len(self.ended) < MAX_ATTEMPTS:
+            following = self._following()
+            if following is None:
+                break
+            with self._budget.retry() if isinstance(following, Repeatable) else nullcontext():
+                if isinstance(following, Repeatable):
+                    await asyncio.sleep(following.pause_s)
+                granted = await hold(len(self.ended), following.candidate)
                 if granted is None:
                     break
-                before = candidates[leg - 1].model.name
-                self._meter.add(measurements.FALLBACKS, 1, before, candidate.model.name, errors[-1].code)
-            try:
-                return await self._attempt(candidate, granted or 0, make_call)
-            except ProviderFailed as error:
-                self._failed(error)
-                if not error.falls_back:
-                    raise
-                errors.append(error)
-            except InvalidRequest as error:
-                self._refused(error)
-                errors.append(error)
-        failures = [error for error in errors if isinstance(error, ProviderFailed)]
-        raise (failures or errors)[-1]
+                before, now = self.ended[-1].model, following.candidate.model.name
+                self._meter.add(measurements.FALLBACKS, 1, before, now, self._errors[-1].code)
+                answer = await self._try(following.candidate, granted, make_call, fallback_on)
+        if answer is None:
+            raise _most_telling(self._errors)
+        return answer
+
+    def _following(self) -> "Repeatable | Untried | None":
+        """Who is asked next: a candidate that had no turn yet, else one that failed in passing."""
+        while self._waiting:
+            candidate = self._waiting.popleft()
+            if not self._breakers.reason(candidate.model):
+                return Untried(candidate)
+        while self._repeatable and not self._budget.is_spent:
+            again = self._repeatable.popleft()
+            if not self._breakers.reason(again.candidate.model):
+                return again
+        return None
+
+    async def _try(
+        self, candidate: Candidate, granted_nanos: int, make_call: MakeCall, fallback_on: Sequence[FallbackCause]
+    ) -> Answer | AsyncIterator[Chunk] | None:
+        """The answer of one candidate; None when it failed so that another may be asked, else raises."""
+        try:
+            return await self._attempt(candidate, granted_nanos, make_call)
+        except ProviderFailed as error:
+            self._failed(error)
+            if not error.falls_back and error.fallback_cause not in fallback_on:
+                raise
+            if may_repeat(candidate.model, error):
+                self._repeatable.append(Repeatable(candidate, pause_s(len(self.ended) - 1, error)))
+            self._errors.append(error)
+        except InvalidRequest as error:
+            self._refused(error)
+            self._errors.append(error)
+        return None
 
     async def _attempt(
         self, candidate: Candidate, granted_nanos: int, make_call: MakeCall
@@ -177,6 +169,9 @@ class Dispatch:
             begun_at=time.perf_counter(),
             estimate_tokens=self._estimate_tokens,
         )
+        self._entry = self._breakers.enter(candidate.model)
+        if self._entry == "closed":
+            raise SetAside(f"{candidate.model.name} is {self._breakers.reason(candidate.model)}")
         foreign = self._dispatcher.foreign(candidate.model.provider)
         if call.request.stream:
             return await self._first_chunk(streamed(provider, call, candidate.model.mode, foreign))
@@ -194,12 +189,14 @@ class Dispatch:
 
     def _failed(self, error: ProviderFailed) -> None:
         assert self.running is not None, "only a running attempt fails"
-        self._cooldowns.failed(self.running.candidate.model, error)
+        if self._entry != "closed":
+            self._breakers.failed(self.running.candidate.model, self._entry, error)
         self.usage = error.usage or self.usage
         self._end(self.running.failed(error, time.perf_counter()))
 
     def _refused(self, error: InvalidRequest) -> None:
         assert self.running is not None, "only a running attempt is refused"
+        self._breakers.left(self.running.candidate.model, self._entry)
         self._end(self.running.refused(error, time.perf_counter()))
 
     def finish(self, usage: Usage | None, written_bytes: int, error: str = "") -> None:
@@ -207,8 +204,10 @@ class Dispatch:
         if self.running is None:
             return
         self.usage = self.running.counted(written_bytes) if usage is None else usage
-        if not error:
-            self._cooldowns.succeeded(self.running.candidate.model)
+        if error:
+            self._breakers.left(self.running.candidate.model, self._entry)
+        else:
+            self._breakers.succeeded(self.running.candidate.model, self._entry)
         attempt = self.running.answered(usage, written_bytes, time.perf_counter(), error)
         if attempt.cost_nanos > self.running.granted_nanos and self.running.is_hard:
             self._meter.add(measurements.BUDGET_OVERRUN, 1)
@@ -217,12 +216,22 @@ class Dispatch:
     def abandon(self) -> None:
         """Nobody waits for the attempt any more."""
         if self.running is not None:
+            self._breakers.left(self.running.candidate.model, self._entry)
             self._end(self.running.abandoned(time.perf_counter()))
 
     def _end(self, attempt: Attempt) -> None:
         self.running = None
         self.ended.append(attempt)
         self._meter.add(measurements.ATTEMPTS, 1, attempt.model, attempt.provider, attempt.outcome)
+
+
+def _most_telling(errors: Sequence[ProviderFailed | InvalidRequest]) -> ProviderFailed | InvalidRequest:
+    """The last failure; of upstreams that all ask for a pause the one that asks for the shortest (F1)."""
+    failures = [error for error in errors if isinstance(error, ProviderFailed) and not isinstance(error, SetAside)]
+    limited = [error for error in failures if isinstance(error, UpstreamRateLimited)]
+    if limited and len(limited) == len(failures):
+        return min(limited, key=lambda error: error.retry_after_s or 0.0)
+    return (failures or errors)[-1]
 
 
 async def _chained(first: Chunk, rest: AsyncIterator[Chunk]) -> AsyncIterator[Chunk]:

@@ -5,6 +5,7 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 
 from msgspec import Struct
 
@@ -64,7 +65,10 @@ class Escrow:
         return [purse.entry for purse in self._purses.values()]
 
     def saw(self, choice: HoldChoice, standings: Sequence[Standing]) -> None:
-        """These limits were just met, in the windows the store's clock chose."""
+        """These limits were just met, in the windows the store's clock chose. Where the journal is not kept no purse is
+        filled: nobody would know whose it was after a kill, and it would stay presumed spent."""
+        if not self._journal.is_kept:
+            return
         for claim, at in zip(choice.claims, standings, strict=False):
             if claim.on_store_error != "escrow":
                 continue
@@ -119,7 +123,7 @@ class Escrow:
             while self._purses and not self._outage.is_on:
                 _, purse = self._purses.popitem()
                 opening = purse.entry.opening
-                await self._outage.watch("settle", self._store.settle(given_back(opening)))
+                await self._outage.watch("settle", partial(self._store.settle, given_back(opening)))
                 self._journal.forget(opening.id)
 
     async def _keep_for_ever(self) -> None:
@@ -153,7 +157,7 @@ class Escrow:
         entry = Entry(_opening(now, seen.claims[0]), (Leg(_choice(nanos, seen.claims)),))
         written = self._journal.intend(entry)
         try:
-            reply = await self._outage.watch("hold", self._store.hold(entry.opening, [entry.legs[0].choice]))
+            reply = await self._outage.watch("hold", partial(self._store.hold, entry.opening, [entry.legs[0].choice]))
             if written is not None:
                 await written
         except (StoreUnavailable, asyncio.CancelledError):

@@ -3,15 +3,16 @@
 from typing import ClassVar
 
 from muxer.errors import MuxerError
-from muxer.types import Outcome, Usage
+from muxer.types import FallbackCause, Outcome, Usage
 
 
 class ProviderFailed(MuxerError):
     """An upstream attempt failed before an answer began.
 
-    `outcome` says how it is billed (S8), `falls_back` whether the next candidate may be tried, `upstream_status`
-    what the upstream said (0: nothing), `retry_after_s` how long it asked to be left alone, `usage` what it charges all
-    the same where it said so: that is then the bill, whatever `outcome` says.
+    `outcome` says how it is billed (S8), `falls_back` whether the next candidate may be tried, `fallback_cause` the
+    word of a route's `fallback_on` that lets it all the same, `is_transient` whether the same one may answer a moment
+    later, `upstream_status` what the upstream said (0: nothing), `retry_after_s` how long it asked to be left alone,
+    `usage` what it charges all the same where it said so: that is then the bill, whatever `outcome` says.
     """
 
     status = 502
@@ -19,6 +20,8 @@ class ProviderFailed(MuxerError):
     code = "upstream_error"
     outcome: ClassVar[Outcome] = "none"
     falls_back: ClassVar[bool] = True
+    fallback_cause: ClassVar[FallbackCause | None] = None
+    is_transient: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -43,12 +46,14 @@ class UpstreamUnreachable(ProviderFailed):
     """No connection: nothing was sent, nothing is billed."""
 
     code = "upstream_unreachable"
+    is_transient = True
 
 
 class UpstreamCut(ProviderFailed):
     """The connection broke after the request was sent and before an answer began: it may have been billed."""
 
     code = "upstream_unreachable"
+    is_transient = True
     outcome = "presumed"
 
 
@@ -57,11 +62,14 @@ class UpstreamTimeout(ProviderFailed):
 
     status = 504
     code = "upstream_timeout"
+    is_transient = True
     outcome = "presumed"
 
 
 class UpstreamError(ProviderFailed):
     """A complete 5xx answer: not billed."""
+
+    is_transient = True
 
 
 class UpstreamBadResponse(ProviderFailed):
@@ -99,6 +107,28 @@ class UpstreamRefused(ProviderFailed):
     falls_back = False
 
 
+class UpstreamTooLong(UpstreamRefused):
+    """The upstream says that the prompt is longer than its model takes."""
+
+    code = "context_length_exceeded"
+    fallback_cause = "context_length"
+
+
+class UpstreamDeclined(UpstreamRefused):
+    """The upstream's policy does not let it answer this prompt. Nothing was written, nothing is billed."""
+
+    code = "content_filter"
+    fallback_cause = "content_policy"
+
+
+class SetAside(ProviderFailed):
+    """The model was set aside between the decision and its turn: nothing was sent."""
+
+    status = 503
+    type = "api_error"
+    code = "no_candidate"
+
+
 class ProviderBroke(ProviderFailed):
     """A provider's own code raised what is not ours: what it did upstream before that is unknown."""
 
@@ -108,8 +138,7 @@ class ProviderBroke(ProviderFailed):
     outcome = "presumed"
 
 
-class UpstreamBlocked(UpstreamRefused):
-    """The upstream's filter took offence at the prompt, and there is no answer. It may be billed for reading it."""
+class UpstreamBlocked(UpstreamDeclined):
+    """The upstream's filter took offence at the prompt in an answer of its own: it may be billed for reading it."""
 
-    code = "content_filter"
     outcome = "presumed"

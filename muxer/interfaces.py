@@ -165,11 +165,31 @@ class Context(Struct, frozen=True, kw_only=True):
     keys: KeyDesk | None = None
 
 
+class Archive(Protocol):
+    """What a store has recorded, opened for reading alone: nothing of it changes, not even by opening it. All raise
+    StoreUnavailable."""
+
+    async def count(self, since_s: float, where: Mapping[str, str]) -> int:
+        """How many finished requests there are since then with these values of record fields."""
+
+    def history(
+        self, since_s: float, where: Mapping[str, str], keep: Callable[[str], bool] | None
+    ) -> AsyncIterator[Sequence[Record]]:
+        """The finished requests from the oldest to the newest, in batches; of them those whose id `keep` wants."""
+
+    async def record(self, id: str) -> Record | None:
+        """One record."""
+
+    async def keys(self) -> list[StoredKey]:
+        """Every key ever made in the store."""
+
+
 class Kind(Generic[ComponentT]):
     """A way to build components: its name in YAML, the type of its settings, and how to open one.
 
     A kind of Signal also declares the `signals` it measures and their types (float, int, bool, str), since rules are
-    type-checked before anything is opened. An extension that reads the ledger and the records `needs` the store.
+    type-checked before anything is opened. An extension that reads the ledger and the records `needs` the store. A
+    kind of Store may also say how to `read` what it recorded and change nothing.
     """
 
     def __init__(
@@ -179,12 +199,14 @@ class Kind(Generic[ComponentT]):
         open: Callable[[Any, Context], AbstractAsyncContextManager[ComponentT]],
         signals: Mapping[str, type] | None = None,
         needs: Collection[Literal["store"]] = (),
+        read: Callable[[Any, Context], AbstractAsyncContextManager[Archive]] | None = None,
     ) -> None:
         self.name = name
         self.settings = settings
         self.open = open
         self.signals: Mapping[str, type] = signals or {}
         self.needs = frozenset(needs)
+        self.read = read
 
     def __repr__(self) -> str:
         return f"Kind({self.name!r})"

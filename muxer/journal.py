@@ -8,6 +8,7 @@ import sqlite3
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager, closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +23,8 @@ from muxer.writer import Writer, WriterBounds
 
 KEEP_SETTLED_S, MOST_SETTLED = 60.0, 20_000  # S17: what a server may have lost although it had confirmed it
 _MOST_WAITING = 100
+_A_PAGE = 64
+_A_MOMENT_S = 1e-6
 State = Literal["open", "owed", "settled"]
 """Of a row: the store was asked and the request runs; the store must be told; the store has confirmed the end."""
 
@@ -53,10 +56,10 @@ CREATE TABLE IF NOT EXISTS entries (
   state TEXT NOT NULL,     -- open, owed, settled
   turn INTEGER NOT NULL,
   step INTEGER NOT NULL,
-  at REAL NOT NULL,        -- when it came to this state, Unix seconds
+  at REAL NOT NULL,        -- when it came to this state, or was last tried in vain; Unix seconds
   entry BLOB NOT NULL      -- MessagePack
 );
-CREATE INDEX IF NOT EXISTS entries_owed ON entries (turn, id) WHERE state = 'owed';
+CREATE INDEX IF NOT EXISTS entries_due ON entries (turn, at, id) WHERE state = 'owed';
 PRAGMA user_version = {_VERSION};
 """
 _PUT = (
@@ -81,6 +84,7 @@ class Journal:
         self._owed_bytes = 0
         self._settled: deque[tuple[float, str]] = deque()
         self._waiting: list[_Row | tuple[str]] = []
+        self._behind = 0.0
         self.is_kept = is_kept
 
     @property
@@ -100,16 +104,27 @@ class Journal:
         self._note(entry.opening.id, None)
         return self._submit([self._row(entry, "open")])
 
-    async def owe(self, entry: Entry, turn: int = 0) -> None:
-        """Returns when it is durable that the store must be told. Raises StoreUnavailable; it was then not noted."""
-        encoded = _encode(entry)
-        known = self._owed.get(entry.opening.id)
-        self._note(entry.opening.id, (entry.step, len(encoded)))
-        try:
-            await self._submit([(entry.opening.id, "owed", turn, entry.step, self._clock(), encoded)])
-        except StoreUnavailable:
-            self._note(entry.opening.id, known)
-            raise
+    def owe(self, entry: Entry, turn: int = 0) -> "asyncio.Future[None]":
+        """Notes that the store must be told; it is durable when the future is done. That raises StoreUnavailable; it
+        was then not noted."""
+        id, encoded = entry.opening.id, _encode(entry)
+        known, noted = self._owed.get(id), (entry.step, len(encoded))
+        self._note(id, noted)
+        written = self._submit([(id, "owed", turn, entry.step, self._clock(), encoded)])
+
+        def heard(_: "asyncio.Future[None]") -> None:
+            if not written.cancelled() and written.exception() is not None and self._owed.get(id) is noted:
+                self._note(id, known)
+
+        if written.done():  # at once, since who awaits it now does not wait for callbacks
+            heard(written)
+        else:
+            written.add_done_callback(heard)
+        return written
+
+    def owes(self, id: str) -> bool:
+        """Whether the store must be told of this one."""
+        return id in self._owed
 
     def settled(self, entry: Entry) -> None:
         """The store has confirmed the end. It is remembered for a while (S17)."""
@@ -129,8 +144,8 @@ class Journal:
                 self._submit([])
 
     async def owed(self, limit: int) -> list[Owed]:
-        """The next ones the store is to be told, all of one turn, the oldest first."""
-        query = "SELECT turn, entry FROM entries WHERE state = 'owed' ORDER BY turn, id LIMIT ?"
+        """The next ones the store is to be told, all of one turn, those that wait or were tried longest ago first."""
+        query = "SELECT turn, entry FROM entries WHERE state = 'owed' ORDER BY turn, at, id LIMIT ?"
         rows = await self._writer.run(lambda db: db.execute(query, (limit,)).fetchall())
         return [Owed(_decode(entry), turn) for turn, entry in rows if turn == rows[0][0]]
 
@@ -154,12 +169,36 @@ class Journal:
 
         await self._writer.run(work)
 
+    async def postpone(self, ids: Sequence[str]) -> None:
+        """The store did not take these: the others come first from here on."""
+        if ids:
+            self._behind = max(self._clock(), self._behind) + _A_MOMENT_S  # also where the clock stands
+            rows = [(self._behind, id) for id in ids]
+            query = "UPDATE entries SET at = ? WHERE id = ? AND state = 'owed'"
+            await self._writer.run(lambda db: db.executemany(query, rows))
+
     async def ids(self, state: State) -> list[str]:
         """The ids of all entries in a state; of settled ones the recent."""
         since_s = self._clock() - KEEP_SETTLED_S if state == "settled" else 0.0
         query = "SELECT id FROM entries WHERE state = ? AND at >= ? ORDER BY id"
         self._submit([])
         return [id for (id,) in await self._writer.run(lambda db: db.execute(query, (state, since_s)).fetchall())]
+
+    async def pages(self, state: State, *, is_unfinished: bool = False) -> AsyncIterator[list[Entry]]:
+        """All entries in a state by turn and id, of settled ones the recent, some at a time; `is_unfinished`: only
+        those without an end."""
+        since_s = self._clock() - KEEP_SETTLED_S if state == "settled" else 0.0
+        query = (
+            "SELECT turn, id, entry FROM entries WHERE state = ? AND at >= ? AND step % 2 <= ? AND (turn, id) > (?, ?) "
+            "ORDER BY turn, id LIMIT ?"
+        )
+        after: tuple[int, str] = -1, ""
+        self._submit([])
+        while rows := await self._writer.run(
+            partial(_fetch, query, (state, since_s, not is_unfinished, *after, _A_PAGE))
+        ):
+            after = rows[-1][0], rows[-1][1]
+            yield [_decode(entry) for _, _, entry in rows]
 
     async def entry(self, id: str) -> Entry | None:
         """One entry."""
@@ -190,16 +229,21 @@ class Journal:
     def _later(self, change: "_Row | tuple[str]") -> None:
         """What a crash may undo, since the store knows it, waits for the next write that must be durable."""
         self._waiting.append(change)
-        if len(self._waiting) >= _MOST_WAITING:
+        if len(self._waiting) % _MOST_WAITING == 0:
             self._submit([])
 
     def _submit(self, changes: "list[_Row | tuple[str]]") -> "asyncio.Future[None]":
         """Writes what waits and these."""
-        changes, self._waiting = [*self._waiting, *changes], []
-        self._let_go(changes)
-        future = self._writer.submit(lambda db: _write(db, changes))
-        future.add_done_callback(_heard)
+        waiting, self._waiting = self._waiting, []
+        self._let_go(waiting)
+        future = self._writer.submit(partial(_write, [*waiting, *changes]))
+        future.add_done_callback(partial(self._heard, waiting))
         return future
+
+    def _heard(self, waiting: "list[_Row | tuple[str]]", future: "asyncio.Future[None]") -> None:
+        """What waits goes on waiting where the file could not be written, which the journal's condition has logged."""
+        if not future.cancelled() and future.exception() is not None:
+            self._waiting = [*waiting, *self._waiting][-MOST_SETTLED:]
 
     def _note(self, id: str, step_and_size: tuple[int, int] | None) -> None:
         before = self._owed.pop(id, None)
@@ -217,15 +261,13 @@ class Journal:
 _Row = tuple[str, State, int, int, float, bytes]
 
 
-def _heard(future: "asyncio.Future[None]") -> None:
-    """Nobody may await it; that it failed was logged by the journal's condition."""
-    if not future.cancelled():
-        future.exception()
-
-
-def _write(db: sqlite3.Connection, changes: "Sequence[_Row | tuple[str]]") -> None:
+def _write(changes: "Sequence[_Row | tuple[str]]", db: sqlite3.Connection) -> None:
     for change in changes:
         db.execute(_FORGET if len(change) == 1 else _PUT, change)
+
+
+def _fetch(query: str, values: Sequence[object], db: sqlite3.Connection) -> list[tuple[int, str, bytes]]:
+    return db.execute(query, values).fetchall()
 
 
 @asynccontextmanager
@@ -240,7 +282,7 @@ async def open_journal(path: Path | None, clock: Callable[[], float], log: Log) 
                 path = _claimed(path, opened)
             connection = opened.enter_context(closing(_connect(path)))
             for orphan in _orphans(path) if path is not None else ():
-                _adopt(connection, orphan)
+                _adopt(connection, orphan, log)
         except (sqlite3.Error, OSError) as error:
             fault = Fault(f"the journal {str(path)!r} cannot be opened: {error}", path="store.journal")
             raise ConfigInvalid([fault]) from error
@@ -278,14 +320,18 @@ def _claimed(path: Path, opened: ExitStack) -> Path:
 def _lock(path: Path, opened: ExitStack) -> bool:
     """Whether nobody else had it; from then on it is ours until the context ends."""
     # On a file of its own: closing any other handle of SQLite's file would end SQLite's locks on it.
-    lock = os.open(path.with_name(path.name + ".lock"), os.O_CREAT | os.O_RDWR, 0o600)
+    lock_path = path.with_name(path.name + ".lock")
+    lock = os.open(lock_path, os.O_CREAT | os.O_RDWR, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        is_ours = os.fstat(lock).st_ino == lock_path.stat().st_ino  # else it was removed with its journal meanwhile
+    except (BlockingIOError, FileNotFoundError):
+        is_ours = False
+    if is_ours:
+        opened.callback(os.close, lock)
+    else:
         os.close(lock)
-        return False
-    opened.callback(os.close, lock)
-    return True
+    return is_ours
 
 
 def _orphans(path: Path) -> list[Path]:
@@ -294,14 +340,24 @@ def _orphans(path: Path) -> list[Path]:
     return [one for one in sorted(path.parent.iterdir()) if one != path and numbered.fullmatch(one.name)]
 
 
-def _adopt(connection: sqlite3.Connection, path: Path) -> None:
-    """Takes the rows of an ended process; one that lives keeps its own."""
+def _adopt(connection: sqlite3.Connection, path: Path, log: Log) -> None:
+    """Takes the rows of an ended process, and removes its files; one that lives keeps its own. A damaged file is kept
+    under another name: what it had of the store is presumed."""
     with ExitStack() as opened:
         if not _lock(path, opened):
             return
-        other = opened.enter_context(closing(_connect(path)))
-        rows = other.execute("SELECT id, state, turn, step, at, entry FROM entries").fetchall()
+        try:
+            with closing(_connect(path)) as other:
+                rows = other.execute("SELECT id, state, turn, step, at, entry FROM entries").fetchall()
+        except sqlite3.DatabaseError as error:
+            aside = path.with_name(path.name + ".damaged")
+            for suffix in ("", "-wal"):  # the log has what was written last
+                with suppress(FileNotFoundError):
+                    path.with_name(path.name + suffix).replace(aside.with_name(aside.name + suffix))
+            log("error", "journal_damaged", file=aside.name, reason=str(error))
+            rows = []
         connection.execute("BEGIN")
         connection.executemany(_PUT, rows)
         connection.execute("COMMIT")
-        other.execute("DELETE FROM entries")
+        for suffix in ("", "-wal", "-shm", ".lock"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)

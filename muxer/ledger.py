@@ -3,13 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
+from typing import Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from muxer import measurements
 from muxer.debts import Debts
-from muxer.entries import Entry, Leg, reapply
+from muxer.entries import Entry, Leg
 from muxer.errors import StoreUnavailable
 from muxer.escrow import Escrow
 from muxer.interfaces import Log, Meter
@@ -21,17 +23,16 @@ from muxer.standings import Fullest, refusal_of, remaining_nanos
 from muxer.stores import Granted, HoldChoice, IsRemote, Refused, Store
 from muxer.types import Attempt, Record
 
-_AT_ONCE = 64
+Place = Literal["asked", "unknown", "store", "here"]
+"""Who holds a request: the store was asked and nothing is sent yet; it may have taken it; it has; or it was let in
+here, without the store."""
 
 
 class _Running(Struct, eq=False):
-    """A request under way. `is_held`: the store said so. `is_here`: let in without it. `is_void`: neither, though the
-    store may have it."""
+    """A request under way."""
 
     entry: Entry
-    is_held: bool = False
-    is_here: bool = False
-    is_void: bool = False
+    held: Place = "asked"
 
 
 class Ledger:
@@ -72,7 +73,8 @@ class Ledger:
         try:
             reply = await self._ask(running, choices)
         except StoreUnavailable as error:
-            running.is_void = True
+            if running.held == "asked":
+                running.held = "unknown"
             # Whether the store took one of them, and which, is unknown: another must not be let in on its account.
             is_one = len({choice.claims for choice in choices}) == 1
             return await self._hold_here(running, choices if is_one else (), error)
@@ -90,9 +92,9 @@ class Ledger:
     async def _ask(self, running: _Running, choices: Sequence[HoldChoice]) -> Granted | Refused:
         """The store's answer; the journal has the request then, too (S6)."""
         written = self._journal.intend(running.entry)
-        reply = await self._outage.watch("hold", self._store.hold(running.entry.opening, choices))
+        reply = await self._outage.watch("hold", partial(self._store.hold, running.entry.opening, choices))
         if isinstance(reply, Granted):
-            running.is_held = True
+            running.held = "store"
             if reply.choice:
                 running.entry = replace(running.entry, legs=(Leg(choices[reply.choice]),))
                 written = self._journal.intend(running.entry)
@@ -107,18 +109,20 @@ class Ledger:
             granted = self._granted_here(opening, choice)
             if granted is None:
                 continue
-            before, running.is_here = running.entry, True
+            before = running.entry, running.held
+            running.held = "here"
             running.entry = Entry(opening, (Leg(_as_granted(choice, granted)),))
             try:
                 await self._debts.owe(running.entry)
             except StoreUnavailable as failure:
                 self._escrow.settled(opening.id, 0)
-                running.entry, running.is_here, error = before, False, failure
+                running.entry, running.held = before
+                error = failure
                 break
             self._outage.met(_policy(choice), choice, granted, opening.at)
             return Granted(choice=index, granted_nanos=granted)
         self._outage.met("refuse")
-        if not (running.is_held or running.is_void):
+        if running.held == "asked":
             del self._running[opening.id]
         raise error
 
@@ -134,20 +138,21 @@ class Ledger:
         running = self._running.get(id)
         if running is None:
             return None
-        if running.is_here:
+        if running.held == "here":
             return await self._extend_here(running, choice, ended)
         if not self._outage.may_ask():
             return None
         entry = _longer(running.entry, choice, ended)
         written = self._journal.intend(entry)
         try:
-            reply = await self._outage.watch("extend", self._store.extend(id, leg, choice, ended))
+            reply = await self._outage.watch("extend", partial(self._store.extend, id, leg, choice, ended))
+            if isinstance(reply, Granted):
+                running.entry = entry  # the store has it, whether or not the journal does
             if written is not None:
                 await written
         except StoreUnavailable:
             return None
         if isinstance(reply, Granted):
-            running.entry = entry
             return reply
         self._journal.intend(running.entry)
         return None
@@ -172,7 +177,7 @@ class Ledger:
             return
         self._escrow.settled(record.id, record.cost_nanos + record.presumed_nanos)
         entry = replace(running.entry, final=record)
-        if not (running.is_held or running.is_here):
+        if running.held in ("asked", "unknown"):
             # Nothing was sent; a hold that is on its way yet must not be made after this.
             entry = Entry(entry.opening, (), record)
         running.entry = entry  # told again with the others for as long as its settlement is on its way (S17)
@@ -182,39 +187,40 @@ class Ledger:
             del self._running[record.id]
 
     async def _settle(self, running: _Running, entry: Entry, record: Record) -> None:
-        if running.is_here or (running.is_void and not running.is_held) or not self._outage.may_ask():
+        if running.held in ("here", "unknown") or not self._outage.may_ask():
             await self._debts.owe_final(entry)
             return
         try:
-            await self._outage.watch("settle", self._store.settle(record))
+            await self._outage.watch("settle", partial(self._store.settle, record))
         except StoreUnavailable:
             await self._debts.owe_final(entry)
         except asyncio.CancelledError:
             # Nobody waits any more; whether it was written is unknown, and to settle again changes nothing (I6).
-            self._debts.owe_in_memory(entry)
+            self._debts.owe_final(entry)
             raise
         else:
             self._journal.settled(entry)
 
     async def reassert(self) -> None:
         """Tells the store again what runs, what is set aside, what it is owed, and what was settled lately (S17)."""
-        running = [one.entry for one in self._running.values() if one.is_held]
-        await self._reapply([*running, *self._escrow.entries, *self._debts.unwritten])
-        ids = [*await self._journal.ids("owed"), *await self._journal.ids("settled")]
-        for first in range(0, len(ids), _AT_ONCE):
-            found = [await self._journal.entry(id) for id in ids[first : first + _AT_ONCE]]
-            await self._reapply([entry for entry in found if entry is not None])
+        running = [one.entry for one in self._running.values() if one.held == "store"]
+        await self._debts.tell_again([*running, *self._escrow.entries])
 
-    async def _reapply(self, entries: Sequence[Entry]) -> None:
-        for first in range(0, len(entries), _AT_ONCE):
-            calls = [reapply(self._store, entry) for entry in entries[first : first + _AT_ONCE]]
-            await self._outage.watch("reapply", asyncio.gather(*calls))
+    async def measure(self) -> bool:
+        """Sets the gauges of what is held and presumed; whether the store answered."""
+        try:
+            held, presumed = await self._outage.watch("held", self._store.held)
+        except StoreUnavailable:
+            return False
+        self._meter.set(measurements.HELD_USD, held / NANOS_PER_USD)
+        self._meter.set(measurements.PRESUMED_USD, presumed / NANOS_PER_USD)
+        return True
 
     def _told(self, entry: Entry) -> None:
         """The store knows a request that was let in here as far as this entry goes."""
         running = self._running.get(entry.opening.id)
-        if running is not None and running.is_here and running.entry.step == entry.step:
-            running.is_here, running.is_held = False, True
+        if running is not None and running.held == "here" and running.entry.step == entry.step:
+            running.held = "store"
 
     def _count_refusal(self, reply: Refused) -> None:
         self._meter.add(measurements.BUDGET_REFUSALS, 1, reply.refusals[0].standing.limit)
@@ -253,10 +259,3 @@ async def open_ledger(
             yield ledger
         finally:
             await ledger.close(grace_s)
-
-
-async def report(store: Store, meter: Meter) -> None:
-    """Sets the gauges of what is held and presumed."""
-    held, presumed = await store.held()
-    meter.set(measurements.HELD_USD, held / NANOS_PER_USD)
-    meter.set(measurements.PRESUMED_USD, presumed / NANOS_PER_USD)

@@ -54,9 +54,13 @@ class Price(Struct, frozen=True):
 
     def bound_nanos(self, input_tokens: int, output_tokens: int) -> int:
         """The most that many tokens can cost: input at the dearest rate reachable (S3)."""
-        reachable = [self.rates, *(t.rates for t in self.tiers if input_tokens > t.above_input_tokens)]
-        dearest_input = max(max(r.input, r.cache_write, r.cached_input) for r in reachable)
-        dearest_output = max(r.output for r in reachable)
+        rates = self.rates
+        dearest_input, dearest_output = max(rates.input, rates.cache_write, rates.cached_input), rates.output
+        for tier in self.tiers:
+            if input_tokens > tier.above_input_tokens:
+                rates = tier.rates
+                dearest_input = max(dearest_input, rates.input, rates.cache_write, rates.cached_input)
+                dearest_output = max(dearest_output, rates.output)
         return -(-(input_tokens * dearest_input + output_tokens * dearest_output) // PICOS_PER_NANO)
 
 
@@ -71,6 +75,12 @@ def picos_per_token(usd_per_million: Decimal) -> int:
 def nanos(usd: Decimal) -> int:
     """Turns dollars into nano-dollars, rounding up past the ninth decimal."""
     return int((usd * NANOS_PER_USD).to_integral_value(ROUND_CEILING))
+
+
+def most_here(cost_nanos: int, bound_here_nanos: int, bound_nanos: int) -> int:
+    """The most of a cost that some of its attempts can have made, when nobody knows how it was split: what they may
+    cost at most (`bound_here_nanos`, of `bound_nanos` for all of them), and all that passes the bounds (I1)."""
+    return min(cost_nanos, bound_here_nanos + max(0, cost_nanos - bound_nanos))
 
 
 def usd(amount_nanos: int) -> str:

@@ -11,6 +11,7 @@ from muxer import measurements
 from muxer.entries import pinned
 from muxer.errors import StoreUnavailable
 from muxer.interfaces import Log, Meter
+from muxer.log import frames
 from muxer.money import NANOS_PER_USD, usd
 from muxer.stores import BudgetClaim, HoldChoice, Store
 
@@ -29,7 +30,7 @@ class _Passed(Struct):
 
 class Outage:
     """Watches the changes asked of one store. `changed` is set when it may be time to tell it what it missed, `over`
-    when it knows all again. `now` gives seconds."""
+    when it knows all again; `answers` counts the changes it made. `now` gives seconds."""
 
     def __init__(self, meter: Meter, log: Log, now: Callable[[], float] = time.monotonic) -> None:
         self._meter = meter
@@ -39,28 +40,40 @@ class Outage:
         self._counted_at = float("-inf")
         self._ask_at = 0.0
         self._met: dict[str, int] = {}
+        self._broke: set[tuple[str, type[Exception]]] = set()
         self._passed: dict[tuple[str, str, int], _Passed] = {}
         self.is_on = False
+        self.answers = 0
         self.reason = ""
         self.changed = asyncio.Event()
         self.over = asyncio.Event()
 
-    async def watch(self, call: str, work: Awaitable[T]) -> T:
-        """Runs one change by a deadline, measured. Raises StoreUnavailable; it may have been made all the same."""
+    async def watch(self, call: str, work: Callable[[], Awaitable[T]], *, is_suspect: bool = False) -> T:
+        """Runs one change by a deadline, measured. Raises StoreUnavailable, whatever a store raises: the change may
+        have been made all the same, and nothing that is owed is given up for it. A failure of what `is_suspect` itself
+        says nothing of the store."""
         begun, asked_at = time.perf_counter(), self._now()
         try:
             async with asyncio.timeout(DEADLINE_S):
-                result = await work
+                result = await work()
         except TimeoutError as error:
             failure = StoreUnavailable("the store did not answer in time; try again in a moment")
-            self._failed(failure, "timeout", asked_at)
+            self._failed(failure, "timeout", asked_at, is_suspect)
             raise failure from error
         except StoreUnavailable as error:
-            self._failed(error, "unavailable", asked_at)
+            self._failed(error, "unavailable", asked_at, is_suspect)
             raise
+        except Exception as error:  # a store is a plugin: its defects must end neither requests nor tasks
+            failure = StoreUnavailable(f"the store failed: {type(error).__name__}")
+            if (call, type(error)) not in self._broke:
+                self._broke.add((call, type(error)))
+                self._log("error", "store_broke", call=call, error=repr(error), trace=frames(error))
+            self._failed(failure, "broke", asked_at, is_suspect)
+            raise failure from error
         finally:
             self._meter.observe(measurements.STORE_SECONDS, time.perf_counter() - begun, call)
         self._failures = 0
+        self.answers += 1
         if self.is_on:
             self.changed.set()
         return result
@@ -91,11 +104,11 @@ class Outage:
             if claim.on_store_error == "allow" and is_listed:
                 self._passed.setdefault(key, _Passed(claim)).nanos += granted_nanos
 
-    async def report(self, store: Store) -> None:
+    async def tell_overruns(self, store: Store) -> None:
         """Says which limits were passed. Raises StoreUnavailable; then it can be called again."""
         passed, self._passed = self._passed, {}
         try:
-            standings = await self.watch("standings", store.standings([one.claim for one in passed.values()]))
+            standings = await self.watch("standings", lambda: store.standings([one.claim for one in passed.values()]))
         except StoreUnavailable:
             self._passed = passed | self._passed
             raise
@@ -113,11 +126,14 @@ class Outage:
         """All is told. Says so, with what was done meanwhile."""
         self._log("info", "store_outage_over", **self._met)
         self._met = {}
+        self._broke.clear()
         self.is_on = False
         self.over.set()
 
-    def _failed(self, error: StoreUnavailable, kind: str, asked_at: float) -> None:
+    def _failed(self, error: StoreUnavailable, kind: str, asked_at: float, is_suspect: bool) -> None:
         self._meter.add(measurements.STORE_ERRORS, 1, kind)
+        if is_suspect:
+            return
         self.reason = error.message
         # Calls that were under way together fail together, and say no more than one of them.
         if asked_at >= self._counted_at:

@@ -105,7 +105,7 @@ def decide(parts: Parts, caller: Caller, inbound: Inbound, id: str, settled: Pla
         caller=caller,
         requested=inbound.request.model or "auto",
         measured=measure(inbound.request, inbound.raw, parts.signals, is_priced=inbound.is_priced),
-        is_cooling=parts.dispatcher.cooldowns.reason,
+        is_cooling=parts.dispatcher.breakers.reason,
         settled=settled,
     )
     return Decision(inbound=inbound, question=question, plan=plan(parts.rules, question))
@@ -182,7 +182,7 @@ class Exchange:
     async def begin(self, ready: Answer | None) -> None:
         """Holds, and finds the first candidate that answers, or gives the answer a guard has ready."""
         plan = self._decision.plan
-        offered = plan.candidates if plan.downgrades else plan.candidates[:1]
+        offered = plan.offered
         choices = [candidate.choice for candidate in offered]
         granted = await self._parts.ledger.hold(self.record, choices if ready is None else [offered[0].unasked])
         self._pass_over(offered[: granted.choice])
@@ -212,7 +212,9 @@ class Exchange:
         candidates = plan.candidates[granted.choice :]
         try:
             async with asyncio.timeout(plan.timeout_s):
-                return await self._dispatch.first_answer(candidates, granted.granted_nanos, self._extend, self._call)
+                return await self._dispatch.first_answer(
+                    candidates, granted.granted_nanos, self._extend, self._call, plan.fallback_on
+                )
         except TimeoutError as error:
             raise UpstreamTimeout(f"no answer began within the route's timeout_s of {plan.timeout_s}") from error
 

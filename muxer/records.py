@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from msgspec import Struct, to_builtins
 from msgspec.structs import replace
 
+from muxer.catalog import Model
 from muxer.inbound import Inbound
 from muxer.money import usd
 from muxer.routing import Plan, Question, Rules
-from muxer.signals import recorded
+from muxer.signals import Measured, recorded
 from muxer.types import Attempt, Caller, Record, RecordState, Usage
 
 MAX_END_USER = 256  # B38
@@ -63,6 +64,35 @@ def opening(inbound: Inbound, question: Question, plan: Plan, rules: Rules) -> R
         config=rules.config,
         prices=rules.catalog.prices,
     )
+
+
+def reopened(record: Record, caller: Caller) -> Question:
+    """The question of a recorded request, so that it can be decided again: the inverse of `opening`.
+
+    A model that could not be asked then cannot be asked now; what the record does not say of another is not assumed.
+    """
+    embeds = record.needs.embeddings
+    measured = Measured(
+        values={**record.signals},
+        needs=record.needs,
+        estimate_tokens=record.estimate_tokens,
+        # The longest of several inputs is not recorded; it did fit what served them.
+        longest_tokens=0 if embeds else record.estimate_tokens,
+        bound_tokens=record.bound_tokens or None,
+    )
+    away = {one.model: one.detail or one.gate for one in record.excluded if one.gate in ("cooling", "unavailable")}
+    return Question(
+        id=record.id,
+        now=record.at,
+        caller=caller,
+        requested=record.requested_model or "auto",
+        measured=measured,
+        is_cooling=(lambda model: away.get(model.name, "")) if away else _is_well,
+    )
+
+
+def _is_well(_: Model) -> str:
+    return ""
 
 
 class Ending(Struct, frozen=True, kw_only=True):

@@ -3,7 +3,6 @@
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -26,7 +25,7 @@ from muxer.expressions import Expression
 from muxer.limits import Line
 from muxer.signals import Measured
 from muxer.stores import BudgetClaim, HoldChoice, Quota
-from muxer.types import Caller, Excluded, Gate, Needs, Usage
+from muxer.types import Caller, Excluded, FallbackCause, Gate, Needs, Usage
 
 # Under a hard budget every request has an output cap; without the operator's own this is the most we insert.
 INSERTED_CAP_TOKENS = 4_096
@@ -92,6 +91,12 @@ class Plan(Struct, frozen=True, kw_only=True):
     excluded: tuple[Excluded, ...]
     downgrades: bool = False
     timeout_s: float | None = None
+    fallback_on: tuple[FallbackCause, ...] = ()
+
+    @property
+    def offered(self) -> tuple[Candidate, ...]:
+        """Those that a hold may be for: the first, or where the route lets the budget decide, all."""
+        return self.candidates if self.downgrades else self.candidates[:1]
 
 
 class Question(Struct, frozen=True, kw_only=True):
@@ -113,9 +118,13 @@ def plan(rules: Rules, question: Question) -> Plan:
     """Decides. Raises ModelNotFound, or the error that tells why no candidate is left."""
     route, reason = _route(rules, question)
 
-    @cache
+    known: dict[str, Candidate | Excluded] = {}
+
     def judge(name: str) -> Candidate | Excluded:
-        return _judge(rules, question, rules.catalog.models[name], route.name)
+        found = known.get(name)
+        if found is None:
+            found = known[name] = _judge(rules, question, rules.catalog.models[name], route.name)
+        return found
 
     judged = [judge(name) for name in _expand(rules.catalog, route, route.name, question.id, judge)]
     candidates = [one for one in judged if isinstance(one, Candidate)]
@@ -129,6 +138,7 @@ def plan(rules: Rules, question: Question) -> Plan:
         excluded=tuple(excluded),
         downgrades=route.on_budget == "downgrade",
         timeout_s=route.timeout_s,
+        fallback_on=route.fallback_on,
     )
 
 
@@ -258,7 +268,7 @@ def _judge(rules: Rules, question: Question, model: Model, route: str) -> Candid
     return Candidate(
         model=model,
         bound_nanos=bound,
-        floor_nanos=price.bound_nanos(sizes[1], needs.n * floor_cap) if price else 0,
+        floor_nanos=price.bound_nanos(sizes[1], needs.n * floor_cap) if price and floor_cap != cap else bound,
         expected_nanos=min(bound, price.cost_nanos(likely)) if price else 0,
         claims=touched,
         quotas=drawn,

@@ -149,7 +149,8 @@ class Store(Protocol):
 
     async def settle(self, record: Record) -> None:
         """Replaces the hold of each leg by the cost of the attempt of the same number, frees the rest, and completes
-        the record (S9). A request that was never held is ignored."""
+        the record (S9). A request that was never held is ignored; a store whose calls may overtake each other
+        remembers its id, so that a hold that comes after takes nothing."""
 
     async def standings(self, claims: Sequence[BudgetClaim]) -> Sequence[Standing]:
         """How the limits behind the claims stand, one per claim."""
@@ -178,7 +179,8 @@ class Resolves(Protocol):
         """Finished or interrupted requests whose cost is not known, the newest first."""
 
     async def resolve(self, id: str, cost_nanos: int) -> bool:
-        """Replaces what is presumed for a request by what it cost; False when nothing is presumed for it (I6)."""
+        """Replaces what is presumed for a request by what it cost; False when nothing is presumed for it (I6). How
+        the cost was split among attempts with different accounts nobody knows: each is booked `most_here` (I1)."""
 
 
 @runtime_checkable
@@ -199,9 +201,18 @@ class Examines(Protocol):
 
 
 @runtime_checkable
+class HasJournal(Protocol):
+    """Settings of a store on another machine, by which the file alone says that a journal is kept."""
+
+    @property
+    def journal(self) -> str:
+        """Where; see `IsRemote.journal`."""
+
+
+@runtime_checkable
 class IsRemote(Protocol):
     """A store on another machine: it can be away, or come back without what it knew. The core then keeps a journal on
-    this machine (S6) from which both are made good."""
+    this machine (S6) from which both are made good. Its settings are `HasJournal`."""
 
     @property
     def journal(self) -> Path:

@@ -313,6 +313,8 @@ class Needs(Struct, frozen=True, kw_only=True):
     cap_tokens: int | None = None
 
 
+FallbackCause = Literal["content_policy", "context_length"]
+"""For which refusals of an upstream a route may ask the next candidate (`fallback_on`)."""
 Outcome = Literal["exact", "none", "presumed", "counted"]
 """How an attempt was billed (RELIABILITY S8): by the provider's usage; not at all; unknown, so the whole bound
 stays counted; by our own count (soft budgets only)."""

@@ -18,10 +18,12 @@ from muxer.failures import (
     UpstreamAuth,
     UpstreamBadResponse,
     UpstreamCut,
+    UpstreamDeclined,
     UpstreamError,
     UpstreamRateLimited,
     UpstreamRefused,
     UpstreamTimeout,
+    UpstreamTooLong,
     UpstreamUnreachable,
 )
 from muxer.interfaces import HTTPClient, Reply, Timeouts
@@ -152,6 +154,7 @@ async def open_session(max_connections: int = 1000) -> AsyncIterator[AiohttpClie
 
 class _ErrorAnswer(msgspec.Struct):
     error: object = None
+    code: object = None
     message: object = None
     detail: object = None
 
@@ -159,14 +162,19 @@ class _ErrorAnswer(msgspec.Struct):
 _decode_error = msgspec.json.Decoder(_ErrorAnswer).decode
 
 
-def _words(body: bytes) -> str:
-    """What the upstream said is wrong, from any of the shapes in use; at most 500 characters."""
+def _said(body: bytes) -> tuple[str, str]:
+    """What the upstream said is wrong, from any of the shapes in use, at most 500 characters; and its code for it."""
     try:
         answer = _decode_error(body)
         said = map(_text_of, (answer.error, answer.message, answer.detail))
-        return next(filter(None, said), "")[:500]
+        return next(filter(None, said), "")[:500], _code_of(answer.error) or _code_of({"code": answer.code})
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return ""
+        return "", ""
+
+
+def _code_of(error: object) -> str:
+    code = error.get("code") if isinstance(error, dict) else None
+    return code if isinstance(code, str) else ""
 
 
 def _text_of(said: object) -> str:
@@ -210,13 +218,30 @@ async def raise_for_status(reply: Reply, who: str) -> None:
         return
     if status < 400:
         raise UpstreamBadResponse(f"{who} answered {status}, which its API never does", upstream_status=status)
-    words = _words(await reply.read())
+    words, code = _said(await reply.read())
     said = f"{who} answered {status}" + (f": {words}" if words else "")
-    raise status_failure(status, said, retry_after_s(reply.headers))
+    raise status_failure(status, said, retry_after_s(reply.headers), code)
 
 
-def status_failure(status: int, said: str, pause_s: float | None) -> ProviderFailed:
-    """The failure that a status of 400 and above means; `said` is `WHO answered STATUS: WORDS`."""
+# By code where the vendor has one (OpenAI, Azure), else by its words: Anthropic, OpenAI-compatible servers, Gemini and
+# Mistral, vLLM, llama.cpp.
+_TOO_LONG = (
+    "context_length_exceeded",
+    "prompt is too long",
+    "maximum context length",
+    "exceeds the maximum number of tokens",
+    "exceeds the available context size",
+)
+_AGAINST_POLICY = (
+    "content_filter",
+    "content_policy_violation",
+    "content management policy",
+    "content filtering policy",
+)
+
+
+def status_failure(status: int, said: str, pause_s: float | None, code: str = "") -> ProviderFailed:
+    """The failure that a status of 400 and above means; `said` is `WHO answered STATUS: WORDS`, `code` the vendor's."""
     if status in (401, 402, 403):
         # The upstream's own words may quote our key; they stay out of the answer (B51).
         return UpstreamAuth(
@@ -226,4 +251,9 @@ def status_failure(status: int, said: str, pause_s: float | None) -> ProviderFai
         return UpstreamRateLimited(said, upstream_status=status, retry_after_s=pause_s)
     if status >= 500 or status == 408:
         return UpstreamError(said, upstream_status=status, retry_after_s=pause_s)
+    hay = f"{code} {said}".lower()
+    if any(words in hay for words in _TOO_LONG):
+        return UpstreamTooLong(said, upstream_status=status)
+    if any(words in hay for words in _AGAINST_POLICY):
+        return UpstreamDeclined(said, upstream_status=status)
     return UpstreamRefused(said, upstream_status=status)

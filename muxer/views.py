@@ -74,10 +74,10 @@ def price_fields(price: Price | None) -> dict[str, str] | None:
 
 def providers(assembly: Assembly) -> dict[str, object]:
     """Who can be asked, with which models, at which price."""
-    catalog, cooldowns = assembly.parts.rules.catalog, assembly.parts.dispatcher.cooldowns
+    catalog, breakers = assembly.parts.rules.catalog, assembly.parts.dispatcher.breakers
 
     def state(model: Model) -> str:
-        return "unavailable" if model.unavailable else "cooling" if cooldowns.reason(model) else "available"
+        return "unavailable" if model.unavailable else "cooling" if breakers.reason(model) else "available"
 
     return {
         "providers": [

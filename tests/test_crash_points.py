@@ -119,9 +119,9 @@ def at_call(call: int, *, reply: bool, passes: bool) -> Point:
 
 
 async def intent_only(scene: Scene) -> None:
-    """The journal has it, and the hold never left."""
+    """The journal has it, and the hold never left. (What it had of others it may have forgotten in the same write.)"""
     known = journaled(scene.gateway)
-    scene.kill_at(1, reply=False, passes=False, first=lambda: until(lambda: journaled(scene.gateway) > known))
+    scene.kill_at(1, reply=False, passes=False, first=lambda: until(lambda: bool(journaled(scene.gateway) - known)))
     await scene.ask()
 
 

@@ -36,14 +36,15 @@ async def test_an_upstream_that_cuts_a_stream_at_any_byte_is_counted_once(
     opened = await proxy(limits=f"[{{per: user, daily_usd: 100, hold: {holds}}}]")
     seen, billed = set(), 0
     for count, after in enumerate((*range(0, SIZE, step), 10_000), 1):
-        # Five cuts in a row would set the model aside for a while; a whole answer between begins the count anew.
-        opened.upstream.script(None, Cut(after_bytes=after, then=SAY), SAY)
+        # Five cuts, in a row or among ten, would set the model aside for a while; so two whole answers follow each.
+        opened.upstream.script(None, Cut(after_bytes=after, then=SAY), SAY, SAY)
         await (await opened.chat(model="small", stream=True, max_tokens=50)).read()
         record = await opened.last_record()
-        await (await opened.chat(model="small", max_tokens=50)).read()
+        for _ in range(2):
+            await (await opened.chat(model="small", max_tokens=50)).read()
         accounts = await opened.accounts()
         charged, billed = record.cost_nanos + record.presumed_nanos, accounts.bill
-        assert len(record.attempts) == 1 and len(opened.upstream.calls) == 2 * count
+        assert len(record.attempts) == 1 and len(opened.upstream.calls) == 3 * count
         assert 0 < charged <= record.bound_tokens * 2_000
         assert (accounts.held, accounts.spent) == (0, accounts.recorded)
         assert holds == "expected" or billed <= accounts.spent + accounts.presumed

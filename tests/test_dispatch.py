@@ -2,13 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 
 import pytest
 
 from muxer.answers import collect
+from muxer.breakers import Breakers
 from muxer.catalog import Model
-from muxer.dispatch import Cooldowns, Dispatcher
-from muxer.failures import ProviderFailed, UpstreamAuth, UpstreamError, UpstreamRateLimited, UpstreamRefused
+from muxer.dispatch import Dispatcher
+from muxer.failures import SetAside, UpstreamAuth, UpstreamError
+from muxer.retries import BACKOFF_S, LONGEST_BACKOFF_S, RetryBudget, pause_s
 from muxer.routing import Candidate
 from muxer.testing import Behaviour, Cut, Fail, ManualClock, Raw, Say, Stall, a_call, a_request
 from muxer.types import Call, Chunk, ToolCallDelta, Usage
@@ -101,7 +104,7 @@ async def test_three_candidates_are_asked_and_no_more(proxy: OpenProxy) -> None:
 
 async def test_a_named_model_falls_back_only_to_its_own_fallbacks(proxy: OpenProxy) -> None:
     models = THREE_AND_ONE_MORE.replace("a: {provider: main,", "a: {provider: main, fallbacks: [c],")
-    opened = await proxy(Fail(500), Say(), Fail(500), models=models, routes="[{name: r, use: [a, b]}]")
+    opened = await proxy(Fail(500), Say(), *[Fail(500)] * 3, models=models, routes="[{name: r, use: [a, b]}]")
     assert (await opened.chat(model="a")).headers["x-muxer-model"] == "c"
     assert (await opened.chat(model="b")).status == 502
 
@@ -168,46 +171,6 @@ CANDIDATE = Candidate(
 )
 
 
-@pytest.mark.parametrize(
-    ("error", "pause_s"),
-    [
-        (UpstreamRateLimited("busy", retry_after_s=7), 7),
-        (UpstreamRateLimited("busy"), 1),
-        (UpstreamRateLimited("busy", retry_after_s=600), 120),
-        (UpstreamAuth("no"), 30),
-        (UpstreamError("oops"), 0),
-        (UpstreamRefused("no"), 0),
-    ],
-)
-def test_each_failure_has_its_own_pause(error: ProviderFailed, pause_s: float) -> None:
-    clock = ManualClock()
-    cooldowns = Cooldowns(clock, Silent())
-    cooldowns.failed(MODEL, error)
-    assert bool(cooldowns.reason(MODEL)) == (pause_s > 0)
-    clock.now_s += pause_s
-    assert cooldowns.reason(MODEL) == ""
-
-
-def test_five_failures_in_a_row_set_a_model_aside_until_one_call_succeeds() -> None:
-    cooldowns = Cooldowns(ManualClock(), Silent())
-    for _ in range(4):
-        cooldowns.failed(MODEL, UpstreamError("oops"))
-    assert cooldowns.reason(MODEL) == ""
-    cooldowns.failed(MODEL, UpstreamError("oops"))
-    assert cooldowns.reason(MODEL).endswith("after upstream_error")
-    cooldowns.succeeded(MODEL)
-    assert cooldowns.reason(MODEL) == ""
-
-
-def test_a_success_between_failures_starts_the_count_again() -> None:
-    cooldowns = Cooldowns(ManualClock(), Silent())
-    for _ in range(3):
-        for _ in range(4):
-            cooldowns.failed(MODEL, UpstreamError("oops"))
-        cooldowns.succeeded(MODEL)
-    assert cooldowns.reason(MODEL) == ""
-
-
 class Endless:
     """A provider whose streams never end by themselves, and stay referenced."""
 
@@ -229,7 +192,7 @@ class Endless:
 
 async def test_a_stream_is_closed_when_its_dispatch_ends() -> None:
     provider = Endless()
-    dispatcher = Dispatcher({"p": provider}, Cooldowns(ManualClock(), Silent()), Silent(), Lines())
+    dispatcher = Dispatcher({"p": provider}, Breakers(ManualClock(), Silent()), Silent(), Lines())
     call = a_call(a_request(stream=True))
     async with dispatcher.begin(estimate_tokens=1) as dispatch:
         await dispatch.first_answer([CANDIDATE], 0, no_more, lambda candidate, granted: call)
@@ -268,7 +231,7 @@ async def test_waiting_for_a_connection_of_our_own_is_not_billed(proxy: OpenProx
     await running.upstream.arrived(1)
     second = await running.chat()
     record = await running.record(second)
-    assert (second.status, [attempt.outcome for attempt in record.attempts]) == (502, ["none"])
+    assert (second.status, [attempt.outcome for attempt in record.attempts]) == (502, ["none"] * 3)
     running.upstream.gate.set()
     assert (await first).status == 200
 
@@ -291,7 +254,9 @@ async def test_what_one_candidate_cannot_express_another_may(proxy: OpenProxy) -
 
 async def test_what_a_fallback_cannot_express_does_not_hide_the_outage(proxy: OpenProxy) -> None:
     routes = "[{name: default, use: [small, strange]}]"
-    running = await proxy(Fail(status=503), plugins=ODD, providers=ODD_PROVIDERS, models=ODD_MODELS, routes=routes)
+    running = await proxy(
+        *[Fail(status=503)] * 2, plugins=ODD, providers=ODD_PROVIDERS, models=ODD_MODELS, routes=routes
+    )
     assert (await running.chat()).status == 502
 
 
@@ -306,3 +271,99 @@ async def test_a_provider_whose_code_breaks_is_passed_over_and_told_once(proxy: 
         assert outcomes == ["presumed", "exact"]
     (line,) = [line for line in running.log.lines if line["event"] == "plugin_failed"]
     assert line["component"] == "provider odd" and "sk-a-secret" not in str(running.log.lines)
+
+
+FAILS_IN_PASSING = [Fail(500), Fail(503, {"Retry-After": "0.01"})]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_a_model_that_failed_in_passing_is_asked_again(proxy: OpenProxy, stream: bool) -> None:
+    opened = await proxy(*FAILS_IN_PASSING, Say(text="Paris"))
+    response = await opened.chat(model="small", stream=stream)
+    body = await response.read()
+    record, accounts = await opened.record(response), await opened.accounts()
+    assert (response.status, b"Paris" in body) == (200, True)
+    assert [(one.model, one.outcome) for one in record.attempts] == [
+        ("small", "none"),
+        ("small", "none"),
+        ("small", "exact"),
+    ]
+    assert accounts.bill == accounts.spent == record.cost_nanos and accounts.held == 0
+
+
+async def test_every_candidate_has_its_turn_before_one_is_asked_again(proxy: OpenProxy) -> None:
+    opened = await proxy(Fail(500), Fail(500), Say())
+    await opened.chat()
+    assert [call.model for call in opened.upstream.calls] == ["small-1", "large-1", "small-1"]
+
+
+@pytest.mark.parametrize("behaviour", [Cut(), Fail(503, {"Retry-After": "30"}), Fail(429), Fail(401)])
+async def test_what_may_be_billed_or_wants_a_pause_is_not_asked_again(proxy: OpenProxy, behaviour: Behaviour) -> None:
+    opened = await proxy(behaviour)
+    assert (await opened.chat(model="small")).status >= 429
+    assert len(opened.upstream.calls) == 1
+
+
+async def test_a_cut_is_repeated_where_the_file_takes_the_risk_and_each_try_is_held(proxy: OpenProxy) -> None:
+    models = "{small: {provider: main, retry_uncertain: true, price_usd_per_million: {input: 1, output: 2}}}"
+    opened = await proxy(Cut(), Say(), models=models, routes="[{name: r, use: [small]}]")
+    response = await opened.chat()
+    record, accounts = await opened.record(response), await opened.accounts()
+    assert [one.outcome for one in record.attempts] == ["presumed", "exact"]
+    assert accounts.bill <= accounts.spent + accounts.presumed and accounts.presumed == record.presumed_nanos > 0
+
+
+TOO_LONG = Fail(400, body=b'{"error":{"message":"too many","type":"x","code":"context_length_exceeded"}}')
+DECLINED = Fail(400, body=b'{"error":{"message":"The response was filtered due to the content management policy"}}')
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "cause", "code"),
+    [(TOO_LONG, "context_length", "context_length_exceeded"), (DECLINED, "content_policy", "content_filter")],
+    ids=["length", "policy"],
+)
+async def test_a_refusal_is_passed_on_unless_the_route_says_otherwise(
+    proxy: OpenProxy, behaviour: Fail, cause: str, code: str
+) -> None:
+    use = "use: [small, large]"
+    routes = f"[{{name: mild, when: 'chars < 0', {use}, fallback_on: [{cause}]}}, {{name: strict, {use}}}]"
+    opened = await proxy(behaviour, Say(), behaviour, routes=routes)
+    mild, strict = await opened.chat(model="auto:mild"), await opened.chat(model="auto:strict")
+    assert (mild.status, mild.headers["x-muxer-model"]) == (200, "large")
+    assert (strict.status, (await strict.json())["error"]["code"]) == (400, code)
+    assert [one.outcome for one in (await opened.record(mild)).attempts] == ["none", "exact"]
+    assert (await opened.accounts()).presumed == 0
+
+
+async def test_of_several_pauses_the_caller_is_told_the_shortest(proxy: OpenProxy) -> None:
+    opened = await proxy(Fail(429, {"Retry-After": "7"}), Fail(429, {"Retry-After": "30"}))
+    response = await opened.chat()
+    assert (response.status, response.headers["Retry-After"]) == (429, "7")
+
+
+async def test_a_model_set_aside_between_decision_and_turn_is_not_asked() -> None:
+    breakers = Breakers(ManualClock(), Silent())
+    breakers.failed(MODEL, "free", UpstreamAuth("no"))
+    async with Dispatcher({"p": Endless()}, breakers, Silent(), Lines()).begin(1) as dispatch:
+        with pytest.raises(SetAside, match="m is set aside for 30 s more"):
+            await dispatch.first_answer([CANDIDATE], 0, no_more, lambda candidate, granted: a_call(a_request()))
+        assert [one.outcome for one in dispatch.ended] == ["none"]
+
+
+@pytest.mark.parametrize(("in_flight", "may_repeat"), [(1, 3), (15, 3), (20, 4), (100, 20)])
+def test_a_fifth_of_the_requests_in_flight_may_repeat_and_always_three(in_flight: int, may_repeat: int) -> None:
+    budget = RetryBudget()
+    budget.in_flight = in_flight
+    with ExitStack() as retries:
+        while not budget.is_spent:
+            retries.enter_context(budget.retry())
+        assert budget.retrying == may_repeat
+    assert budget.retrying == 0
+
+
+@pytest.mark.parametrize("retry", [0, 1, 9])
+def test_pauses_grow_to_a_bound_and_keep_the_upstream_s_own(retry: int) -> None:
+    drawn = [pause_s(retry, UpstreamError("oops")) for _ in range(200)]
+    ceiling_s = min(LONGEST_BACKOFF_S, BACKOFF_S * 2**retry)
+    assert 0 <= min(drawn) < ceiling_s / 4 and ceiling_s * 3 / 4 < max(drawn) <= ceiling_s
+    assert pause_s(retry, UpstreamError("oops", retry_after_s=5)) == 5

@@ -193,7 +193,7 @@ async def test_refusals_are_anthropics(
 
 
 async def test_a_failure_upstream_has_the_id_of_its_record(proxy: OpenProxy) -> None:
-    running = await opened(proxy, Fail(500))
+    running = await opened(proxy, *[Fail(500)] * 3)
     response = await ask(running)
     body = await response.json()
     assert (response.status, body["error"]["type"]) == (502, "api_error")

@@ -3,14 +3,16 @@
 import asyncio
 import os
 import socket
+import sqlite3
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 
 import aiohttp
 import pytest
 from muxer_redis import RedisSettings, open_redis
+from muxer_sqlite import SqliteSettings, open_sqlite
 
 from muxer import BudgetExceeded, HoldChoice, Price, Rates, Store, StoreUnavailable, Usage
 from muxer.escrow import SHARE_PERCENT
@@ -96,6 +98,22 @@ async def test_a_request_that_costs_nothing_needs_no_escrow(tmp_path: Path, serv
         assert await ask(opened, "free", 0)
         assert not await ask(opened, "dear", 1)
         server.start()
+
+
+async def test_the_embedded_store_sets_nothing_aside_and_refuses_while_it_is_locked(tmp_path: Path) -> None:
+    async with (
+        open_context(tmp_path) as context,
+        open_sqlite(SqliteSettings(busy_timeout_s=0.05), context) as store,
+        open_ledger(store, Silent(), context.log, context.clock) as opened,
+    ):
+        assert await ask(opened, "before", 30)
+        with closing(sqlite3.connect(tmp_path / "muxer.db")) as other:
+            other.execute("BEGIN IMMEDIATE")
+            assert not await ask(opened, "dear", 1)
+            assert await ask(opened, "free", 0)
+        await opened.close(grace_s=10)
+        assert sorted([record.id async for record in store.records(0, {}, 10)]) == ["before", "free"]
+        assert await counted(store, CLAIM) == (30, 0, 0)
 
 
 PRICES = {"small-1": Price(Rates(input=1_000_000, output=2_000_000, cached_input=1_000_000, cache_write=1_000_000))}

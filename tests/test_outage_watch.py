@@ -29,7 +29,7 @@ class Watched:
     async def fail(self) -> None:
         self.clock.now_s += 0.01
         with pytest.raises(StoreUnavailable):
-            await self.outage.watch("hold", fails())
+            await self.outage.watch("hold", fails)
 
 
 async def test_it_is_given_up_after_some_failures_in_a_row_and_asked_now_and_then() -> None:
@@ -46,7 +46,7 @@ async def test_one_answer_makes_good_all_failures() -> None:
     watched = Watched()
     for _ in range(GIVEN_UP_AFTER + 1):
         await watched.fail()
-    assert await watched.outage.watch("hold", works()) == 1
+    assert await watched.outage.watch("hold", works) == 1
     assert watched.outage.may_ask() and watched.outage.is_answering
     assert watched.outage.is_on, "until it has been told what it missed"
 
@@ -58,7 +58,7 @@ async def test_calls_under_way_together_fail_as_one() -> None:
         await gate.wait()
         raise StoreUnavailable("it is away")
 
-    calls = [asyncio.create_task(watched.outage.watch("hold", slow())) for _ in range(50)]
+    calls = [asyncio.create_task(watched.outage.watch("hold", slow)) for _ in range(50)]
     await asyncio.sleep(0)
     watched.clock.now_s += 1
     gate.set()

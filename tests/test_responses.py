@@ -104,7 +104,7 @@ async def test_refusals_are_openais(
 
 
 async def test_a_failure_upstream_is_told_before_the_stream(proxy: OpenProxy) -> None:
-    running = await opened(proxy, Fail(500))
+    running = await opened(proxy, *[Fail(500)] * 3)
     response = await ask(running, stream=True)
     assert (response.status, (await response.json())["error"]["code"]) == (502, "upstream_error")
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from msgspec import Struct
 from rich import box
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -105,6 +106,16 @@ def progress() -> Iterator[Callable[[str], None]]:
     """Shows a person what is being waited for: the words last said, as long as the context is open."""
     with Console(stderr=True).status("") as status:
         yield lambda words: status.update(Text(words))
+
+
+@contextmanager
+def progress_bar(total: int, words: str) -> Iterator[Callable[[int], None]]:
+    """Shows a person how far the work is, on a terminal; what it gives is told how much more is done."""
+    console = Console(stderr=True)
+    parts = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*parts, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(words, total=total)
+        yield lambda more: bar.advance(task, more)
 
 
 def counted(number: int, word: str) -> str:

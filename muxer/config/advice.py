@@ -1,14 +1,16 @@
-"""What works and yet should change: secrets in the file, retired models. `check --strict` refuses it."""
+"""What works and yet should change: secrets in the file, retired models, idle escrow. `check --strict` refuses it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from muxer.config.checks import Models
 from muxer.config.environment import PLACEHOLDERS
 from muxer.config.notes import Notes, Steps
-from muxer.config.settings import Component
+from muxer.config.settings import Component, Settings
 from muxer.config.tree import Items, Node, Scalar, Table, find
+from muxer.limits import Amounts
 from muxer.prices import PriceTable
+from muxer.stores import HasJournal
 
 _SECRETS = frozenset({"api_key", "secret", "password", "token", "authorization", "x-api-key"})
 _PASSWORD_IN_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^/@\s]*:[^/@\s]+@")
@@ -52,6 +54,19 @@ def usable_default(notes: Notes, model: str | None, models: Models, retired_mode
         notes.add(steps, "this model is retired; ignored", "give a current one")
         return None
     return model
+
+
+def advise_escrow(notes: Notes, settings: Settings) -> None:
+    """Warns of each limit with escrow over a store that keeps no journal."""
+    if isinstance(settings.store.settings, HasJournal):
+        return
+    of_keys = [(("keys", index, "limits"), key.limits) for index, key in enumerate(settings.keys)]
+    found: list[tuple[Steps, Sequence[Amounts]]] = [(("limits",), settings.limits), *of_keys]
+    for steps, limits in found:
+        for index, limit in enumerate(limits):
+            if limit.on_store_error == "escrow":
+                what = "escrow needs a store on another machine; here it refuses"
+                notes.add((*steps, index, "on_store_error"), what, "give refuse or allow")
 
 
 def _advise(notes: Notes, node: Node, steps: Steps) -> None:

@@ -237,6 +237,7 @@ def _without_secret(key: KeySettings) -> KeySettings:
 def _advised(notes: Notes, settings: Settings, table: PriceTable | None, today: str) -> Settings:
     """Notes what works and yet should change, and leaves out a default model that cannot be asked."""
     advice.advise_references(notes)
+    advice.advise_escrow(notes, settings)
     old = advice.retired(notes, settings.models, settings.providers, table, today) if table else set()
     model = advice.usable_default(notes, settings.defaults.model, settings.models, old)
     return structs.replace(settings, defaults=structs.replace(settings.defaults, model=model))

@@ -10,7 +10,7 @@ from muxer.errors import Fault
 from muxer.expressions import Expression
 from muxer.interfaces import Kinds
 from muxer.limits import Amounts, Dollars, Positive
-from muxer.types import Role
+from muxer.types import FallbackCause, Role
 
 FREE_SIGNALS: Mapping[str, type] = {
     "tokens": int,
@@ -94,6 +94,9 @@ class ModelSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         tuple[Capability, ...] | None, Meta(description="what it can do; default: the price table's answer")
     ] = None
     fallbacks: Annotated[tuple[str, ...], Meta(description="models tried when this one fails, in order")] = ()
+    retry_uncertain: Annotated[
+        bool, Meta(description="ask it again also after a try that may have been billed: a cut, a deadline")
+    ] = False
     use: Annotated[tuple[str, ...], Meta(description="makes this a group of these models")] = ()
     order: Annotated[Order, _ORDER] = "listed"
     weights: Annotated[tuple[Weight, ...], _WEIGHTS] = ()
@@ -112,6 +115,10 @@ class RouteSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         Meta(description="when the first model does not fit the budget: refuse, or take the next that fits"),
     ] = "refuse"
     timeout_s: Annotated[Seconds | None, Meta(description="one deadline over all attempts")] = None
+    fallback_on: Annotated[
+        tuple[FallbackCause, ...],
+        Meta(description="refusals of a provider after which the next model is asked: content_policy, context_length"),
+    ] = ()
     guards: Annotated[
         tuple[str, ...], Meta(description="guards of this route alone; one that no route names is in force everywhere")
     ] = ()

@@ -18,6 +18,7 @@ from muxer import (
     Refused,
     Standing,
     Window,
+    most_here,
 )
 from muxer_memory.quotas import Quotas
 
@@ -43,6 +44,11 @@ class Leg(Struct, eq=False):
     taken: dict[Counter, int]
     is_ended: bool = False
     presumed: int = 0
+
+    @property
+    def unknown(self) -> int:
+        """What it may have cost, as long as nobody knows."""
+        return self.presumed if self.is_ended else self.granted
 
     def end(self, cost: int, presumed: int) -> None:
         """Replaces the hold by what the attempt cost."""
@@ -127,6 +133,7 @@ class Ledger:
         if not last.is_ended:
             last.end(ended.cost_nanos, ended.presumed_nanos)
             self._presume(request, ended.presumed_nanos)
+            request.record = replace(request.record, cost_nanos=request.record.cost_nanos + ended.cost_nanos)
         leg = self._take(0, choice)
         if isinstance(leg, Refusal):
             return Refused(refusals=(leg,))
@@ -159,16 +166,16 @@ class Ledger:
     def resolve(self, id: str, cost_nanos: int) -> bool:
         """Replaces what is presumed for a request by what it cost; False when nothing is."""
         request = self.requests.get(id)
-        if request is None or request.record.state == "open" or not request.legs:
+        if request is None or request.record.state == "open":
             return False
-        left = cost_nanos
-        for leg in request.legs:
-            if leg.is_ended and not leg.presumed:
-                continue
-            for counter, nanos in leg.taken.items():
-                counter.spent += left
-                counter.presumed -= leg.presumed if leg.is_ended else nanos
-            left = 0  # the whole of it is booked with the first leg whose cost was unknown
+        unknown = [leg for leg in request.legs if leg.unknown]
+        if not unknown:
+            return False
+        bound = sum(leg.unknown for leg in unknown)
+        for counter in {counter for leg in unknown for counter in leg.taken}:
+            here = [leg for leg in unknown if counter in leg.taken]
+            counter.spent += most_here(cost_nanos, sum(leg.unknown for leg in here), bound)
+            counter.presumed -= sum(leg.presumed if leg.is_ended else leg.taken[counter] for leg in here)
         cost = request.record.cost_nanos + cost_nanos
         request.record = replace(request.record, cost_nanos=cost, presumed_nanos=0)
         self._close(request)
@@ -189,12 +196,14 @@ class Ledger:
         for claim in choice.claims:
             if claim.limit_nanos is None:
                 continue
-            standing = self.standing(claim)
-            room = claim.limit_nanos - standing.spent_nanos - standing.held_nanos - standing.presumed_nanos
+            counter = self._counters.get(_key(claim, self._window(claim)))
+            room = claim.limit_nanos
+            if counter is not None:
+                room -= counter.spent + counter.held + counter.presumed
             least = choice.expected_nanos if claim.soft else choice.floor_nanos
             # A request that costs nothing passes even where a limit was lowered below its use (S19, S20).
             if least > 0 and least > room:
-                return Refusal(model=choice.model, standing=standing, asked_nanos=least)
+                return Refusal(model=choice.model, standing=self.standing(claim), asked_nanos=least)
             if not claim.soft and choice.bound_nanos > 0:
                 granted = min(granted, max(room, choice.floor_nanos))
         taken: dict[Counter, int] = {}
@@ -249,7 +258,10 @@ class Ledger:
     def _window(self, claim: BudgetClaim) -> Window:
         """The window in force at the store's clock; past the last one offered, that one (S14)."""
         now = self._clock()
-        return next((window for window in claim.windows if now < window.end_s or not window.end_s), claim.windows[-1])
+        for window in claim.windows:
+            if now < window.end_s or not window.end_s:
+                return window
+        return claim.windows[-1]
 
 
 def _key(claim: BudgetClaim, window: Window) -> tuple[str, int]:

@@ -39,7 +39,7 @@ async def open_at(settings: RedisSettings, context: Context, clock: Callable[[],
     try:
         found = await server.examine(client, prefix, settings, context.log)
         loaded = scripts.load(with_flags=found.has_flags)
-        calls = Calls(client, prefix, loaded, settings.timeout_s, context.log)
+        calls = Calls(client, prefix, loaded, settings.timeout_s)
         owner = Owner(calls, keep_s, clock)
         greeting.begin(lambda: ("EVAL", loaded["beat"].text, 1, prefix, *owner.beating()), owner.heard)
         await _begin(owner)
@@ -92,7 +92,7 @@ async def _live(owner: Owner, client: Client, prefix: str, timeout_s: float, log
             await owner.beat()
             trouble = await server.watch(client, prefix, timeout_s)
         except (StoreUnavailable, RedisError, OSError):
-            pause_s = _BEAT_IN_OUTAGE_S  # the breaker says so once
+            pause_s = _BEAT_IN_OUTAGE_S  # the core says so once
             continue
         pause_s = BEAT_EVERY_S
         if trouble != owner.trouble:

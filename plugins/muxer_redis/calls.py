@@ -8,7 +8,7 @@ from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import ConnectionError as LostConnection
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
 
-from muxer import Log, StoreUnavailable
+from muxer import StoreUnavailable
 from muxer_redis.remedies import remedy
 from muxer_redis.scripts import Script
 
@@ -29,10 +29,10 @@ class _Asked(Struct, eq=False):
 
 
 class Breaker:
-    """After five failures in a row everything is refused at once, but for one call a second that tries again (F8)."""
+    """After five failures in a row everything is refused at once, but for one call a second that tries again (F8): also
+    reads and look-ups of keys, of which the core's watch over changes knows nothing. That one says it in the log."""
 
-    def __init__(self, log: Log) -> None:
-        self._log = log
+    def __init__(self) -> None:
         self._failures = 0
         self._probe_at = 0.0
         self._reason = ""
@@ -45,30 +45,27 @@ class Breaker:
             raise StoreUnavailable(self._reason)
         self._probe_at = now + _PROBE_EVERY_S
 
-    def failed(self, error: Exception, reason: str, now: float) -> None:
+    def failed(self, reason: str, now: float) -> None:
         """Counts a call without a reply."""
         self._failures += 1
         self._reason = reason
         if self._failures == _OPENS_AFTER:
             self._probe_at = now + _PROBE_EVERY_S
-            self._log("error", "store_unavailable", reason=reason, detail=str(error))
 
     def answered(self) -> None:
         """The store is there."""
-        if self._failures >= _OPENS_AFTER:
-            self._log("info", "store_available")
         self._failures = 0
 
 
 class Calls:
     """Runs scripts. Every call ends within `timeout_s`, with a reply or StoreUnavailable; all are safe to repeat."""
 
-    def __init__(self, client: Client, prefix: str, scripts: Mapping[str, Script], timeout_s: float, log: Log) -> None:
+    def __init__(self, client: Client, prefix: str, scripts: Mapping[str, Script], timeout_s: float) -> None:
         self._client = client
         self._prefix = prefix
         self._scripts = scripts
         self._timeout_s = timeout_s
-        self._breaker = Breaker(log)
+        self._breaker = Breaker()
         self._loop = asyncio.get_running_loop()
         self._waiting: list[_Asked] = []
         self._under_way: set[asyncio.Task[None]] = set()
@@ -106,7 +103,7 @@ class Calls:
             async with asyncio.timeout_at(batch[0].deadline):
                 replies = await self._replies(batch)
         except (RedisError, OSError) as error:  # TimeoutError is an OSError
-            self._breaker.failed(error, remedy(error, self._timeout_s), self._loop.time())
+            self._breaker.failed(remedy(error, self._timeout_s), self._loop.time())
             replies = [error] * len(batch)
         else:
             self._breaker.answered()

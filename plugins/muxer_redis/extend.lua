@@ -16,6 +16,7 @@ local last = legs[number]
 local before = still_held(legs)
 if not last[4] then
   end_leg(last, cost, presumed)
+  raise(name, 'cost', cost)
   raise(name, 'presumed', presumed)
   raise('sums', 'presumed', presumed)
 end

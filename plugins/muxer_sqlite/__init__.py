@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from muxer import (
+    Archive,
     ConfigInvalid,
     Context,
     Fault,
@@ -24,12 +25,13 @@ from muxer import (
     transaction,
 )
 from muxer_sqlite import ledger, schema
+from muxer_sqlite.archive import open_archive
 from muxer_sqlite.bounds import Bounds
 from muxer_sqlite.owners import Owner
 from muxer_sqlite.store import Reader, SqliteStore
 from muxer_sqlite.upkeep import Upkeep
 
-__all__ = ["Bounds", "SqliteSettings", "SqliteStore", "open_at", "open_sqlite"]
+__all__ = ["Bounds", "SqliteSettings", "SqliteStore", "open_at", "open_sqlite", "read_sqlite"]
 
 
 class SqliteSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -100,6 +102,13 @@ async def open_at(settings: SqliteSettings, context: Context, bounds: Bounds) ->
                 await asyncio.gather(*tasks, return_exceptions=True)
 
 
+@asynccontextmanager
+async def read_sqlite(settings: SqliteSettings, context: Context) -> AsyncIterator[Archive]:
+    """Opens the records of the file for reading alone."""
+    async with open_archive((context.folder / settings.path).resolve(), settings.busy_timeout_s) as archive:
+        yield archive
+
+
 def _cannot_open(settings: SqliteSettings, why: str) -> ConfigInvalid:
     return ConfigInvalid([Fault(f"the store {settings.path!r} cannot be opened: {why}", path="store.path")])
 
@@ -118,4 +127,4 @@ def _leave(connection: sqlite3.Connection, owner: Owner, context: Context) -> No
 @hookimpl
 def register_stores() -> list[Kind[Store]]:
     """Offers the kind `sqlite`."""
-    return [Kind("sqlite", SqliteSettings, open_sqlite)]
+    return [Kind("sqlite", SqliteSettings, open_sqlite, read=read_sqlite)]

@@ -1,6 +1,7 @@
 """Holding and settling as SQL, run by the writer inside its transaction: each function is all or nothing."""
 
 import sqlite3
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from muxer import Attempt, BudgetClaim, Granted, HoldChoice, Record, Refusal, Refused, Standing, Window
+from muxer import Attempt, BudgetClaim, Granted, HoldChoice, Record, Refusal, Refused, Standing, Window, most_here
 from muxer_sqlite import quotas
 from muxer_sqlite.rows import NAMES
 
@@ -29,6 +30,11 @@ class Leg(Struct, frozen=True, array_like=True):
     taken: tuple[Taken, ...]
     ended: bool = False
     presumed: int = 0
+
+    @property
+    def unknown(self) -> int:
+        """What it may have cost, as long as nobody knows."""
+        return self.presumed if self.ended else self.granted
 
 
 class Counter(Struct, frozen=True):
@@ -115,16 +121,17 @@ def extend(
     if leg < len(legs):
         return Granted(choice=0, granted_nanos=legs[leg].granted)
     last = legs[leg - 1]
-    presumed = 0 if last.ended else ended.presumed_nanos
+    cost, presumed = (0, 0) if last.ended else (ended.cost_nanos, ended.presumed_nanos)
     if not last.ended:
-        _end(db, last, ended.cost_nanos, ended.presumed_nanos)
+        _end(db, last, cost, presumed)
         legs = (*legs[:-1], replace(last, ended=True, presumed=presumed))
     taken = _take(db, now, choice)
     if not isinstance(taken, Refusal):
         legs = (*legs, Leg(0, *taken))
     db.execute(
-        "UPDATE requests SET holds = ?, held_nanos = ?, presumed_nanos = presumed_nanos + ? WHERE id = ?",
-        (_encode(legs).decode(), _held(legs), presumed, id),
+        "UPDATE requests SET holds = ?, held_nanos = ?, presumed_nanos = presumed_nanos + ?, "
+        "cost_nanos = cost_nanos + ? WHERE id = ?",
+        (_encode(legs).decode(), _held(legs), presumed, cost, id),
     )
     if isinstance(taken, Refusal):
         return Refused(refusals=(taken,))
@@ -205,15 +212,17 @@ def resolve(db: sqlite3.Connection, id: str, cost_nanos: int) -> bool:
     found = db.execute(
         "SELECT holds FROM requests WHERE id = ? AND state != 'open' AND holds IS NOT NULL", (id,)
     ).fetchone()
-    if found is None:
+    unknown = [leg for leg in decode_legs(found[0]) if leg.unknown] if found else []
+    if not unknown:
         return False
-    cost = cost_nanos
-    for leg in decode_legs(found[0]):
-        if leg.ended and not leg.presumed:
-            continue
+    bound = sum(leg.unknown for leg in unknown)
+    at: defaultdict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)
+    for leg in unknown:
         for one in leg.taken:
-            db.execute(_ADD, (one.account, one.start, cost, 0, -(leg.presumed if leg.ended else one.nanos)))
-        cost = 0  # the whole of it is booked with the first leg whose cost was unknown
+            at[one.account, one.start].append((leg.unknown, leg.presumed if leg.ended else one.nanos))
+    for account, amounts in at.items():
+        here, presumed = map(sum, zip(*amounts, strict=True))
+        db.execute(_ADD, (*account, most_here(cost_nanos, here, bound), 0, -presumed))
     db.execute(
         "UPDATE requests SET holds = NULL, presumed_nanos = 0, cost_nanos = cost_nanos + ? WHERE id = ?",
         (cost_nanos, id),

@@ -17,15 +17,19 @@ def record(db: sqlite3.Connection, id: str) -> Record | None:
     return from_row(row) if row else None
 
 
+def conditions(where: Mapping[str, str]) -> str:
+    """The end of a WHERE for these values of fields. Raises KeyError for a field that cannot be filtered by."""
+    unknown = set(where) - set(_FILTERS)
+    if unknown:
+        raise KeyError(f"records cannot be filtered by {', '.join(sorted(unknown))}")
+    return "".join(f" AND {name} = ?" for name in where)
+
+
 def page(
     db: sqlite3.Connection, since_s: float, where: Mapping[str, str], before: tuple[float, str], limit: int
 ) -> list[Record]:
     """Records older than `before` (time, id), newest first."""
-    unknown = set(where) - set(_FILTERS)
-    if unknown:
-        raise KeyError(f"records cannot be filtered by {', '.join(sorted(unknown))}")
-    conditions = "".join(f" AND {name} = ?" for name in where)
-    query = f"{_SELECT} WHERE at >= ? AND (at, id) < (?, ?){conditions} ORDER BY at DESC, id DESC LIMIT ?"
+    query = f"{_SELECT} WHERE at >= ? AND (at, id) < (?, ?){conditions(where)} ORDER BY at DESC, id DESC LIMIT ?"
     rows = db.execute(query, (since_s, *before, *where.values(), limit))
     return [from_row(row) for row in rows]
 

@@ -6,12 +6,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from muxer.config.load import has_key
+from muxer.config.load import has_key, load
 from muxer.config.settings import DefaultsSettings, KeySettings, LimitSettings, Place
 from muxer.errors import ConfigInvalid
 from muxer.interfaces import ProviderSettings
 from muxer.limits import Amounts
-from tests.config.example import ENVIRON, FULL, NOON, SqliteSettings, faults_of, load_text
+from muxer.plugins import find_kinds
+from tests.config.example import ENVIRON, FULL, NOON, PRICES, SqliteSettings, faults_of, load_text
 
 SHORT = """\
 version: 1
@@ -227,6 +228,23 @@ def test_literal_secrets_are_warnings_without_the_secret(tmp_path: Path) -> None
         (5, 26, "keys[0].secret"),
     ]
     assert "in-clear" not in "".join(map(str, warnings))
+
+
+def test_escrow_over_a_store_on_this_machine_is_a_warning_with_its_place(tmp_path: Path) -> None:
+    text = SHORT + "limits: [{per: user, daily_usd: 1}, {per: user, monthly_usd: 9, on_store_error: escrow}]\n"
+    text += 'keys: [{name: a, secret: "${A}", limits: [{daily_usd: 1, on_store_error: escrow}]}]\n'
+    warnings = load_text(tmp_path, text, {**ENVIRON, "A": "secret-of-a"}).warnings
+    assert [str(warning).partition(":")[2] for warning in warnings] == [
+        f"{place}.on_store_error: escrow needs a store on another machine; here it refuses; give refuse or allow"
+        for place in ("5:81: limits[1]", "6:74: keys[0].limits[0]")
+    ]
+
+
+def test_escrow_over_a_store_with_a_journal_is_none(tmp_path: Path) -> None:
+    text = SHORT.replace("sqlite]", "redis]") + 'store: {kind: redis, url: "${REDIS_URL}"}\n'
+    (tmp_path / "routing.yaml").write_text(text + "limits: [{per: user, daily_usd: 1, on_store_error: escrow}]\n")
+    variables = {**ENVIRON, "REDIS_URL": "redis://localhost"}
+    assert load(tmp_path / "routing.yaml", variables, find_kinds, table=PRICES).warnings == ()
 
 
 def test_a_loaded_file_can_be_written_as_json(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ async def test_a_row_has_what_litellm_has(compat: Proxy) -> None:
 
 
 async def test_a_failure_is_a_row_too(proxy: OpenProxy) -> None:
-    opened = await proxy(Fail(), Fail(), plugins=PLUGINS)
+    opened = await proxy(*[Fail()] * 3, plugins=PLUGINS)
     await opened.chat()
     (row,) = await logs(opened)
     assert (row["status"], row["completionStartTime"], row["spend"]) == ("failure", None, 0)

@@ -11,25 +11,34 @@ Account = tuple[str, str, int]
 
 
 class Leg(Struct):
-    """A held attempt; once it has ended, what it cost. `booked` is the leg whose accounts its cost went to."""
+    """A held attempt; once it has ended, what it cost."""
 
     choice: int
     granted: int
     taken: dict[Account, int]
-    booked: int
     is_ended: bool = False
     cost: int = 0
     presumed: int = 0
 
 
 class Request(Struct):
-    """A request that was held, by the process `owner`. Once it `is_over` nothing about it changes any more."""
+    """A request that was held, by the process `owner`. Once it `is_over` nothing about it changes any more. `resolved`
+    is what the operator's word about its unknown legs was booked as, `overstated` where that may be more than was
+    billed there, since some of those legs had other accounts."""
 
     owner: int
     legs: list[Leg]
     drawn: tuple[Quota, ...]
+    resolved: dict[Account, int]
     state: str = "open"
     is_over: bool = False
+    resolved_cost: int = 0
+    overstated: tuple[Account, ...] = ()
+
+    @property
+    def cost(self) -> int:
+        """What is known of its cost."""
+        return sum(leg.cost for leg in self.legs) + self.resolved_cost
 
     @property
     def held(self) -> int:
@@ -55,9 +64,9 @@ class LedgerModel:
         if id not in self.requests:
             refusals: list[Refusal] = []
             for index, choice in enumerate(choices):
-                taken = self._lacking(choice) or self._take(index, choice, 0)
+                taken = self._lacking(choice) or self._take(index, choice)
                 if isinstance(taken, Leg):
-                    self.requests[id] = Request(owner, [taken], choice.quotas)
+                    self.requests[id] = Request(owner, [taken], choice.quotas, {})
                     self._draw(choice.quotas)
                     break
                 refusals.append(taken)
@@ -77,7 +86,7 @@ class LedgerModel:
         request.owner, request.state = owner, "open"
         if leg == len(request.legs):
             _end(request.legs[-1], ended)
-            taken = self._take(0, choice, leg)
+            taken = self._take(0, choice)
             if isinstance(taken, Refusal):
                 return Refused(refusals=(taken,))
             request.legs.append(taken)
@@ -102,21 +111,31 @@ class LedgerModel:
                 request.state = "interrupted"
 
     def resolve(self, id: str, cost: int) -> bool:
-        """The operator says what unknown legs cost together: all of it is booked with the first of them."""
+        """The operator says what unknown legs cost together. An account is booked what its own can have made of that:
+        all, or what the others cannot have (I1)."""
         request = self.requests[id]
-        if request.is_over or request.state == "open":
+        unknown = [request.legs[number] for number in self.unknown(id)]
+        if request.is_over or request.state == "open" or not unknown:
             return False
-        unknown = self.unknown(id)
-        for number in unknown:
-            leg = request.legs[number]
-            leg.cost += cost if number == unknown[0] else 0
-            leg.is_ended, leg.presumed, leg.booked = True, 0, unknown[0]
-        request.is_over = True
+        bounds = {id: leg.presumed if leg.is_ended else leg.granted for id, leg in enumerate(unknown)}
+        for account in {account for leg in unknown for account in leg.taken}:
+            here = sum(bounds[id] for id, leg in enumerate(unknown) if account in leg.taken)
+            there = sum(bounds.values()) - here
+            request.resolved[account] = cost if not there else min(cost, here) if cost <= here + there else cost - there
+            if not all(account in leg.taken for leg in unknown):
+                request.overstated += (account,)
+        for leg in unknown:
+            leg.is_ended, leg.presumed = True, 0
+        request.resolved_cost, request.is_over = cost, True
         return True
 
     def unknown(self, id: str) -> list[int]:
         """The legs of a request that is not open whose cost nobody knows."""
-        return [number for number, leg in enumerate(self.requests[id].legs) if leg.presumed or not leg.is_ended]
+        return [
+            number
+            for number, leg in enumerate(self.requests[id].legs)
+            if (leg.presumed if leg.is_ended else leg.granted)
+        ]
 
     def accounts(self) -> list[Account]:
         """Everything that was ever taken from."""
@@ -126,6 +145,7 @@ class LedgerModel:
         """Spent, held and presumed of one account in one window."""
         spent = held = presumed = 0
         for request in self.requests.values():
+            spent += request.resolved.get(account, 0)
             for leg in request.legs:
                 if account in leg.taken:
                     spent, presumed = spent + leg.cost, presumed + leg.presumed
@@ -181,7 +201,7 @@ class LedgerModel:
                 return Refusal(model=choice.model, standing=standing, asked_nanos=0)
         return None
 
-    def _take(self, index: int, choice: HoldChoice, leg: int) -> Leg | Refusal:
+    def _take(self, index: int, choice: HoldChoice) -> Leg | Refusal:
         granted, found = choice.bound_nanos, [(claim, self.standing(claim)) for claim in choice.claims]
         for claim, at in found:
             if claim.limit_nanos is None:
@@ -196,7 +216,7 @@ class LedgerModel:
             start_s = next(one.start_s for one in claim.windows if one.end_s == at.resets_at_s)
             account = (claim.account, at.window, start_s)
             taken[account] = max(taken.get(account, 0), choice.expected_nanos if claim.soft else granted)
-        return Leg(index, granted, taken, leg)
+        return Leg(index, granted, taken)
 
     def _draw(self, quotas: Sequence[Quota]) -> None:
         for quota in quotas:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from muxer import Attempt, BudgetClaim, Granted, Store
+from muxer import Attempt, BudgetClaim, Granted, Resolves, Store
 from muxer.testing.builders import ManualClock, a_record
 from muxer.testing.contracts.holds import HoldContract
 from muxer.testing.contracts.money import a_choice, a_claim, an_attempt, counted, spend
@@ -72,6 +72,44 @@ class StoreContract(HoldContract, QuotaContract, RecordContract):
                 assert (line.requests, line.cost_nanos, line.presumed_nanos) == (1, 40, 30)
                 assert (await counted(store), await store.held()) == ((40, 0, 30), (0, 30))
                 assert await store.record("request-1") == settled
+
+    @pytest.mark.parametrize(
+        ("cost", "user", "first", "second"),
+        [(50, 50, 40, 30), (35, 35, 35, 30), (0, 0, 0, 0), (90, 90, 60, 50)],
+        ids=["within the bounds", "within either", "nothing", "past them"],
+    )
+    async def test_what_presumed_attempts_cost_counts_wherever_it_may_have_been_spent(
+        self, tmp_path: Path, cost: int, user: int, first: int, second: int
+    ) -> None:
+        claims = a_claim(), a_claim("model:m-1"), a_claim("model:m-2")
+        async with self.open_store(tmp_path, ManualClock()) as store:
+            assert isinstance(store, Resolves), "a store on another machine, or in a file, is no use without (S10)"
+            await store.hold(a_record(), [a_choice(40, *claims[:2])])
+            attempts = tuple(an_attempt(presumed_nanos=presumed) for presumed in (40, 30))
+            await store.extend("request-1", 1, a_choice(30, claims[0], claims[2]), attempts[0])
+            await store.settle(a_record(state="done", presumed_nanos=70, attempts=attempts))
+            assert [await store.resolve("request-1", cost) for _ in range(2)] == [True, False]
+            assert [await counted(store, claim) for claim in claims] == [(user, 0, 0), (first, 0, 0), (second, 0, 0)]
+            record = await store.record("request-1")
+            assert record is not None and (record.cost_nanos, record.presumed_nanos) == (cost, 0)
+            assert await store.held() == (0, 0)
+
+    async def test_nothing_is_resolved_where_nothing_is_presumed(self, tmp_path: Path) -> None:
+        async with self.open_store(tmp_path, ManualClock()) as store:
+            assert isinstance(store, Resolves)
+            await store.hold(a_record(id="open"), [a_choice(10)])
+            await spend(store, "exact", an_attempt(cost_nanos=30))
+            assert [await store.resolve(id, 5) for id in ("open", "exact", "never")] == [False] * 3
+            assert await counted(store) == (30, 10, 0)
+
+    async def test_the_cost_of_an_attempt_is_in_the_record_as_soon_as_it_has_ended(self, tmp_path: Path) -> None:
+        async with self.open_store(tmp_path, ManualClock()) as store:
+            await store.hold(a_record(), [a_choice(40)])
+            for _ in range(2):
+                await store.extend("request-1", 1, a_choice(30), an_attempt(cost_nanos=25))
+            record = await store.record("request-1")
+            assert record is not None and (record.state, record.cost_nanos) == ("open", 25)
+            assert await counted(store) == (25, 30, 0)
 
     async def test_a_request_that_was_never_held_is_ignored(self, tmp_path: Path) -> None:
         async with self.open_store(tmp_path, ManualClock()) as store:

@@ -1,0 +1,1 @@
+"""What a change of routing.yaml would have done to requests that were recorded."""

@@ -1,0 +1,91 @@
+"""The two sides of a replay: what the records say was decided, and what a file decides."""
+
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Protocol
+
+from msgspec.structs import replace
+
+from muxer.catalog import Model
+from muxer.errors import MuxerError
+from muxer.keyring import Known
+from muxer.records import reopened
+from muxer.replay.limits import Limits
+from muxer.replay.outcomes import Outcome
+from muxer.routing import Plan, Rules, plan
+from muxer.types import Attempt, Caller, Record
+
+_CALLERS = 10_000
+_NOBODY = Caller(key="", user="")
+
+
+class Side(Protocol):
+    """One way to decide a request."""
+
+    async def outcome(self, record: Record) -> Outcome:
+        """What becomes of it. Records come in the order in which they began."""
+
+
+class Recorded:
+    """What the records say: the model asked first, at the prices of `rules`; a model that is not in them at what it
+    was billed."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._models = rules.catalog.models
+
+    async def outcome(self, record: Record) -> Outcome:
+        """See Side."""
+        first = record.attempts[0] if record.attempts else None
+        name, upstream = (first.model, first.upstream) if first else (record.model, "")
+        cost = self._cost(record, first, self._models.get(name))
+        if cost is None:
+            return Outcome(record.route, name, upstream, unknown=f"the price of {name}")
+        return Outcome(record.route, name, upstream, cost)
+
+    def _cost(self, record: Record, first: Attempt | None, model: Model | None) -> int | None:
+        if model is not None and (first is None or model.upstream == first.upstream):
+            return model.price.cost_nanos(record.usage) if model.price else None
+        return first.cost_nanos if first is not None and first.outcome == "exact" else None
+
+
+class Decided:
+    """What the rules of a file decide, by the code that decides live requests. Every provider is taken to have its key.
+
+    `keys` are those of the file and of the store, for the models and limits of a key; of a key that is in neither only
+    what the record says is known. Without `limits` none refuses.
+    """
+
+    def __init__(self, rules: Rules, keys: Iterable[Known], limits: Limits | None) -> None:
+        available = {name: replace(model, unavailable="") for name, model in rules.catalog.models.items()}
+        self.rules = replace(rules, catalog=replace(rules.catalog, models=available))
+        self._keys: Mapping[str, Caller] = {key.caller.key: key.caller for key in keys}
+        self._limits = limits
+        self._caller = lru_cache(maxsize=_CALLERS)(self._found)
+        self._names = {name for rule in rules.conditions if rule is not None for name in rule.names}
+
+    def plan(self, record: Record) -> Plan:
+        """The decision alone. Raises MuxerError, and KeyError for a signal that was not recorded."""
+        return plan(self.rules, reopened(record, self._caller(record.key, record.user, record.team, record.tags)))
+
+    async def outcome(self, record: Record) -> Outcome:
+        """See Side."""
+        try:
+            decided = self.plan(record)
+        except KeyError as error:
+            if error.args[0] not in self._names:
+                raise
+            return Outcome(unknown=f"the signal {error.args[0]}")
+        except MuxerError as error:
+            return Outcome(refused=error.code)
+        held = 0 if self._limits is None else await self._limits.hold(record, decided.offered)
+        if isinstance(held, str):
+            return Outcome(decided.route, refused=held)
+        chosen = decided.candidates[held].model
+        if chosen.price is None:
+            return Outcome(decided.route, chosen.name, chosen.upstream, unknown=f"the price of {chosen.name}")
+        cost = chosen.price.cost_nanos(record.usage)
+        return Outcome(decided.route, chosen.name, chosen.upstream, cost)
+
+    def _found(self, key: str, user: str, team: str, tags: tuple[str, ...]) -> Caller:
+        known = self._keys.get(key, _NOBODY)
+        return Caller(key=key, user=user, team=team, tags=tags, models=known.models, limits=known.limits)

@@ -1,0 +1,76 @@
+"""What the records say was decided, what a file decides on them, and what cannot be told."""
+
+from muxer.keyring import Known
+from muxer.replay.outcomes import Outcome
+from muxer.replay.sides import Decided, Recorded
+from muxer.types import Attempt, Caller, Excluded, Needs
+from tests.replay.values import a_request_of, a_route, some_rules
+
+RULES = some_rules(a_route("code", "dear", when="code >= 0.2"), a_route("any", "cheap", "dear"))
+
+
+async def decided(rules: object = RULES, keys: tuple[Known, ...] = (), **changes: object) -> Outcome:
+    return await Decided(rules, keys, None).outcome(a_request_of(**changes))  # type: ignore[arg-type]
+
+
+async def test_the_recorded_signals_decide() -> None:
+    assert await decided() == Outcome("any", "cheap", "cheap-1", 1_200)
+    assert await decided(signals={"code": 0.3}) == Outcome("code", "dear", "dear-1", 12_000)
+
+
+async def test_a_signal_that_was_not_recorded_is_not_guessed() -> None:
+    rules = some_rules(a_route("hard", "dear", when="difficulty > 0.5"), a_route("any", "cheap"))
+    assert await decided(rules) == Outcome(unknown="the signal difficulty")
+    assert (await decided(rules, signals={"difficulty": 0.4})).model == "cheap"
+
+
+async def test_a_signal_behind_the_rule_that_matches_is_not_missed() -> None:
+    rules = some_rules(a_route("short", when="chars < 100"), a_route("hard", when="difficulty > 0.5"))
+    assert (await decided(rules)).route == "short"
+
+
+async def test_a_model_without_price_is_not_guessed() -> None:
+    found = await decided(some_rules(a_route("any", "unpriced")))
+    assert (found.model, found.unknown) == ("unpriced", "the price of unpriced")
+
+
+async def test_what_could_not_be_asked_then_is_not_asked_now() -> None:
+    away = (Excluded("cheap", "cooling", "rests for 30 s"),)
+    assert (await decided(excluded=away)).model == "dear"
+    assert (await decided(excluded=(Excluded("cheap", "budget"),))).model == "cheap"
+
+
+async def test_nobody_to_serve_is_told_by_the_code_of_the_error() -> None:
+    found = await decided(requested_model="auto:gone")
+    assert (found.goes_to, found.cost_nanos) == ("refused: model_not_found", 0)
+
+
+async def test_a_key_brings_its_models() -> None:
+    known = Known(digest="d", caller=Caller(key="k", user="other", models=("dear*",)))
+    found = await decided(keys=(known,))
+    assert found.model == "dear"
+    assert (await decided(keys=(known,), key="another")).model == "cheap"
+
+
+async def test_an_embedding_goes_to_the_model_it_names() -> None:
+    found = await decided(requested_model="dear", needs=Needs(embeddings=True))
+    assert (found.route, found.model) == ("pinned", "dear")
+
+
+async def test_the_record_tells_who_was_asked_first_not_who_answered() -> None:
+    failed = Attempt(model="dear", provider="p", upstream="dear-1", outcome="none", error="upstream_timeout")
+    answered = Attempt(model="cheap", provider="p", upstream="cheap-1", outcome="exact", cost_nanos=1_200)
+    record = a_request_of(attempts=(failed, answered))
+    assert await Recorded(RULES).outcome(record) == Outcome("r", "dear", "dear-1", 12_000)
+
+
+async def test_a_model_that_the_file_no_longer_has_costs_what_it_was_billed() -> None:
+    gone = Attempt(model="gone", provider="p", upstream="gone-1", outcome="exact", cost_nanos=77)
+    assert (await Recorded(RULES).outcome(a_request_of(attempts=(gone,)))).cost_nanos == 77
+    renamed = Attempt(model="cheap", provider="p", upstream="cheap-0", outcome="exact", cost_nanos=78)
+    assert (await Recorded(RULES).outcome(a_request_of(attempts=(renamed,)))).cost_nanos == 78
+
+
+async def test_what_it_was_billed_may_be_unknown() -> None:
+    gone = Attempt(model="gone", provider="p", upstream="gone-1", outcome="presumed", presumed_nanos=5)
+    assert (await Recorded(RULES).outcome(a_request_of(attempts=(gone,)))).unknown == "the price of gone"
