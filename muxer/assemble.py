@@ -16,12 +16,13 @@ from muxer.budgets import Calendar, key_lines, lines
 from muxer.catalog import build_catalog
 from muxer.config.settings import Component, Configuration, KeySettings
 from muxer.dispatch import Dispatcher
+from muxer.inflight import InFlight
 from muxer.interfaces import Log, Meter, ProviderSettings
 from muxer.keyring import Keyring, Known
 from muxer.keys import KeepsKeys, instant
 from muxer.ledger import Ledger, open_ledger
 from muxer.opener import Meters, Opener
-from muxer.pipeline import InFlight, Parts
+from muxer.pipeline import Parts
 from muxer.prices import PriceTable
 from muxer.routing import Rules
 from muxer.stores import Store
@@ -114,6 +115,7 @@ def rules_of(configuration: Configuration, table: PriceTable) -> Rules:
         defaults=settings.defaults,
         config=configuration.digest,
         strict=settings.strict_params,
+        lines=tuple(configuration.places[f"routes[{index}]"].line for index in range(len(settings.routes))),
     )
 
 

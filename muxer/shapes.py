@@ -245,3 +245,45 @@ class Ready(Struct):
 
     status: Literal["ok", "draining", "unavailable"]
     components: dict[str, str]
+
+
+class RuleAsked(Struct):
+    """A rule that was asked, and how its condition came out."""
+
+    name: str
+    line: int | None
+    when: str
+    holds: bool
+    compared: list[dict[str, Any]]
+
+
+class CandidateJudged(Struct):
+    """A model that could serve, with its costs in dollars; or the gate that removed it."""
+
+    model: str
+    chosen: bool
+    provider: str | None
+    gate: str | None
+    why: str | None
+    bound_usd: str | None
+    expected_usd: str | None
+
+
+class Explained(Struct):
+    """How a request would be decided, and everything that led to it."""
+
+    requested: str
+    route: str | None
+    model: str | None
+    provider: str | None
+    reason: str | None
+    error: dict[str, Any] | None
+    caller: dict[str, Any]
+    signals: dict[str, Any]
+    evidence: dict[str, list[str]]
+    tokens: dict[str, int | None]
+    rules: list[RuleAsked]
+    candidates: list[CandidateJudged]
+    limits: list[dict[str, Any]]
+    limits_unknown: str | None
+    elsewhere: list[dict[str, Any]]

@@ -23,10 +23,10 @@ from muxer.cli.configuration import Loaded, read
 from muxer.cli.recorded import fetch
 from muxer.config.settings import Configuration, KeySettings
 from muxer.errors import ConfigInvalid, Fault, MuxerError
+from muxer.inflight import InFlight
 from muxer.interfaces import Log
 from muxer.keys import KeepsKeys
 from muxer.log import JSONLog
-from muxer.pipeline import InFlight
 from muxer.server import Server
 from muxer.stores import Store
 from muxer.supervisor import Link, Orders, reserve, supervise

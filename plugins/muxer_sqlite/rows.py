@@ -1,6 +1,6 @@
 """How a record becomes a row and back: one column per field, found by the field's type."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter, itemgetter
 from typing import Any
 
@@ -88,10 +88,20 @@ def text_bytes(row: Mapping[str, Any]) -> int:
     return sum(map(len, _texts(row)))
 
 
-def from_row(row: Iterable[Any]) -> Record:
-    """The record of a row selected as NAMES."""
-    fields: dict[str, Any] = dict(zip(NAMES, row, strict=True))
-    usage = Usage(**{name: fields.pop(name) for name in _TOKENS})
-    for name, read in _READ.items():
-        fields[name] = read(fields[name])
-    return Record(usage=usage, **fields)
+def reader(names: Sequence[str]) -> Callable[[Iterable[Any]], Record]:
+    """Makes records of rows selected as these names; what is not among them has its default."""
+    tokens = [name for name in _TOKENS if name in names]
+    read = [(name, _READ[name]) for name in names if name in _READ]
+
+    def record(row: Iterable[Any]) -> Record:
+        fields: dict[str, Any] = dict(zip(names, row, strict=True))
+        usage = Usage(**{name: fields.pop(name) for name in tokens})
+        for name, decode in read:
+            fields[name] = decode(fields[name])
+        return Record(usage=usage, **fields)
+
+    return record
+
+
+from_row = reader(NAMES)
+"""The record of a row selected as NAMES."""
