@@ -3,6 +3,7 @@
 It has no command; the other benchmarks use it.
 """
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -43,3 +44,23 @@ def svg(width: int, height: int, rows: Sequence[str]) -> str:
     space = 'xmlns="http://www.w3.org/2000/svg" font-family="sans-serif" font-size="11"'
     head = f'<svg {space} viewBox="0 0 {width} {height}">'
     return "\n".join([head, f'<rect width="{width}" height="{height}" fill="white"/>', *rows, "</svg>", ""])
+
+
+def curves(found: Mapping[str, Sequence[tuple[int, float]]]) -> str:
+    """A line for each thing that grows, both axes logarithmic; every point has its figure."""
+    points = [point for line in found.values() for point in line]
+    most_x = max(math.log10(x) for x, _ in points) or 1
+    low, high = math.log10(min(y for _, y in points)), math.log10(max(y for _, y in points))
+    rows: list[str] = []
+    for colour, (name, line) in zip(COLOURS[1:], found.items(), strict=False):
+        places = [
+            (60 + math.log10(x) / most_x * WIDTH, 330 - (math.log10(y) - low) / ((high - low) or 1) * 300, y)
+            for x, y in line
+        ]
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y, _ in places)
+        rows.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        rows += [f'<text x="{x:.1f}" y="{y - 5:.1f}" fill="{colour}">{us:.0f} us</text>' for x, y, us in places]
+        rows.append(f'<text x="{places[-1][0] + 50:.1f}" y="{places[-1][1]:.1f}" fill="{colour}">{escape(name)}</text>')
+    decades = range(int(most_x) + 1)
+    rows += [f'<text x="{60 + n / most_x * WIDTH:.1f}" y="350">{10**n:,}</text>' for n in decades]
+    return svg(WIDTH + 260, 360, rows)

@@ -55,7 +55,7 @@ ANSWER = msgspec.json.encode(
 AT_ONCE, REQUESTS = 64, 2_000
 
 
-def _now(step: Coroutine[Any, Any, Any]) -> Any:
+def now(step: Coroutine[Any, Any, Any]) -> Any:
     """The result of a coroutine that waits for nothing."""
     try:
         step.send(None)
@@ -110,9 +110,9 @@ def steps(assembly: Assembly) -> Iterator[tuple[str, Callable[[], object]]]:
     """The steps that wait for nothing, in their order."""
     parts, body = assembly.parts, BODY.encode()
     inbound, headers = CHAT.read(body), {"Authorization": f"Bearer {KEY}"}
-    caller: Caller = _now(assembly.callers.caller(headers))
+    caller: Caller = now(assembly.callers.caller(headers))
     decision = decide(parts, caller, inbound, new_id(parts.clock))
-    yield "key", lambda: _now(assembly.callers.caller(headers))
+    yield "key", lambda: now(assembly.callers.caller(headers))
     yield "decode the request, 1 KB", lambda: CHAT.read(body)
     for name, size in SIZES.items():
         one = _inbound((PROSE * (size // len(PROSE) + 1))[:size])
