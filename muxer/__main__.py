@@ -12,6 +12,7 @@ COMMANDS = {
     "check": "validate a routing.yaml",
     "explain": "show how a request would be decided, and why",
     "replay": "show what a changed routing.yaml would have done to recorded requests",
+    "eval": "show what a signal or a routing.yaml saves on prompts with known answers, and at what quality",
     "models": "list models with price, context and availability",
     "prices": "show age and source of the price table, or one model's price",
     "plugins": "list plugins and what each offers",

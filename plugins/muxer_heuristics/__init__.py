@@ -1,13 +1,17 @@
-"""Signals by rule of thumb: `code`, `complexity` and `simple`, from the words and marks of what is asked."""
+"""Signals by rule of thumb: `code`, `complexity` and `simple`, from the words and marks of what is asked.
+
+The tables of words.py say what people know; that of learned.py corrects them by labelled prompts.
+"""
 
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Container, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 from msgspec import Struct
 
 from muxer import ChatRequest, Context, Kind, Signal, SignalValue, hookimpl
+from muxer_heuristics.learned import LEARNED
 from muxer_heuristics.words import CODE, COMPLEXITY, MARKS, PAIRS, REFERENCES, ROLES, SIMPLE, WORDS
 
 SIGNALS = {CODE: float, COMPLEXITY: float, SIMPLE: float}
@@ -20,8 +24,20 @@ ASK_WORDS = 80  # people ask at the start or the end: words further in have a th
 FOLLOW_UP_WORDS = 12
 INHERITED = 0.7
 QUOTES, QUOTE_CHARS = 5, 60
+# What is no word, for the learned table: single characters, and these, whose blanks keep them from being words.
+SIGNS = ("$", "=", "^", "%", "\\", '"', "?", "/", "(", "*")
+A_NUMBER, NUMBERS, LETTERS = "a number", "three numbers", "two letters"
+_VARIABLES = frozenset("bcdefghjklmnopqrstuvwxyz")
 # A word may hold + and #, for C++ and C#.
 _WORD = re.compile(r"[\w+#]+")
+# How one asks says nothing of what is asked: greetings and requests before it, thanks after it.
+_BEFORE = re.compile(
+    r"(?:(?:hi|hey|hello|please|kindly|(?:could|can|would|will) you(?: please| kindly)?|i need you to"
+    r"|i(?:'d| would) like you to|(?:help me|tell me)(?: with this| out)?|(?:a )?quick question)\b[\s,.:!]*)+"
+)
+_AFTER = re.compile(
+    r"[\s,.!]*\b(?:please|thanks|thank you|thx|cheers)(?: (?:in advance|a lot|so much|very much))?[\s.!]*$"
+)
 _NO_WORD = str.maketrans({chr(code): " " for code in range(128) if not _WORD.match(chr(code))})
 
 
@@ -41,13 +57,19 @@ class _Entry(NamedTuple):
     roles: tuple[str, ...]
 
 
-def _lexicon() -> dict[str, _Entry]:
+def _by_word(tables: Mapping[str, Mapping[int, str]]) -> dict[str, list[tuple[str, int]]]:
+    """The signals that each word of some tables moves; a name of several words stands with underscores for blanks."""
     weights: dict[str, list[tuple[str, int]]] = {}
-    roles: dict[str, list[str]] = {}
-    for signal, lines in WORDS.items():
+    for signal, lines in tables.items():
         for weight, words in lines.items():
             for word in words.split():
-                weights.setdefault(word, []).append((signal, weight))
+                weights.setdefault(word.replace("_", " "), []).append((signal, weight))
+    return weights
+
+
+def _lexicon() -> dict[str, _Entry]:
+    weights = _by_word(WORDS)
+    roles: dict[str, list[str]] = {}
     for role, members in ROLES.items():
         for word in members.split():
             roles.setdefault(word, []).append(role)
@@ -68,6 +90,7 @@ def _marks_by_sign() -> dict[str, list[_Hit]]:
 _LEXICON = _lexicon()
 _MARKS = _marks_by_sign()
 _SECONDS = {second: [pair for pair in PAIRS if pair[1] == second] for _, second, *_ in PAIRS}
+_LEARNED = _by_word(LEARNED)
 _REFERENCES = frozenset(REFERENCES.split())
 
 
@@ -131,34 +154,82 @@ def _shape_hits(text: str, words: Sequence[str], chars: int) -> Iterator[_Hit]:
         yield _Hit(SIMPLE, QUESTION_MARK, text[-1])
 
 
-def _hits(text: str) -> tuple[list[_Hit], list[_Hit]]:
-    """All that moves a signal in one text: by words, and by marks and shape."""
+def features(words: Sequence[str], text: str, wanted: Container[str]) -> Iterator[tuple[str, str, int]]:
+    """What the learned table looks at in a text in lower case: a name, its quote, and by what its weight is divided.
+
+    Of the words only those that are wanted.
+    """
+    tail, once = len(words) - ASK_WORDS, dict.fromkeys(words)
+    for word in (word for word in once if word in wanted):
+        place = words.index(word)
+        yield word, word, 1 if place < ASK_WORDS or place >= tail else 3
+    for sign in SIGNS:
+        if sign in text:
+            yield sign, sign, 1
+    if numbers := [word for word in once if word.isdigit()]:
+        yield A_NUMBER, min(numbers), 1
+        if len(numbers) > 2:
+            yield NUMBERS, min(numbers), 1
+    letters = _VARIABLES & once.keys()
+    if len(letters) > 1:
+        yield LETTERS, min(letters), 1
+
+
+def _learned_hits(text: str, words: Sequence[str]) -> Iterator[_Hit]:
+    for name, quote, divisor in features(words, text, _LEARNED):
+        for signal, weight in _LEARNED.get(name, ()):
+            yield _Hit(signal, int(weight / divisor), quote)
+
+
+class Found(NamedTuple):
+    """All that moves a signal in one text."""
+
+    by_words: list[_Hit]
+    by_shape: list[_Hit]
+    learned: list[_Hit]
+
+
+def _hits(text: str) -> Found:
     text = text.strip()
     if len(text) > 2 * READ_CHARS:
         text = f"{text[:READ_CHARS]}\n{text[-READ_CHARS:]}"
     if not text:
-        return [], []
-    text = text.casefold()
+        return Found([], [], [])
+    text = _asked_plainly(text.casefold())
     words = _words(text)
     # Runs of blanks do not make a prompt long; over a certain length it does not matter any more.
     chars = len(" ".join(text.split())) if len(text) < 10 * SHORT_CHARS else len(text)
-    by_words, by_shape = list(_word_hits(words)), [*_mark_hits(text), *_shape_hits(text, words, chars)]
+    by_shape = [*_mark_hits(text), *_shape_hits(text, words, chars)]
+    found = Found(list(_word_hits(words)), by_shape, list(_learned_hits(text, words)))
     if chars > 2 * SHORT_CHARS:
-        return [hit for hit in by_words if hit.signal != SIMPLE], [hit for hit in by_shape if hit.signal != SIMPLE]
-    return by_words, by_shape
+        return Found(*([hit for hit in hits if hit.signal != SIMPLE] for hits in found))
+    return found
+
+
+def _asked_plainly(text: str) -> str:
+    """The text without courtesies around it, unless there is nothing else."""
+    greeting = _BEFORE.match(text)
+    plain = text[greeting.end() :] if greeting else text
+    thanks = _AFTER.search(plain, max(0, len(plain) - SHORT_CHARS))
+    return (plain[: thanks.start()] if thanks else plain) or text
 
 
 def _scores(text: str) -> dict[str, float]:
     """The signals of one text."""
-    by_words, by_shape = _hits(text)
+    totals = sums(_hits(text))
+    return {signal: min(100, max(0, total)) / 100 for signal, total in totals.items()}
+
+
+def sums(found: Found) -> dict[str, int]:
+    """The hundredths of each signal before they are cut to 0 and 100."""
     totals = dict.fromkeys(SIGNALS, 0)
-    for hit in by_words:
+    for hit in found.by_words:
         totals[hit.signal] += hit.weight
     # Everyday words take back what other words gave; a code fence in a story stays a code fence.
     totals[CODE] = max(0, totals[CODE])
-    for hit in by_shape:
+    for hit in (*found.by_shape, *found.learned):
         totals[hit.signal] += hit.weight
-    return {signal: min(100, max(0, total)) / 100 for signal, total in totals.items()}
+    return totals
 
 
 def _follows_on(text: str) -> bool:

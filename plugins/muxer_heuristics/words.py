@@ -24,8 +24,9 @@ WORDS: Mapping[str, Mapping[int, str]] = {
             commit branch binary static void""",
         -10: """dress zip postal discount promo conduct morse penal snake snakes school teacher youtube
             scene story song dialogue blog essay speech linear continuous quadratic""",
-        -20: """coffee heart kidney liver brain yoga workout fitness diet recipe wedding movie film video podcast tv
-            episode novel poem lyrics screenplay drama comedy""",
+        -30: "yoga workout fitness diet recipe",
+        -20: """coffee heart kidney liver brain wedding movie film video podcast tv episode novel
+            poem lyrics screenplay drama comedy""",
     },
     COMPLEXITY: {
         30: """analyze analyse analyzing analysing analysis explain explaining explanation debug debugging
@@ -69,7 +70,8 @@ ROLES: Mapping[str, str] = {
 PAIRS = (
     ("make", "software", 6, CODE, 30),
     ("select", "from", 8, CODE, 14),
-    ("from", "where", 4, CODE, 8),
+    ("from", "where", 4, CODE, 16),
+    ("select", "where", 9, CODE, 16),
     ("step", "step", 2, COMPLEXITY, 26),
     ("trade", "offs", 1, COMPLEXITY, 26),
     ("pros", "cons", 2, COMPLEXITY, 26),

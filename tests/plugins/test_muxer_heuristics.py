@@ -14,6 +14,7 @@ from muxer_heuristics import (
     open_heuristics,
     register_signals,
 )
+from muxer_heuristics.learned import LEARNED
 
 from muxer import ChatRequest, ImagePart, ImageURL, Message, Signal, SignalValue, TextPart
 from muxer.testing import SignalContract, a_request, open_context
@@ -137,6 +138,52 @@ def test_everyday_questions_stay_simple(text: str) -> None:
 )
 def test_open_requests_are_left_to_the_default(text: str) -> None:
     assert route(text) == "default"
+
+
+@pytest.mark.parametrize(
+    "manner",
+    [
+        "{}",
+        "Hi! {}",
+        "Please {}",
+        "Could you please {}",
+        "Hey, quick question: {}",
+        "{} Thanks!",
+        "{} thank you so much",
+    ],
+)
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("write a function that reverses a list in Java", "code"),
+        ("prove that there are infinitely many primes", "complex"),
+        ("what is the capital of Peru", "simple"),
+        ("write a short story about the sea", "default"),
+    ],
+)
+def test_how_one_asks_does_not_matter(manner: str, text: str, expected: str) -> None:
+    assert route(manner.format(text)) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "3 red and 5 blue marbles; two are drawn without replacement. What is the probability of two reds.",
+            "complex",
+        ),
+        ("Let $x$ and $y$ be real numbers such that $x + y = 5$ and $xy = 6$. Find $x^3 + y^3$.", "complex"),
+        ("Craft a heartfelt letter in which a teacher explains to her class why she is leaving", "default"),
+        ("Write an engaging blog post about the history of the programming class at our school", "default"),
+    ],
+)
+def test_mathematics_needs_thought_and_a_keyword_in_prose_does_not(text: str, expected: str) -> None:
+    assert route(text) == expected
+
+
+def test_learned_weights_stay_small() -> None:
+    weights = [abs(weight) for lines in LEARNED.values() for weight in lines]
+    assert 0 < max(weights) < 30  # no learned word leads to a dear route alone as surely as a keyword does
 
 
 @pytest.mark.parametrize("follow_up", ["and now in Java?", "fix it", "Make it shorter", "why?"])

@@ -1,0 +1,87 @@
+"""What `muxer eval` prints: the models, each policy with its intervals, and the same as JSON."""
+
+import math
+
+from muxer.cli.output import NOTHING, Column, print_note, print_table
+from muxer.evaluation.story import Judged, Story
+
+_SHARES = {"cpt50", "cpt80", "save@eq", "save@99q", "save@95g"}
+_COLUMNS = {
+    "apgr": "APGR",
+    "cpt50": "CPT(50) %",
+    "cpt80": "CPT(80) %",
+    "save@eq": "saved at 100 % quality, %",
+    "save@99q": "saved at 99 % quality, %",
+}
+
+
+def print_story(story: Story) -> None:
+    """The two tables and a line of remarks."""
+    _print_places(story)
+    print()
+    columns = [Column("ranked by"), *(Column(title) for title in _COLUMNS.values())]
+    if any("save@99q" in one.measures for one in story.judged):
+        columns.append(Column("$ saved per 1,000 prompts at 99 %", is_number=True))
+    print_table(columns, [_cells(one)[: len(columns)] for one in story.judged])
+    print_note("In brackets 95 % intervals. Shares are of what the strong model alone does or costs.")
+
+
+def _print_places(story: Story) -> None:
+    strong, cheap = story.qualities
+    rows = [
+        ["always strong", f"{strong:.4f}", _usd(story.strong_usd), _less(story, story.strong_usd), story.strong],
+        ["always cheap", f"{cheap:.4f}", _usd(story.cheap_usd), _less(story, story.cheap_usd), story.cheap],
+    ]
+    if (policy := story.policy) is not None:
+        usd = policy.usd if story.strong_usd is not None else None
+        models = ", ".join(f"{name} {count:,}" for name, count in policy.counts.items())
+        rows.append(["policy", f"{policy.quality:.4f}", _usd(usd), _less(story, usd), models])
+    titles = (Column("quality", True), Column("$ per 1,000", True), Column("saved", True), Column("models", wraps=True))
+    print_table([Column(f"{len(story.pairs):,} prompts"), *titles], rows)
+
+
+def _cells(one: Judged) -> list[str]:
+    cells = [one.name, *(_cell(one, name) for name in _COLUMNS)]
+    saved = one.measures.get("save@99q")
+    return [*cells, NOTHING if saved is None else f"{saved * one.measures['usd1k_strong']:.4f}"]
+
+
+def _cell(one: Judged, name: str) -> str:
+    value = one.measures.get(name, math.nan)
+    if math.isnan(value):
+        return NOTHING
+    scale, digits = (100, 1) if name in _SHARES else (1, 3)
+    low, high = one.intervals.get(name, (math.nan, math.nan))
+    words = f"{scale * value:.{digits}f}"
+    return words if math.isnan(low) else f"{words} [{scale * low:.{digits}f}, {scale * high:.{digits}f}]"
+
+
+def _usd(usd: float | None) -> str:
+    return NOTHING if usd is None else f"{1000 * usd:.4f}"
+
+
+def _less(story: Story, usd: float | None) -> str:
+    return NOTHING if usd is None or not story.strong_usd else f"{100 * (1 - usd / story.strong_usd):.1f} %"
+
+
+def as_json(story: Story) -> dict[str, object]:
+    """The same as JSON, measures by the names of `muxer.evaluation.curves`; what does not exist is null."""
+    strong, cheap = story.qualities
+    policy = story.policy
+    return {
+        "prompts": len(story.pairs),
+        "strong": {"model": story.strong, "quality": strong, "usd": story.strong_usd},
+        "cheap": {"model": story.cheap, "quality": cheap, "usd": story.cheap_usd},
+        "policy": None if policy is None else {"quality": policy.quality, "usd": policy.usd, "models": policy.counts},
+        "ranked": {
+            one.name: {
+                "value": {name: _known(value) for name, value in one.measures.items()},
+                "ci95": {name: [_known(low), _known(high)] for name, (low, high) in one.intervals.items()},
+            }
+            for one in story.judged
+        },
+    }
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value

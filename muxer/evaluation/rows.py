@@ -1,0 +1,102 @@
+"""What an evaluation reads: prompts, and how good and how dear the answer of each model to them was."""
+
+import gzip
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from muxer.errors import InvalidRequest
+
+_PER_MILLION = 1e6
+
+
+class Cell(Struct, frozen=True):
+    """One model's answer: its quality `s` from 0 to 1, and its cost in dollars or its tokens where they are known."""
+
+    s: float
+    cost: float | None = None
+    input_tokens: float | None = msgspec.field(name="in", default=None)
+    output_tokens: float | None = msgspec.field(name="out", default=None)
+
+
+class Row(Struct, frozen=True):
+    """One line of the data; what else it says is of no concern here."""
+
+    prompt: str
+    models: dict[str, Cell]
+    id: str = ""
+    category: str = ""
+
+
+class Price(Struct, frozen=True):
+    """Dollars per million tokens."""
+
+    input: float = msgspec.field(name="in")
+    output: float = msgspec.field(name="out")
+
+
+class Pair(Struct, frozen=True):
+    """One prompt as a choice between two models: the qualities, and both costs in dollars or neither."""
+
+    strong: float
+    cheap: float
+    strong_usd: float | None = None
+    cheap_usd: float | None = None
+
+
+def read_rows(paths: Iterable[Path]) -> Iterator[Row]:
+    """The rows of some files of JSON lines, gzipped where the name ends in .gz. Raises InvalidRequest, which names file
+    and line, for what is no row, and OSError."""
+    decoder = msgspec.json.Decoder(Row)
+    for path in paths:
+        number = 0
+        try:
+            with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
+                for line in lines:
+                    number += 1
+                    if line.strip():
+                        yield decoder.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise InvalidRequest(f"{path.name}:{number}: {error}") from error
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise InvalidRequest(f"{path.name}: no whole gzip file: {error}") from error
+
+
+def read_prices(path: Path) -> dict[str, Price]:
+    """Prices by the names of the rows; names that begin with an underscore are remarks. Raises InvalidRequest and
+    OSError."""
+    try:
+        entries = msgspec.json.decode(path.read_bytes(), type=dict[str, msgspec.Raw])
+        return {
+            name: msgspec.json.decode(entry, type=Price) for name, entry in entries.items() if not name.startswith("_")
+        }
+    except msgspec.DecodeError as error:
+        raise InvalidRequest(f"{path.name}: {error}") from error
+
+
+def cost_usd(cell: Cell, price: Price | None) -> float | None:
+    """What an answer cost: as measured, else its tokens at the price, else unknown."""
+    if cell.cost is not None:
+        return cell.cost
+    if price is None or cell.input_tokens is None:
+        return None
+    return (cell.input_tokens * price.input + (cell.output_tokens or 0) * price.output) / _PER_MILLION
+
+
+def pairs(rows: Sequence[Row], strong: str, cheap: str, prices: Mapping[str, Price]) -> list[Pair]:
+    """The choices between two models that every row has. Costs are known for all prompts, or count for none."""
+    found = [
+        Pair(
+            strong=row.models[strong].s,
+            cheap=row.models[cheap].s,
+            strong_usd=cost_usd(row.models[strong], prices.get(strong)),
+            cheap_usd=cost_usd(row.models[cheap], prices.get(cheap)),
+        )
+        for row in rows
+    ]
+    if any(pair.strong_usd is None or pair.cheap_usd is None for pair in found):
+        return [Pair(pair.strong, pair.cheap) for pair in found]
+    return found

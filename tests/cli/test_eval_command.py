@@ -1,0 +1,125 @@
+import gzip
+import json
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.running import Ran
+
+Run = Callable[..., Ran]
+PAIR = ("--strong", "big", "--cheap", "small")
+POLICY = """\
+version: 1
+plugins: [heuristics, demo, memory]
+store: {kind: memory}
+providers:
+  p: {kind: demo}
+models:
+  large: {provider: p, name: big, price: free}
+  small: {provider: p, name: tiny, price: free}
+routes:
+  - {name: code, when: "code >= 0.2", use: [large]}
+  - {name: default, use: [small]}
+"""
+
+
+def row(prompt: str, strong: float, cheap: float) -> dict[str, object]:
+    models = {"big": {"s": strong, "in": 1000, "out": 100}, "small": {"s": cheap, "cost": 0.001}}
+    return {"id": prompt[:8], "prompt": prompt, "models": models, "more": [1]}
+
+
+ROWS = [
+    row("Write a Python function to sort a list", 1, 0),
+    row("What is the capital of France?", 1, 1),
+    row("Write a SQL query that counts orders", 1, 0),
+    row("Hello", 0, 0),
+    {"prompt": "only one model", "models": {"big": {"s": 1}}},
+]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> str:
+    path = tmp_path / "data.jsonl.gz"
+    path.write_bytes(gzip.compress(b"\n".join(json.dumps(one).encode() for one in ROWS)))
+    (tmp_path / "prices.json").write_text('{"_note": "x", "big": {"in": 5, "out": 50, "src": "list"}}')
+    (tmp_path / "policy.yaml").write_text(POLICY)
+    return path.name
+
+
+def test_a_signal_is_measured_against_chance_and_the_oracle(data: str, muxer: Run) -> None:
+    ran = muxer("eval", data, *PAIR, "--signal", "code", "--prices", "prices.json", "--json")
+    assert ran.code == 0, ran.err
+    found = json.loads(ran.out)
+    assert found["prompts"] == 4
+    assert (found["strong"]["usd"], found["cheap"]["usd"]) == pytest.approx((0.01, 0.001))
+    ranked = found["ranked"]
+    assert ranked["random"]["value"]["apgr"] == pytest.approx(0.5)
+    # Both prompts of code need the strong model, so that half of the calls recover all: 0, .2, .4, .6, .8, 1, ... 1.
+    assert ranked["code"]["value"]["apgr"] == ranked["oracle"]["value"]["apgr"] == pytest.approx(0.75)
+    assert ranked["code"]["value"]["save@eq"] == pytest.approx(1 - (0.001 + 0.009 / 2) / 0.01)
+    low, high = ranked["code"]["ci95"]["cpt50"]
+    assert low <= ranked["code"]["value"]["cpt50"] <= high
+
+
+def test_a_policy_is_decided_as_live_requests_are(data: str, muxer: Run) -> None:
+    ran = muxer("eval", data, *PAIR, "--policy", "policy.yaml", "--prices", "prices.json", "--json")
+    assert ran.code == 0, ran.err
+    found = json.loads(ran.out)
+    assert found["policy"] == {"quality": 0.75, "usd": pytest.approx(0.0055), "models": {"big": 2, "small": 2}}
+    assert found["ranked"]["policy"]["value"]["pgr@50"] == pytest.approx(1)
+
+
+def test_people_get_tables(data: str, muxer: Run) -> None:
+    words = ("--policy", "policy.yaml", "--signal", "code", "--prices", "prices.json", "--bootstrap", "5")
+    ran = muxer("eval", data, *PAIR, *words)
+    assert ran.code == 0, ran.err
+    assert [line[:4] for line in ran.lines[1:4]] == [
+        ["always", "strong", "0.7500", "10.0000"],
+        ["always", "cheap", "0.2500", "1.0000"],
+        ["policy", "0.7500", "5.5000", "45.0"],
+    ]
+    assert [line[0] for line in ran.lines[6:] if line] == ["random", "code", "policy", "oracle"]
+
+
+def test_without_prices_there_are_no_dollars(data: str, muxer: Run) -> None:
+    ran = muxer("eval", data, *PAIR, "--signal", "code", "--bootstrap", "0")
+    assert ran.code == 0, ran.err
+    assert "$ saved" not in ran.out
+
+
+def test_scores_are_written_and_the_curves_drawn(data: str, muxer: Run, tmp_path: Path) -> None:
+    words = ("--signal", "code", "--policy", "policy.yaml", "--bootstrap", "0")
+    assert muxer("eval", data, *PAIR, *words, "--scores", "s.jsonl", "--plot", "c.svg").code == 0
+    scores = [json.loads(line) for line in (tmp_path / "s.jsonl").read_text().splitlines()]
+    assert [score["id"] for score in scores] == ["Write a ", "What is ", "Write a ", "Hello"]
+    assert scores[0]["score"] > scores[1]["score"] == 0
+    svg = ElementTree.fromstring((tmp_path / "c.svg").read_text())
+    words_drawn = {text.text for text in svg.iter("{http://www.w3.org/2000/svg}text")}
+    assert {"code", "random", "oracle", "policy", "quality"} <= words_drawn
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--signal", "cod"), "no signal 'cod'; there are: code, complexity"),
+        (("--signal", "code", "--artefact", "x"), "it uses no artefact"),
+        (("--signal", "code", "--prices", "missing.json"), "missing.json: No such file"),
+        (("--signal", "code", "--plot", "no/folder.svg"), "no/folder.svg: No such file"),
+        (("--policy", "policy.yaml", "--map", "large=huge"), "--map large=NAME"),
+    ],
+)
+def test_what_cannot_be_told_is_an_error(words: tuple[str, ...], told: str, data: str, muxer: Run) -> None:
+    ran = muxer("eval", data, *PAIR, *words)
+    assert ran.code == 2
+    assert told in ran.err
+
+
+def test_rows_that_are_none_are_named(muxer: Run, tmp_path: Path) -> None:
+    (tmp_path / "bad.jsonl").write_text('{"prompt": "a", "models": {}}\n\n{"prompt": 1}\n')
+    assert "bad.jsonl:3: Expected `str`" in muxer("eval", "bad.jsonl", *PAIR).err
+    (tmp_path / "cut.jsonl.gz").write_bytes(gzip.compress(b"x" * 1000)[:-9])
+    assert "cut.jsonl.gz: no whole gzip file" in muxer("eval", "cut.jsonl.gz", *PAIR).err
+    (tmp_path / "none.jsonl").write_text('{"prompt": "a", "models": {"big": {"s": 1}}}\n')
+    assert "no row of the data has both 'big' and 'small'" in muxer("eval", "none.jsonl", *PAIR).err
