@@ -10,6 +10,7 @@ COMMANDS = {
     "serve": "run the proxy",
     "demo": "send sample prompts and show what they cost",
     "check": "validate a routing.yaml",
+    "explain": "show how a request would be decided, and why",
     "replay": "show what a changed routing.yaml would have done to recorded requests",
     "models": "list models with price, context and availability",
     "prices": "show age and source of the price table, or one model's price",

@@ -48,12 +48,7 @@ class Answering:
 
     async def respond(self, request: web.Request) -> web.StreamResponse:
         """The answer to one request, whole or streamed. Raises MuxerError when no answer begins."""
-        inbound = replace(
-            self._format.read(await json_body(request)),
-            tags=tuple(tag.strip() for tag in request.headers.get("x-muxer-tags", "").split(",") if tag.strip()),
-            conversation=_as_text(request.headers.get("x-muxer-conversation", "")),
-            headers={name: value for name in _FORWARDED if (value := _header_safe(request.headers.get(name, "")))},
-        )
+        inbound = await inbound_of(request, self._format)
         async with serve(self._assembly.parts, caller_of(request), inbound) as exchange:
             if exchange.answer is None:
                 return await self._stream(request, exchange, inbound)
@@ -99,6 +94,16 @@ class Answering:
             with suppress(ComponentFailed), fence.around():
                 added.update(extension.headers(exchange.so_far))
         return {name: _header_safe(value) for name, value in (added | _exchange_headers(exchange)).items()}
+
+
+async def inbound_of(request: web.Request, format: InboundFormat) -> Inbound:
+    """A request with what its headers say. Raises InvalidRequest."""
+    return replace(
+        format.read(await json_body(request)),
+        tags=tuple(tag.strip() for tag in request.headers.get("x-muxer-tags", "").split(",") if tag.strip()),
+        conversation=_as_text(request.headers.get("x-muxer-conversation", "")),
+        headers={name: value for name in _FORWARDED if (value := _header_safe(request.headers.get(name, "")))},
+    )
 
 
 class _Outlet:
@@ -164,6 +169,8 @@ def _as_text(value: str) -> str:
 
 def _header_safe(value: str) -> str:
     """Names come from the configuration and may hold anything; headers take visible ASCII."""
+    if value.isascii() and value.isprintable():
+        return value
     return "".join(c if " " <= c <= "~" else "?" for c in value)
 
 

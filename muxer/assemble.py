@@ -18,12 +18,13 @@ from muxer.catalog import build_catalog
 from muxer.config.settings import Component, Configuration, KeySettings, Settings
 from muxer.dispatch import Dispatcher
 from muxer.holdings import Holdings
+from muxer.inflight import InFlight
 from muxer.interfaces import Context, Log, Meter, ProviderSettings
 from muxer.keyring import Keyring, Known
 from muxer.keys import KeepsKeys, instant
 from muxer.ledger import Ledger, open_ledger
 from muxer.opener import Held, Meters, Opener
-from muxer.pipeline import InFlight, Parts
+from muxer.pipeline import Parts
 from muxer.prices import PriceTable
 from muxer.retries import RetryBudget
 from muxer.routing import Rules
@@ -224,6 +225,7 @@ def rules_of(configuration: Configuration, table: PriceTable) -> Rules:
         defaults=settings.defaults,
         config=configuration.digest,
         strict=settings.strict_params,
+        lines=tuple(configuration.places[f"routes[{index}]"].line for index in range(len(settings.routes))),
     )
 
 

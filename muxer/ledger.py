@@ -20,7 +20,7 @@ from muxer.limits import OutagePolicy
 from muxer.money import NANOS_PER_USD
 from muxer.outage import Outage
 from muxer.standings import Fullest, refusal_of, remaining_nanos
-from muxer.stores import Granted, HoldChoice, IsRemote, Refused, Store
+from muxer.stores import Granted, HoldChoice, IsRemote, QuotaStanding, Refused, Standing, Store
 from muxer.types import Attempt, Record
 
 Place = Literal["asked", "unknown", "store", "here"]
@@ -205,6 +205,11 @@ class Ledger:
         """Tells the store again what runs, what is set aside, what it is owed, and what was settled lately (S17)."""
         running = [one.entry for one in self._running.values() if one.held == "store"]
         await self._debts.tell_again([*running, *self._escrow.entries])
+
+    async def stand(self, choice: HoldChoice) -> tuple[Sequence[Standing], Sequence[QuotaStanding]]:
+        """How the limits that a choice would meet stand, one per claim and per quota. Raises StoreUnavailable."""
+        budgets = await self._outage.watch("standings", partial(self._store.standings, choice.claims))
+        return budgets, await self._outage.watch("quotas", partial(self._store.quotas, choice.quotas))
 
     async def measure(self) -> bool:
         """Sets the gauges of what is held and presumed; whether the store answered."""

@@ -40,6 +40,11 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         answer=shapes.Response,
         streams=True,
     ),
+    ("POST", "/v1/route"): Operation(
+        summary="How a chat would be decided, and why",
+        body=ChatRequest,
+        answer=shapes.Explained,
+    ),
     ("GET", "/v1/models"): Operation(summary="What this key may name", answer=shapes.ModelList),
     ("GET", "/v1/models/{name:.+}"): Operation(summary="One model, group or auto", answer=shapes.ListedModel),
     ("GET", "/v1/requests/{id}"): Operation(summary="The record of a request", answer=shapes.RecordShown),

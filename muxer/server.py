@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from muxer import admin, openapi, views
 from muxer.access import ANONYMOUS
-from muxer.answering import PATIENCE, Answering, Patience, error_response, unforeseen
+from muxer.answering import PATIENCE, Answering, Patience, error_response, inbound_of, unforeseen
 from muxer.assemble import Assembly
 from muxer.edge import CALLER, caller_of, json_body, read_json, too_large
 from muxer.errors import (
@@ -25,9 +25,11 @@ from muxer.errors import (
     ReloadRefused,
     Unsupported,
 )
+from muxer.explanation import as_json
 from muxer.interfaces import HasRoutes, Operation, Route
 from muxer.keys import NewKey, StoredKey
 from muxer.operations import OPERATIONS
+from muxer.pipeline import explained
 from muxer.wire import (
     anthropic_inbound,
     openai_embeddings,
@@ -143,6 +145,7 @@ class Server:
         return [
             *(Route("POST", path, respond, "user") for path, respond in self._answering.items()),
             Route("POST", "/v1/messages/count_tokens", self._count_tokens, "user"),
+            Route("POST", "/v1/route", self._route, "user"),
             Route("GET", "/v1/models", self._models, "user"),
             Route("GET", "/v1/models/{name:.+}", self._model, "user"),
             Route("GET", "/v1/requests/{id}", self._request, "user"),
@@ -191,6 +194,10 @@ class Server:
 
     async def _count_tokens(self, request: web.Request) -> web.Response:
         return json_response(views.count_tokens(await json_body(request)))
+
+    async def _route(self, request: web.Request) -> web.Response:
+        inbound = await inbound_of(request, openai_inbound.CHAT)
+        return json_response(as_json(await explained(self._assembly.parts, caller_of(request), inbound)))
 
     async def _models(self, request: web.Request) -> web.Response:
         return json_response(views.models(self._assembly, caller_of(request)))

@@ -48,7 +48,7 @@ SHELL = {"cd", "curl", "docker", "export", "git", "kill", "muxer", "pip", "pytes
 # Pages that show models on purpose that their vendors have retired.
 OLD = {"docs/from-seed.md"}
 # Modules that readers are told to write.
-EXAMPLES = {"acme_server", "muxer_acme", "muxer_echo"}
+EXAMPLES = {"muxer_debug", "acme_server", "muxer_acme", "muxer_echo"}
 
 
 class Block(NamedTuple):
