@@ -3,7 +3,6 @@
 What the configuration before had open with the same settings is taken over as it is.
 """
 
-import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeVar
@@ -224,18 +223,6 @@ class Opener:
 
     def _fence(self, component: str) -> Fence:
         return Fence(component, self._meters, self._log)
-
-
-@asynccontextmanager
-async def open_signals(configuration: Configuration, log: Log) -> AsyncIterator[Mapping[str, Signal]]:
-    """The signals alone, for a decision that nothing follows. Raises ConfigInvalid."""
-    holdings, meters = Holdings(), Meters()
-    async with open_client(1) as http:
-        context = Context(http=http, clock=time.time, folder=configuration.folder, log=log, meter=meters)
-        try:
-            yield await Opener(configuration, holdings, {}, log, meters).signals(context)
-        finally:
-            await holdings.close()
 
 
 def _with_client(

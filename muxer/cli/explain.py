@@ -5,6 +5,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,17 @@ from muxer.cli.recorded import fetch, note_event
 from muxer.config.settings import Configuration
 from muxer.errors import ConfigInvalid, Fault, MuxerError
 from muxer.explanation import Explanation, as_json, explain
+from muxer.fence import Fence, FencedSignal
 from muxer.inbound import Inbound
-from muxer.opener import open_signals
+from muxer.interfaces import Context, Signal
+from muxer.opener import Meters
 from muxer.records import new_id
 from muxer.routing import Question
 from muxer.signals import measure
 from muxer.standings import untouched
 from muxer.stores import HoldChoice, Store
 from muxer.types import Caller
+from muxer.upstream import open_client
 from muxer.wire import openai_inbound
 
 _RULES = (
@@ -105,7 +109,13 @@ def _caller(configuration: Configuration, name: str | None) -> Caller:
 
 async def _explained(loaded: Loaded, caller: Caller, inbound: Inbound) -> Explanation:
     configuration = loaded.configuration
-    async with open_signals(configuration, note_event) as signals:
+    async with AsyncExitStack() as opened:
+        meters, signals = Meters(), dict[str, Signal]()
+        http = await opened.enter_async_context(open_client(max_connections=1))
+        context = Context(http=http, clock=time.time, folder=configuration.folder, log=note_event, meter=meters)
+        for name, kind in configuration.kinds.signals.items():
+            signal = await opened.enter_async_context(kind.open(kind.settings(), context))
+            signals[name] = FencedSignal(signal, kind.signals, Fence(f"signal {name}", meters, note_event))
         question = Question(
             id=new_id(time.time),
             now=time.time(),
