@@ -12,14 +12,14 @@ find_python = for python in python3 python3.14 python3.13 python3.12 python3.11;
 make_venv = @$(find_python); $$python -m venv --clear $(1) || { rm -rf $(1); \
 	echo "Python could not make $(1). On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 
-# $(call install,FOLDER,WHAT): uv takes a third of pip's time; where it cannot be had, pip does the same.
+# $(call install,FOLDER,WHAT,FREELY): uv takes a third of pip's time; where it cannot be had, pip does the same.
 install = @echo "Installing into $(1), this once ..." >&2; \
 	{ $(1)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv && \
-	UV_SYSTEM_CERTS=1 $(1)/bin/uv pip install --quiet --python $(1)/bin/python -c constraints.txt $(2); } || \
+	UV_SYSTEM_CERTS=1 $(1)/bin/uv pip install --quiet --python $(1)/bin/python $(if $(3),,-c constraints.txt) $(2); } || \
 	{ echo "uv did not manage it; trying pip." >&2; \
-	$(1)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(2); }
+	$(1)/bin/python -m pip install --quiet --disable-pip-version-check $(if $(3),,-c constraints.txt) $(2); }
 
-.PHONY: help run demo test lint clean bench check-clients check-fuzz check-litellm check-nightly check-redis constraints
+.PHONY: help run demo test lint clean bench bench-list check-clients check-fuzz check-litellm check-nightly check-redis constraints
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -40,21 +40,30 @@ lint: .venv/dev.stamp  ## check format, style, types and imports
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 
-bench: .venv/dev.stamp  ## list the benchmarks and how to run each
+bench: .venv/dev.stamp  ## the proxy beside a bare pass-through, as ratios; ARGS="--litellm VENV" for a third
+	@exec .venv/bin/python -m bench.gateway $(ARGS)
+
+bench-list: .venv/dev.stamp  ## list the benchmarks and how to run each
 	@for file in bench/*.py; do echo ".venv/bin/python $$file"; sed -n '1s/^"""/    /p' $$file | sed 's/"""$$//'; done
 
-check-clients: .venv/run.stamp .venv-clients/stamp  ## real clients of others against a proxy in demo mode
-	@exec .venv-clients/bin/python -m pytest -c tests/clients/pytest.ini tests/clients $(ARGS)
+# One environment for each client, since they disagree on versions. CLIENT=llm-python runs one of them.
+CLIENTS := $(or $(CLIENT),node $(patsubst tests/clients/%/requirements.txt,%,$(wildcard tests/clients/*/requirements.txt)))
+check-clients: .venv/dev.stamp $(CLIENTS:%=.venv-clients/%/stamp)  ## real clients of others against a proxy; CLIENT=llm-python for one
+	@failed=; for client in $(CLIENTS); do echo "$$client:"; \
+	python=.venv-clients/$$client/bin/python; test $$client != node || python=.venv/bin/python; \
+	$$python -m pytest -c tests/clients/pytest.ini tests/clients/$$client $(ARGS) \
+	|| failed="$$failed $$client"; done; test -z "$$failed" || { echo "failed:$$failed" >&2; exit 1; }
 
 check-litellm: .venv-litellm/stamp  ## LiteLLM itself: its providers, a CustomLLM and a CustomLogger under the proxy
 	@exec .venv-litellm/bin/python -m pytest -c tests/litellm/pytest.ini tests/litellm $(ARGS)
 
 # A failure prints how to repeat it, and .hypothesis keeps it for the next run; SEED=N draws the same histories again.
-check-nightly: .venv/dev.stamp  ## what takes minutes: each store through 3,500 drawn histories, and 5,000 requests
+check-nightly: .venv/dev.stamp  ## what takes minutes: 3,500 drawn histories of each store, 5,000 requests, their cost; SEED=N
 	@seed=$(or $(SEED),$$(date +%s)); echo "SEED=$$seed"; \
 	MUXER_HISTORIES=3500 .venv/bin/python -m pytest -k any_history --hypothesis-seed=$$seed --durations=3 \
 		-o faulthandler_timeout=0 tests/plugins $(ARGS)
 	@.venv/bin/python -m pytest -m slow tests/test_oracle.py tests/test_cuts.py
+	.venv/bin/python -m bench.gateway --rounds 3 --seconds 3 --connections 64 --rates --no-streams --at-most 8
 
 check-redis: .venv/dev.stamp  ## the shared store under load, cuts and failover; SERVER=/usr/bin/redis-server for another
 	@SERVER=$(SERVER) exec .venv/bin/python -m pytest -s -m "" tests/plugins/test_muxer_redis*.py $(ARGS)
@@ -73,8 +82,9 @@ clean:  ## remove what make and the tests made; never your muxer.db
 .venv/bin/python:
 	$(call make_venv,.venv)
 
-.venv-clients/bin/python:
-	$(call make_venv,.venv-clients)
+.venv-clients/%/bin/python:
+	$(call make_venv,.venv-clients/$*)
+.PRECIOUS: .venv-clients/%/bin/python
 
 .venv-litellm/bin/python:
 	$(call make_venv,.venv-litellm)
@@ -94,8 +104,26 @@ clean:  ## remove what make and the tests made; never your muxer.db
 	$(call install,.venv-fuzz,-r tests/fuzz/requirements.txt)
 	@touch $@
 
-.venv-clients/stamp: .venv-clients/bin/python tests/clients/requirements.txt constraints.txt
-	$(call install,.venv-clients,-r tests/clients/requirements.txt)
+# Each client brings the versions it wants, some of them older than those in constraints.txt.
+.venv-clients/%/stamp: .venv-clients/%/bin/python tests/clients/%/requirements.txt
+	$(call install,.venv-clients/$*,-r tests/clients/$*/requirements.txt,freely)
+	@touch $@
+
+# The tests that are not in the wheel.
+OWN := .venv-clients/openai-own-suite
+$(OWN)/stamp: $(OWN)/source/PKG-INFO
+$(OWN)/source/PKG-INFO: tests/clients/openai-own-suite/requirements.txt | $(OWN)/bin/python
+	@rm -rf $(@D) && mkdir $(@D)
+	@$(OWN)/bin/python -m pip download --quiet --disable-pip-version-check --no-deps --no-binary openai --dest $(OWN) \
+	$$(sed -n 's/^openai.*==/openai==/p' $<)
+	@tar -xzf $(OWN)/openai-*.tar.gz -C $(@D) --strip-components 1 && rm $(OWN)/openai-*.tar.gz
+	@touch $@
+
+.venv-clients/node/stamp: tests/clients/node/package.json
+	@command -v node >/dev/null && command -v npm >/dev/null || \
+	{ echo "The clients for Node need node and npm; CLIENT=NAME runs one of the others." >&2; exit 1; }
+	@mkdir -p $(@D) && cp $< $(@D)/
+	@cd $(@D) && npm install --no-package-lock --no-audit --no-fund --silent
 	@touch $@
 
 .venv-litellm/stamp: .venv-litellm/bin/python tests/litellm/requirements.txt pyproject.toml constraints.txt

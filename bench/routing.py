@@ -1,8 +1,8 @@
 """Routing quality on public per-prompt results, a row a set: `ROUTING_DATA=DIR python -m bench.routing`.
 
-Ways to rank: random, length, the rules' `complexity`, `difficulty` learned within the set (five folds) and from the other
-sets that may be learned from (this one left out), oracle. Printed: APGR with its 95 % interval, and the share of dollars
-saved at 99 % of the strong model's quality. Also what one decision costs.
+Ways to rank: random, length, the rules' `complexity`, `difficulty` learned within the set (five folds) and from the
+other sets that may be learned from (this one left out), oracle. Printed: APGR with its 95 % interval, and the share of
+dollars saved at 99 % of the strong model's quality. Also what one decision costs.
 """
 
 import argparse

@@ -93,6 +93,7 @@ from muxer.stores import (
     Window,
 )
 from muxer.types import (
+    AllowedTools,
     Answer,
     Attempt,
     AudioPart,
@@ -136,6 +137,7 @@ __all__ = [
     "ALL_METRICS",
     "AddsHeaders",
     "AiohttpClient",
+    "AllowedTools",
     "Amounts",
     "Answer",
     "Archive",

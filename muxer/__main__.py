@@ -10,6 +10,7 @@ COMMANDS = {
     "serve": "run the proxy",
     "demo": "send sample prompts and show what they cost",
     "check": "validate a routing.yaml",
+    "explain": "show how a request would be decided, and why",
     "replay": "show what a changed routing.yaml would have done to recorded requests",
     "eval": "show what a signal or a routing.yaml saves on prompts with known answers, and at what quality",
     "train": "teach the difficulty signal on prompts with known answers",

@@ -161,6 +161,10 @@ class Desk:
         self._log = log
         self._clock = clock
 
+    def follow(self, in_file: Collection[str], calendar: Calendar) -> None:
+        """From now on these are the names in the file, and the days of its budgets."""
+        self._in_file, self._calendar = in_file, calendar
+
     async def create(self, asked: NewKey, by: str) -> tuple[StoredKey, str]:
         """See KeyDesk."""
         # Who builds a struct in Python gets no check of its values; one way in has them all.

@@ -1,6 +1,7 @@
 """One request over HTTP: its body in, the answer or its stream out, in whichever format the caller speaks."""
 
 import asyncio
+import math
 import time
 from contextlib import aclosing, suppress
 
@@ -48,12 +49,7 @@ class Answering:
 
     async def respond(self, request: web.Request) -> web.StreamResponse:
         """The answer to one request, whole or streamed. Raises MuxerError when no answer begins."""
-        inbound = replace(
-            self._format.read(await json_body(request)),
-            tags=tuple(tag.strip() for tag in request.headers.get("x-muxer-tags", "").split(",") if tag.strip()),
-            conversation=_as_text(request.headers.get("x-muxer-conversation", "")),
-            headers={name: value for name in _FORWARDED if (value := _header_safe(request.headers.get(name, "")))},
-        )
+        inbound = await inbound_of(request, self._format)
         async with serve(self._assembly.parts, caller_of(request), inbound) as exchange:
             if exchange.answer is None:
                 return await self._stream(request, exchange, inbound)
@@ -73,8 +69,8 @@ class Answering:
         writer = self._format.stream(exchange.record.id, int(time.time()), exchange.served.name, inbound)
         try:
             async with asyncio.timeout(None) as drain:
-                outlet = _Outlet(request, response, exchange, drain, self._patience)
-                await self._relay(exchange, writer, outlet, request)
+                with _Outlet(request, response, exchange, drain, self._patience) as outlet:
+                    await self._relay(exchange, writer, outlet, request)
         except TimeoutError:
             exchange.failed(ClientGone("the answer was read on for as long as we do after its caller left"))
         return response
@@ -101,8 +97,21 @@ class Answering:
         return {name: _header_safe(value) for name, value in (added | _exchange_headers(exchange)).items()}
 
 
+async def inbound_of(request: web.Request, format: InboundFormat) -> Inbound:
+    """A request with what its headers say. Raises InvalidRequest."""
+    return replace(
+        format.read(await json_body(request)),
+        tags=tuple(tag.strip() for tag in request.headers.get("x-muxer-tags", "").split(",") if tag.strip()),
+        conversation=_as_text(request.headers.get("x-muxer-conversation", "")),
+        headers={name: value for name in _FORWARDED if (value := _header_safe(request.headers.get(name, "")))},
+    )
+
+
 class _Outlet:
-    """Where a stream is written; once the caller is gone it swallows the rest and starts the drain's deadline."""
+    """Where a stream is written; once the caller is gone it swallows the rest and starts the drain's deadline.
+
+    One timer looks after all writes of a stream: a deadline of its own for each was a tenth of what a chunk costs.
+    """
 
     def __init__(
         self,
@@ -117,20 +126,45 @@ class _Outlet:
         self._response = response
         self._exchange = exchange
         self._drain = drain
+        self._loop = asyncio.get_running_loop()
+        self._writing_since = math.inf
+
+    def __enter__(self) -> "_Outlet":
+        self._timer = self._loop.call_later(self._patience.write_s, self._look)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
 
     async def write(self, data: bytes) -> None:
         if self._exchange.client_gone or not data:
             return
+        self._writing_since = self._loop.time()
         try:
-            async with asyncio.timeout(self._patience.write_s):
-                if not self._response.prepared:
-                    await self._response.prepare(self._request)
-                await self._response.write(data)
-        except (ConnectionError, TimeoutError):
-            self._exchange.client_gone = True
-            if self._request.transport is not None:
-                self._request.transport.abort()
-            self._drain.reschedule(asyncio.get_running_loop().time() + self._patience.drain_s)
+            if not self._response.prepared:
+                await self._response.prepare(self._request)
+            await self._response.write(data)
+        except ConnectionError:
+            self._leave()
+        finally:
+            self._writing_since = math.inf
+
+    def _look(self) -> None:
+        """Ends a write that has taken too long, by which it returns; else looks again when this one would have."""
+        now = self._loop.time()
+        if now - self._writing_since >= self._patience.write_s:
+            self._leave()
+            return
+        self._timer = self._loop.call_at(min(now, self._writing_since) + self._patience.write_s, self._look)
+
+    def _leave(self) -> None:
+        """The caller is gone, or as good as that."""
+        if self._exchange.client_gone:
+            return
+        self._exchange.client_gone = True
+        if self._request.transport is not None:
+            self._request.transport.abort()
+        self._drain.reschedule(self._loop.time() + self._patience.drain_s)
 
 
 def _exchange_headers(exchange: Exchange) -> dict[str, str]:
@@ -164,6 +198,8 @@ def _as_text(value: str) -> str:
 
 def _header_safe(value: str) -> str:
     """Names come from the configuration and may hold anything; headers take visible ASCII."""
+    if value.isascii() and value.isprintable():
+        return value
     return "".join(c if " " <= c <= "~" else "?" for c in value)
 
 

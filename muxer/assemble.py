@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -14,25 +15,30 @@ from muxer.admin import Desk
 from muxer.breakers import Breakers
 from muxer.budgets import Calendar, key_lines, lines
 from muxer.catalog import build_catalog
-from muxer.config.settings import Component, Configuration, KeySettings
+from muxer.config.settings import Component, Configuration, KeySettings, Settings
 from muxer.dispatch import Dispatcher
-from muxer.interfaces import Log, Meter, ProviderSettings
+from muxer.holdings import Holdings
+from muxer.inflight import InFlight
+from muxer.interfaces import Context, Log, Meter, ProviderSettings
 from muxer.keyring import Keyring, Known
 from muxer.keys import KeepsKeys, instant
 from muxer.ledger import Ledger, open_ledger
-from muxer.opener import Meters, Opener
-from muxer.pipeline import InFlight, Parts
+from muxer.opener import Held, Meters, Opener
+from muxer.pipeline import Parts
 from muxer.prices import PriceTable
+from muxer.retries import RetryBudget
 from muxer.routing import Rules
 from muxer.stores import Store
 from muxer.types import Caller
+from muxer.upstream import open_client
 
 REPORT_EVERY_S = 5.0
+_SHARED_CONNECTIONS = 100
 _SHORTEST_SECRET = 8  # of shorter ones every other word would be one
 
 
 class Assembly(Struct, frozen=True, kw_only=True):
-    """Everything that was opened for one configuration."""
+    """Everything that serves by one configuration."""
 
     configuration: Configuration
     parts: Parts
@@ -41,54 +47,159 @@ class Assembly(Struct, frozen=True, kw_only=True):
     keys: Desk
     extensions: tuple[object, ...]
     begun_at: float
+    held: Held
+
+
+class Assembler:
+    """Builds one assembly after another. They share the store and the accounts, and each component whose settings are
+    the same in both; use `open_assembler`."""
+
+    def __init__(self, opened: AsyncExitStack, log: Log, clock: Callable[[], float], worker: int) -> None:
+        self.log = log
+        self.meters = Meters()
+        self.holdings = Holdings()
+        self._opened = opened
+        self._clock = clock
+        self._worker = worker
+        self._shared: Context | None = None
+        self._lasting: _Lasting | None = None
+
+    async def build(self, configuration: Configuration, table: PriceTable, before: Assembly | None = None) -> Assembly:
+        """Opens what `before` does not have already. Raises ConfigInvalid when a component cannot be opened; then
+        nothing has changed."""
+        opener = Opener(configuration, self.holdings, before.held if before else {}, self.log, self.meters)
+        try:
+            return await self._build(opener, configuration, table, before)
+        except BaseException:
+            opener.let_go()
+            self.meters.use(before.extensions if before else ())
+            raise
+
+    def adopt(self, assembly: Assembly, before: Assembly | None = None) -> None:
+        """From now on new requests are served by it: what all share goes by its settings."""
+        assert self._lasting is not None, "an assembly was built"
+        settings = assembly.configuration.settings
+        if before is not None:
+            self.meters.set(measurements.CONFIG_INFO, 0, before.configuration.digest)
+        self.meters.use(assembly.extensions)
+        self.meters.set(measurements.CONFIG_INFO, 1, assembly.configuration.digest)
+        assembly.keys.follow([key.name for key in settings.keys], Calendar(settings.timezone))
+        self._lasting.ledger.budget_status = settings.budget_status
+        was = before.held if before else {}
+        changed = {what for what, held in was.items() if assembly.held.get(what) is not held}
+        models = assembly.parts.rules.catalog.models.values()
+        self._lasting.breakers.keep(
+            {(one.name, one.provider) for one in models if f"provider {one.provider}" not in changed}
+        )
+
+    def retire(self, assembly: Assembly) -> None:
+        """Closes what only it had; call it once, when its last request has ended."""
+        for held in reversed(tuple(assembly.held.values())):
+            held.let_go()
+
+    async def _build(
+        self, opener: Opener, configuration: Configuration, table: PriceTable, before: Assembly | None
+    ) -> Assembly:
+        settings, meters, clock = configuration.settings, self.meters, self._clock
+        context = replace(await self._context(), folder=configuration.folder)
+        first = await opener.extensions(context)
+        # What is measured while the others are opened is told to both.
+        meters.use([*(before.extensions if before else ()), *first])
+        store = await opener.store(context)
+        last = self._lasting = self._lasting or await self._open_lasting(store, settings)
+        extensions = [*first, *await opener.extensions(replace(context, store=store, keys=last.keys))]
+        providers = await opener.providers(context)
+        signals, guards = await opener.signals(context), await opener.guards(context)
+        sinks = await opener.sinks(context)
+        dispatcher = Dispatcher(providers, last.breakers, meters, self.log, _secrets(settings.providers), last.retries)
+        return Assembly(
+            configuration=configuration,
+            parts=Parts(
+                rules=rules_of(configuration, table),
+                signals=signals,
+                guards=guards,
+                dispatcher=dispatcher,
+                ledger=last.ledger,
+                sinks=sinks,
+                meter=meters,
+                log=self.log,
+                clock=clock,
+                in_flight=last.in_flight,
+            ),
+            store=store,
+            callers=Callers(Keys(map(known_of, settings.keys), last.ring, clock), await opener.authenticators(context)),
+            keys=last.keys,
+            extensions=tuple(extensions),
+            begun_at=last.begun_at,
+            held=opener.held,
+        )
+
+    async def _context(self) -> Context:
+        """What components are handed; those that are no providers share one HTTP client."""
+        if self._shared is None:
+            self._shared = Context(
+                http=await self._opened.enter_async_context(open_client(_SHARED_CONNECTIONS)),
+                clock=self._clock,
+                folder=Path(),
+                log=self.log,
+                meter=self.meters,
+                worker=self._worker,
+            )
+            self._opened.push_async_callback(self.holdings.close)
+        return self._shared
+
+    async def _open_lasting(self, store: Store, settings: Settings) -> "_Lasting":
+        ring = Keyring(_keeper(store), self.meters)
+        ledger = await self._opened.enter_async_context(
+            open_ledger(
+                store,
+                self.meters,
+                self.log,
+                self._clock,
+                budget_status=settings.budget_status,
+                grace_s=settings.server.grace_s,
+            )
+        )
+        await self._opened.enter_async_context(_reporting(ledger, self.meters))
+        return _Lasting(
+            ring=ring,
+            keys=Desk(store, (), ring, Calendar(settings.timezone), self.log, self._clock),
+            ledger=ledger,
+            breakers=Breakers(time.monotonic, self.meters),
+            retries=RetryBudget(),
+            in_flight=InFlight(self.meters),
+            begun_at=self._clock(),
+        )
+
+
+class _Lasting(Struct, frozen=True, kw_only=True):
+    """What goes on whatever configuration is in force."""
+
+    ring: Keyring
+    keys: Desk
+    ledger: Ledger
+    breakers: Breakers
+    retries: RetryBudget
+    in_flight: InFlight
+    begun_at: float
+
+
+@asynccontextmanager
+async def open_assembler(log: Log, clock: Callable[[], float] = time.time, worker: int = 0) -> AsyncIterator[Assembler]:
+    """An assembler; leaving the context closes everything it opened."""
+    async with AsyncExitStack() as opened:
+        yield Assembler(opened, log, clock, worker)
 
 
 @asynccontextmanager
 async def assemble(
     configuration: Configuration, table: PriceTable, log: Log, clock: Callable[[], float] = time.time, worker: int = 0
 ) -> AsyncIterator[Assembly]:
-    """Opens all components of a configuration. Raises ConfigInvalid when one of them cannot be opened."""
-    settings, kinds, meters = configuration.settings, configuration.kinds, Meters()
-    async with AsyncExitStack() as opened:
-        opener = Opener(configuration, opened, log, meters, clock, worker)
-        shared = await opener.context()
-        extensions = await opener.extensions(shared)
-        store = await opener.open(kinds.stores[settings.store.kind], settings.store.settings, shared, "store")
-        ring = Keyring(_keeper(store), meters)
-        keys = Desk(store, [key.name for key in settings.keys], ring, Calendar(settings.timezone), log, clock)
-        extensions += await opener.extensions(replace(shared, store=store, keys=keys))
-        providers = await opener.providers()
-        signals, guards = await opener.signals(shared), await opener.guards(shared)
-        sinks = await opener.sinks(shared)
-        ledger = await opened.enter_async_context(
-            open_ledger(
-                store, meters, log, clock, budget_status=settings.budget_status, grace_s=settings.server.grace_s
-            )
-        )
-        await opened.enter_async_context(_reporting(ledger, meters))
-        meters.set(measurements.CONFIG_INFO, 1, configuration.digest)
-        yield Assembly(
-            configuration=configuration,
-            parts=Parts(
-                rules=rules_of(configuration, table),
-                signals=signals,
-                guards=guards,
-                dispatcher=Dispatcher(
-                    providers, Breakers(time.monotonic, meters), meters, log, _secrets(settings.providers)
-                ),
-                ledger=ledger,
-                sinks=sinks,
-                meter=meters,
-                log=log,
-                clock=clock,
-                in_flight=InFlight(meters),
-            ),
-            store=store,
-            callers=Callers(Keys(map(known_of, settings.keys), ring, clock), await opener.authenticators(shared)),
-            keys=keys,
-            extensions=tuple(extensions),
-            begun_at=clock(),
-        )
+    """Opens all components of one configuration. Raises ConfigInvalid when one of them cannot be opened."""
+    async with open_assembler(log, clock, worker) as assembler:
+        assembly = await assembler.build(configuration, table)
+        assembler.adopt(assembly)
+        yield assembly
 
 
 def _secrets(providers: Mapping[str, Component]) -> dict[str, list[str]]:
@@ -114,6 +225,7 @@ def rules_of(configuration: Configuration, table: PriceTable) -> Rules:
         defaults=settings.defaults,
         config=configuration.digest,
         strict=settings.strict_params,
+        lines=tuple(configuration.places[f"routes[{index}]"].line for index in range(len(settings.routes))),
     )
 
 

@@ -1,6 +1,6 @@
 """Which models are set aside for a while: after a 429, a refused credential, or too many failures (F1, F2)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Literal
 
 from msgspec import Struct
@@ -71,6 +71,12 @@ class Breakers:
             return f"set aside for {left_s:.0f} s more after {breaker.why}"
         return f"being tried again after {breaker.why}" if breaker.is_probing else ""
 
+    def keep(self, keys: Collection[tuple[str, str]]) -> None:
+        """Forgets all but these (a model's name, its provider's): another provider may stand behind the others now."""
+        for key in self._all.keys() - set(keys):
+            if self._all.pop(key).why:
+                self._meter.set(measurements.PROVIDER_UP, 1, *key)
+
     def enter(self, model: Model) -> Entry:
         """Before each attempt. A probe must be followed by `succeeded`, `failed` or `left`."""
         breaker = self._all.setdefault(_key(model), _Breaker())
@@ -83,8 +89,9 @@ class Breakers:
 
     def left(self, model: Model, entry: Entry) -> None:
         """The attempt ended and says nothing about the model: it was abandoned, or the request itself was wrong."""
-        if entry == "probe":
-            self._all[_key(model)].is_probing = False
+        breaker = self._all.get(_key(model))
+        if entry == "probe" and breaker is not None:
+            breaker.is_probing = False
 
     def succeeded(self, model: Model, entry: Entry) -> None:
         """The model answered. Only a probe ends a pause: another answer may have begun before it."""

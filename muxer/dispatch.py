@@ -38,11 +38,12 @@ class Dispatcher:
         meter: Meter,
         log: Log,
         secrets: Mapping[str, Sequence[str]] = _NONE,
+        retries: RetryBudget | None = None,
     ) -> None:
         self._secrets = secrets
         self.providers = providers
         self.breakers = breakers
-        self.retries = RetryBudget()
+        self.retries = retries or RetryBudget()
         self.meter = meter
         self._log = log
         self._told: set[str] = set()

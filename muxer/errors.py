@@ -15,6 +15,7 @@ MuxerError
 ├── ClientGone, ShuttingDown only in records: the caller, or the proxy, left
 ├── NoCandidate              503: nobody is available
 ├── StoreUnavailable         503: budgets cannot be checked
+├── ReloadRefused            422: the file as it is now cannot be used
 ├── PluginFailed             500
 └── ProviderFailed           an upstream did not answer, or not as it should (failures.py)
     ├── UpstreamUnreachable, UpstreamTimeout, UpstreamError, UpstreamBadResponse
@@ -338,6 +339,14 @@ class StoreUnavailable(MuxerError):
     def headers(self) -> dict[str, str]:
         """Worth another try soon."""
         return {"Retry-After": "1"}
+
+
+class ReloadRefused(MuxerError):
+    """The file as it is now cannot be used; what ran before goes on."""
+
+    status = 422
+    type = "invalid_request_error"
+    code = "config_refused"
 
 
 class PluginFailed(MuxerError):

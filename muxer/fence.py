@@ -2,12 +2,12 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
 from muxer import measurements
-from muxer.interfaces import Log, Meter, Signal
+from muxer.interfaces import HasEvidence, Log, Meter, Signal
 from muxer.log import frames
 from muxer.types import ChatRequest, SignalValue
 
@@ -106,6 +106,17 @@ class FencedSignal:
         if time.perf_counter() - begun > SIGNAL_DEADLINE_S:
             self._fence.failed("timeout", detail=f"it took longer than {SIGNAL_DEADLINE_S} s")
         return self._checked(values)
+
+    def evidence(self, request: ChatRequest) -> Mapping[str, Sequence[str]]:
+        """See HasEvidence; never raises, and is empty where the signal has none."""
+        if self._fence.is_closed or not isinstance(self._signal, HasEvidence):
+            return {}
+        try:
+            with self._fence.around():
+                found = self._signal.evidence(request)
+                return {str(name): [str(quote) for quote in quotes] for name, quotes in found.items()}
+        except ComponentFailed:
+            return {}
 
     def _checked(self, values: object) -> Mapping[str, SignalValue]:
         if not isinstance(values, Mapping):

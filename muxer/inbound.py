@@ -13,7 +13,7 @@ class Inbound(Struct, frozen=True, kw_only=True):
     `untranslated` names fields that `request` has no place for: they are lost unless the bytes are passed on. Without
     `is_priced` something in the bytes costs more than the price table says, or nobody knows what (S3). `headers` may
     go upstream, to a provider that speaks `api`. `raw_api` is the format of `raw` where a guard's change has made it
-    another than `api`.
+    another than `api`. `wants_debug`: the answer is to tell how it was decided.
     """
 
     api: str
@@ -25,6 +25,7 @@ class Inbound(Struct, frozen=True, kw_only=True):
     is_priced: bool = True
     headers: Mapping[str, str] = field(default_factory=dict)
     raw_api: str = ""
+    wants_debug: bool = False
 
     @property
     def sent_api(self) -> str:

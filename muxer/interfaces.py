@@ -175,7 +175,8 @@ class Archive(Protocol):
     def history(
         self, since_s: float, where: Mapping[str, str], keep: Callable[[str], bool] | None
     ) -> AsyncIterator[Sequence[Record]]:
-        """The finished requests from the oldest to the newest, in batches; of them those whose id `keep` wants."""
+        """The finished requests from the oldest to the newest, in batches; of them those whose id `keep` wants. What
+        a record has for people to read (reason, notes, error, its cost beside that of its attempts) may be missing."""
 
     async def record(self, id: str) -> Record | None:
         """One record."""

@@ -20,7 +20,7 @@ from muxer.limits import OutagePolicy
 from muxer.money import NANOS_PER_USD
 from muxer.outage import Outage
 from muxer.standings import Fullest, refusal_of, remaining_nanos
-from muxer.stores import Granted, HoldChoice, IsRemote, Refused, Store
+from muxer.stores import Granted, HoldChoice, IsRemote, QuotaStanding, Refused, Standing, Store
 from muxer.types import Attempt, Record
 
 Place = Literal["asked", "unknown", "store", "here"]
@@ -44,7 +44,7 @@ class Ledger:
         self._store = store
         self._journal = journal
         self._meter = meter
-        self._budget_status = budget_status
+        self.budget_status = budget_status
         self._fullest = Fullest(meter)
         self._running: dict[str, _Running] = {}
         self._outage = Outage(meter, log)
@@ -82,7 +82,7 @@ class Ledger:
             del self._running[opening.id]
             self._journal.forget(opening.id, at_once=True)
             self._count_refusal(reply)
-            raise refusal_of(reply, self._budget_status)
+            raise refusal_of(reply, self.budget_status)
         for standing in reply.budgets:
             if standing.limit_nanos:
                 self._fullest.saw(standing, 1 - remaining_nanos(standing) / standing.limit_nanos)
@@ -205,6 +205,11 @@ class Ledger:
         """Tells the store again what runs, what is set aside, what it is owed, and what was settled lately (S17)."""
         running = [one.entry for one in self._running.values() if one.held == "store"]
         await self._debts.tell_again([*running, *self._escrow.entries])
+
+    async def stand(self, choice: HoldChoice) -> tuple[Sequence[Standing], Sequence[QuotaStanding]]:
+        """How the limits that a choice would meet stand, one per claim and per quota. Raises StoreUnavailable."""
+        budgets = await self._outage.watch("standings", partial(self._store.standings, choice.claims))
+        return budgets, await self._outage.watch("quotas", partial(self._store.quotas, choice.quotas))
 
     async def measure(self) -> bool:
         """Sets the gauges of what is held and presumed; whether the store answered."""

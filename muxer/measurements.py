@@ -54,6 +54,10 @@ OUTAGE_OVERRUN_USD = Metric(
 )
 STORE_OWED = Metric("muxer_store_owed_requests", "gauge", "Requests the store is still to be told about.")
 CONFIG_INFO = Metric("muxer_config_info", "gauge", "1 for the configuration in force.", ("config",))
+CONFIG_RELOADS = Metric("muxer_config_reloads_total", "counter", "Changes of the configuration taken over.")
+CONFIG_RELOAD_FAILURES = Metric(
+    "muxer_config_reload_failures_total", "counter", "Changes of the configuration that could not be used."
+)
 LOOP_LAG_SECONDS = Metric("muxer_loop_lag_seconds", "gauge", "How late the event loop runs.")
 IN_FLIGHT = Metric("muxer_requests_in_flight", "gauge", "Requests being served.")
 PLUGIN_FAILURES = Metric(
@@ -70,6 +74,7 @@ ALL = (
     REQUESTS, REQUEST_SECONDS, FIRST_TOKEN_SECONDS, OVERHEAD_SECONDS, DECISION_SECONDS, TOKENS, COST_USD,
     PRESUMED_USD, HELD_USD, LIMIT_USED_RATIO, BUDGET_REFUSALS, BUDGET_OVERRUN, ATTEMPTS, FALLBACKS, PROVIDER_UP,
     STORE_SECONDS, STORE_UP, STORE_ERRORS, OUTAGE_REQUESTS, OUTAGE_OVERRUN_USD, STORE_OWED, CONFIG_INFO,
-    LOOP_LAG_SECONDS, IN_FLIGHT, PLUGIN_FAILURES, GUARD_REFUSALS, SAVED_USD, DROPPED_RECORDS,
+    CONFIG_RELOADS, CONFIG_RELOAD_FAILURES, LOOP_LAG_SECONDS, IN_FLIGHT, PLUGIN_FAILURES, GUARD_REFUSALS,
+    SAVED_USD, DROPPED_RECORDS,
 )  # fmt: skip
 """Every family the core reports."""

@@ -1,23 +1,34 @@
-"""Opens the components of a configuration, each with what it is handed and behind what keeps its faults to itself."""
+"""Opens the components of a configuration, each with what it is handed and behind what keeps its faults to itself.
 
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+What the configuration before had open with the same settings is taken over as it is.
+"""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from muxer.access import Doorkeeper
 from muxer.config.settings import Component, Configuration
 from muxer.errors import ConfigInvalid, Fault
 from muxer.fence import Fence, FencedSignal
 from muxer.guards import Armed, Guards
-from muxer.interfaces import Context, IsMeter, Kind, Log, Meter, Provider, ProviderSettings, Signal
+from muxer.holdings import Holding, Holdings
+from muxer.interfaces import Context, IsMeter, Kind, Log, Meter, Provider, ProviderSettings, Signal, Sink
 from muxer.log import frames
 from muxer.measurements import Metric
 from muxer.sinks import Outlet, Outlets
+from muxer.stores import Store
 from muxer.upstream import open_client
 
 T = TypeVar("T")
+_STORE = "store store"
+CLOSE_S = 10.0  # how long a component may take to close, past the grace period
+
+Held = Mapping[str, Holding[object]]
+"""What a configuration has open, by what it is: `provider openai`."""
 
 
 class Meters:
@@ -26,9 +37,9 @@ class Meters:
     def __init__(self) -> None:
         self._meters: list[Meter] = []
 
-    def join(self, meter: Meter) -> None:
-        """From now on this meter is told too."""
-        self._meters.append(meter)
+    def use(self, extensions: Sequence[object]) -> None:
+        """From now on those of these extensions that are meters are told, and no other."""
+        self._meters = [extension.meter for extension in extensions if isinstance(extension, IsMeter)]
 
     def add(self, metric: Metric, amount: float, *labels: str) -> None:
         """See Meter."""
@@ -47,47 +58,33 @@ class Meters:
 
 
 class Opener:
-    """Opens components one after the other; leaving the stack it was given closes them in reverse."""
+    """Opens components one after the other, or takes them over from `before`; `held` is what the configuration has."""
 
     def __init__(
-        self,
-        configuration: Configuration,
-        opened: AsyncExitStack,
-        log: Log,
-        meters: Meters,
-        clock: Callable[[], float],
-        worker: int,
+        self, configuration: Configuration, holdings: Holdings, before: Held, log: Log, meters: Meters
     ) -> None:
         self._settings = configuration.settings
         self._kinds = configuration.kinds
-        self._folder = configuration.folder
-        self._opened = opened
+        self._holdings = holdings
+        self._before = before
         self._log = log
         self._meters = meters
-        self._clock = clock
-        self._worker = worker
+        self.held: dict[str, Holding[object]] = {}
 
-    async def context(self, max_connections: int = 100) -> Context:
-        """What a component is handed, with an HTTP client of so many connections."""
-        return Context(
-            http=await self._opened.enter_async_context(open_client(max_connections)),
-            clock=self._clock,
-            folder=self._folder,
-            log=self._log,
-            meter=self._meters,
-            worker=self._worker,
-        )
+    def let_go(self) -> None:
+        """Closes what only this configuration has."""
+        for holding in reversed(tuple(self.held.values())):
+            holding.let_go()
 
-    async def open(self, kind: Kind[T], settings: Struct, context: Context, path: str) -> T:
-        """The component. Raises ConfigInvalid, also for what the plugin did not foresee."""
-        try:
-            return await self._opened.enter_async_context(kind.open(settings, context))
-        except ConfigInvalid:
-            raise
-        except (Exception, SystemExit) as error:  # foreign code
-            self._log("error", "component_failed", component=path, error=type(error).__name__, trace=frames(error))
-            fault = Fault(f"kind {kind.name!r} cannot be opened: {type(error).__name__}: {error}", path=path)
-            raise ConfigInvalid([fault]) from error
+    async def store(self, context: Context) -> Store:
+        """The store, which stays the one that was opened first."""
+        held: Holding[Store] | None = self._before.get(_STORE)  # type: ignore[assignment]  # its name has its type
+        if held is not None:
+            held.keep()
+            self.held[_STORE] = held  # type: ignore[assignment]  # what it holds does not matter here
+            return held.component
+        entry = self._settings.store
+        return (await self._open(_STORE, self._kinds.stores[entry.kind], entry.settings, context)).component
 
     async def extensions(self, context: Context) -> list[object]:
         """Opens the extensions: those that need the store once it is there, and the others, meters among them, before
@@ -95,39 +92,42 @@ class Opener:
         found: list[object] = []
         for name, kind in self._kinds.extensions.items():
             if bool(kind.needs) == (context.store is not None):
-                extension = await self.open(kind, kind.settings(), context, f"extension {name}")
-                if isinstance(extension, IsMeter):
-                    self._meters.join(extension.meter)
-                found.append(extension)
+                found.append((await self._open(f"extension {name}", kind, kind.settings(), context)).component)
         return found
 
-    async def providers(self) -> dict[str, Provider]:
+    async def providers(self, context: Context) -> dict[str, Provider]:
         """The providers that can be asked, each with connections of its own."""
         providers: dict[str, Provider] = {}
         for name, entry in self._settings.providers.items():
             if not entry.unavailable:
                 limit = entry.settings.max_connections if isinstance(entry.settings, ProviderSettings) else 100
-                kind, context = self._kinds.providers[entry.kind], await self.context(limit)
-                providers[name] = await self.open(kind, entry.settings, context, f"providers.{name}")
+                kind = self._kinds.providers[entry.kind]
+                opening = _with_client(kind, entry.settings, context, limit)
+                held = await self._open(f"provider {name}", kind, entry.settings, context, f"providers.{name}", opening)
+                providers[name] = held.component
         return providers
 
     async def signals(self, context: Context) -> dict[str, Signal]:
         """The signals, each behind a fence."""
         signals: dict[str, Signal] = {}
         for name, kind in self._kinds.signals.items():
-            signal = await self.open(kind, kind.settings(), context, f"signal {name}")
-            signals[name] = FencedSignal(signal, kind.signals, self._fence(f"signal {name}"))
+            held = await self._open(f"signal {name}", kind, kind.settings(), context)
+            signals[name] = FencedSignal(held.component, kind.signals, held.fence)
         return signals
 
     async def guards(self, context: Context) -> Guards:
         """The guards: those a route names are in force there, the others everywhere."""
         armed: dict[str, Armed] = {}
         for index, entry in enumerate(self._settings.guards):
-            guard = await self._unless_optional(self._kinds.guards[entry.kind], entry, context, f"guards[{index}]")
-            if guard is not None:
-                fence = self._fence(f"guard {entry.name}")
+            kind = self._kinds.guards[entry.kind]
+            held = await self._unless_optional(f"guard {entry.name}", kind, entry, context, f"guards[{index}]")
+            if held is not None:
                 armed[entry.name] = Armed(
-                    name=entry.name, guard=guard, required=entry.required, timeout_s=entry.timeout_s, fence=fence
+                    name=entry.name,
+                    guard=held.component,
+                    required=entry.required,
+                    timeout_s=entry.timeout_s,
+                    fence=held.fence,
                 )
         by_route = {
             route.name: tuple(guard for name, guard in armed.items() if name in route.guards)
@@ -141,31 +141,100 @@ class Opener:
         """The sinks, which get what still waits for them when they are closed."""
         outlets: list[Outlet] = []
         for index, entry in enumerate(self._settings.sinks):
-            sink = await self._unless_optional(self._kinds.sinks[entry.kind], entry, context, f"sinks[{index}]")
-            if sink is not None:
-                outlets.append(Outlet(entry.name, sink, self._fence(f"sink {entry.name}"), self._meters))
-        sinks = Outlets(outlets)
-        self._opened.push_async_callback(sinks.close, self._settings.server.grace_s)
-        return sinks
+            outlet = await self._unless_optional(
+                f"sink {entry.name}", self._outlet_kind(entry), entry, context, f"sinks[{index}]"
+            )
+            if outlet is not None:
+                outlets.append(outlet.component)
+        return Outlets(outlets)
+
+    def _outlet_kind(self, entry: Component) -> Kind[Outlet]:
+        """The kind of an entry's sink, as one that opens the sink behind its outlet."""
+        kind = self._kinds.sinks[entry.kind]
+        fence, grace_s = self._fence(f"sink {entry.name}"), self._settings.server.grace_s
+
+        @asynccontextmanager
+        async def open(settings: Struct, context: Context) -> AsyncIterator[Outlet]:
+            sink: Sink
+            async with kind.open(settings, context) as sink:
+                outlet = Outlet(entry.name, sink, fence, self._meters)
+                try:
+                    yield outlet
+                finally:
+                    await outlet.close(grace_s)
+
+        return Kind(kind.name, kind.settings, open)
 
     async def authenticators(self, context: Context) -> list[Doorkeeper]:
         """Who else knows callers, in the order of the file."""
         found: list[Doorkeeper] = []
         for index, entry in enumerate(self._settings.authenticators):
             kind = self._kinds.authenticators[entry.kind]
-            one = await self.open(kind, entry.settings, context, f"authenticators[{index}]")
-            found.append(Doorkeeper(one, self._fence(f"authenticator {entry.name}")))
+            held = await self._open(
+                f"authenticator {entry.name}", kind, entry.settings, context, f"authenticators[{index}]"
+            )
+            found.append(Doorkeeper(held.component, held.fence))
         return found
 
-    async def _unless_optional(self, kind: Kind[T], entry: Component, context: Context, path: str) -> T | None:
+    async def _open(
+        self,
+        what: str,
+        kind: Kind[T],
+        settings: Struct,
+        context: Context,
+        path: str = "",
+        opening: Callable[[], AbstractAsyncContextManager[T]] | None = None,
+    ) -> Holding[T]:
+        """The component, opened or taken over. Raises ConfigInvalid, also for what the plugin did not foresee."""
+        sort = what.partition(" ")[0]
+        # A plugin makes its kinds anew whenever it is asked for them: it is its name that they go by.
+        identity = (self._kinds.origins.get(f"{sort} {kind.name}"), kind.name, settings)
+        held: Holding[T] | None = self._before.get(what)  # type: ignore[assignment]  # its identity has its type
+        if held is None or held.identity != identity or held.task.done():
+            opening = opening or (lambda: kind.open(settings, context))
+            close_s = self._settings.server.grace_s + CLOSE_S
+            held = Holding(what, identity, opening, self._fence(what), self._log, close_s)
+            self._holdings.add(held)
+        held.keep()
+        self.held[what] = held  # type: ignore[assignment]  # what it holds does not matter here
+        try:
+            await held.opened()
+        except ConfigInvalid:
+            raise
+        except (Exception, SystemExit) as error:  # foreign code
+            path = path or ("store" if what == _STORE else what)
+            self._log("error", "component_failed", component=path, error=type(error).__name__, trace=frames(error))
+            fault = Fault(f"kind {kind.name!r} cannot be opened: {type(error).__name__}: {error}", path=path)
+            raise ConfigInvalid([fault]) from error
+        return held
+
+    async def _unless_optional(
+        self, what: str, kind: Kind[T], entry: Component, context: Context, path: str
+    ) -> Holding[T] | None:
         """The component, or None and a line in the log when it cannot be opened and the file does not require it."""
         try:
-            return await self.open(kind, entry.settings, context, path)
+            return await self._open(what, kind, entry.settings, context, path)
         except ConfigInvalid as error:
             if entry.required:
                 raise
+            del self.held[what]
             self._log("error", "component_left_out", component=path, reason=str(error))
             return None
 
     def _fence(self, component: str) -> Fence:
         return Fence(component, self._meters, self._log)
+
+
+def _with_client(
+    kind: Kind[T], settings: Struct, context: Context, max_connections: int
+) -> Callable[[], AbstractAsyncContextManager[T]]:
+    """Opens a component with an HTTP client of its own, of so many connections."""
+
+    @asynccontextmanager
+    async def open() -> AsyncIterator[T]:
+        async with open_client(max_connections) as http:
+            component: T
+            async with kind.open(settings, replace(context, http=http)) as component:
+                yield component
+
+    return open

@@ -13,6 +13,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -23,9 +24,11 @@ from muxer.attempts import written_bytes
 from muxer.catalog import Model
 from muxer.dispatch import Dispatch, Dispatcher
 from muxer.errors import ClientGone, MuxerError, ShuttingDown
+from muxer.explanation import Explanation, as_json, explain
 from muxer.failures import UpstreamTimeout
 from muxer.guards import Guards, Watch
 from muxer.inbound import Inbound
+from muxer.inflight import InFlight
 from muxer.interfaces import Log, Meter, Signal
 from muxer.ledger import Ledger
 from muxer.money import NANOS_PER_USD
@@ -38,34 +41,6 @@ from muxer.standings import limit_headers
 from muxer.stores import Granted
 from muxer.types import Answer, Call, Caller, Chunk, Excluded, Record, Usage
 from muxer.wire import openai_chat, openai_text
-
-
-class InFlight:
-    """How many requests are being served."""
-
-    def __init__(self, meter: Meter) -> None:
-        self._meter = meter
-        self._is_idle = asyncio.Event()
-        self._is_idle.set()
-        self.count = 0
-
-    def __enter__(self) -> None:
-        self._count(1)
-
-    def __exit__(self, *_: object) -> None:
-        self._count(-1)
-
-    async def idle(self) -> None:
-        """Waits until nothing is being served."""
-        await self._is_idle.wait()
-
-    def _count(self, change: int) -> None:
-        self.count += change
-        if self.count:
-            self._is_idle.clear()
-        else:
-            self._is_idle.set()
-        self._meter.set(measurements.IN_FLIGHT, self.count)
 
 
 class Parts(Struct, frozen=True, kw_only=True):
@@ -96,10 +71,16 @@ def decide(parts: Parts, caller: Caller, inbound: Inbound, id: str, settled: Pla
 
     `settled` is the plan whose route stands, when a guard of that route has changed the request.
     """
+    asked = question(parts, caller, inbound, id, settled)
+    return Decision(inbound=inbound, question=asked, plan=plan(parts.rules, asked))
+
+
+def question(parts: Parts, caller: Caller, inbound: Inbound, id: str, settled: Plan | None = None) -> Question:
+    """What there is to decide: the request measured, who asks, and the state of the models."""
     picked = tuple(tag for tag in caller.tags if tag in inbound.tags)
     if picked:
         caller = replace(caller, tags=picked)
-    question = Question(
+    return Question(
         id=id,
         now=parts.clock(),
         caller=caller,
@@ -108,7 +89,12 @@ def decide(parts: Parts, caller: Caller, inbound: Inbound, id: str, settled: Pla
         is_cooling=parts.dispatcher.breakers.reason,
         settled=settled,
     )
-    return Decision(inbound=inbound, question=question, plan=plan(parts.rules, question))
+
+
+async def explained(parts: Parts, caller: Caller, inbound: Inbound, decided: Question | None = None) -> Explanation:
+    """Why a request is, or would be, decided as it is: by the question it was decided on, or a new one."""
+    asked = decided or question(parts, caller, inbound, new_id(parts.clock))
+    return await explain(parts.rules, asked, inbound.request, parts.signals, parts.ledger.stand)
 
 
 @asynccontextmanager
@@ -178,11 +164,14 @@ class Exchange:
         self.output_cap: int | None = None
         self.limit_headers: dict[str, str] = {}
         self.client_gone = False
+        self._debug: dict[str, Any] | None = None
 
     async def begin(self, ready: Answer | None) -> None:
         """Holds, and finds the first candidate that answers, or gives the answer a guard has ready."""
         plan = self._decision.plan
         offered = plan.offered
+        if self._decision.inbound.wants_debug:
+            self._debug = as_json(await self._explained())
         choices = [candidate.choice for candidate in offered]
         granted = await self._parts.ledger.hold(self.record, choices if ready is None else [offered[0].unasked])
         self._pass_over(offered[: granted.choice])
@@ -201,6 +190,10 @@ class Exchange:
                 began = replace(began, raw=b"")
             self.answer = await self._watch.whole(began, self.served.name)
             self.dropped = began.dropped
+
+    async def _explained(self) -> Explanation:
+        asked, inbound = self._decision.question, self._decision.inbound
+        return await explained(self._parts, asked.caller, inbound, asked)
 
     def _pass_over(self, too_dear: Sequence[Candidate]) -> None:
         """Records the candidates that did not fit the budget, where the route lets the next one serve."""
@@ -331,6 +324,7 @@ class Exchange:
             "estimated_cost": sum(attempt.cost_nanos for attempt in attempts) / NANOS_PER_USD,
             "response_time_ms": round(self._ms(), 3),
             "attempts": [attempt_fields(attempt) for attempt in attempts],
+            **({} if self._debug is None else {"debug": self._debug}),
         }
 
     def _ms(self) -> float:

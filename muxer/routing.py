@@ -1,8 +1,8 @@
 """From a measured request to a plan: which rule, which candidates in which order, and why not the others. Pure."""
 
-import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -11,6 +11,7 @@ from muxer.access import may_use
 from muxer.budgets import Calendar, Target, claims, quotas
 from muxer.catalog import Catalog, Group, Model
 from muxer.config.settings import DefaultsSettings, RouteSettings
+from muxer.draws import drawn
 from muxer.errors import (
     ContextTooLong,
     CostUnbounded,
@@ -21,7 +22,7 @@ from muxer.errors import (
     MuxerError,
     NoCandidate,
 )
-from muxer.expressions import Expression
+from muxer.expressions import Compared, Expression
 from muxer.limits import Line
 from muxer.signals import Measured
 from muxer.stores import BudgetClaim, HoldChoice, Quota
@@ -36,7 +37,8 @@ DEFAULT = "default"
 
 
 class Rules(Struct, frozen=True, kw_only=True):
-    """All that decides, taken from one configuration: a request keeps the rules it began with."""
+    """All that decides, taken from one configuration: a request keeps the rules it began with. `lines` are where the
+    routes stand in the file, counted from 1."""
 
     catalog: Catalog
     routes: tuple[RouteSettings, ...]
@@ -46,6 +48,7 @@ class Rules(Struct, frozen=True, kw_only=True):
     defaults: DefaultsSettings
     config: str
     strict: bool = False
+    lines: tuple[int, ...] = ()
 
 
 class Candidate(Struct, frozen=True, kw_only=True):
@@ -116,6 +119,15 @@ class Question(Struct, frozen=True, kw_only=True):
 
 def plan(rules: Rules, question: Question) -> Plan:
     """Decides. Raises ModelNotFound, or the error that tells why no candidate is left."""
+    considered = consider(rules, question)
+    if not considered.candidates:
+        raise nobody(considered.excluded, question)
+    return considered
+
+
+def consider(rules: Rules, question: Question) -> Plan:
+    """The same, but a plan without candidates is one too. Raises ModelNotFound, or InvalidRequest where there is no
+    rule."""
     route, reason = _route(rules, question)
 
     known: dict[str, Candidate | Excluded] = {}
@@ -129,8 +141,6 @@ def plan(rules: Rules, question: Question) -> Plan:
     judged = [judge(name) for name in _expand(rules.catalog, route, route.name, question.id, judge)]
     candidates = [one for one in judged if isinstance(one, Candidate)]
     excluded = [one for one in judged if isinstance(one, Excluded)]
-    if not candidates:
-        raise _nobody(excluded, question)
     return Plan(
         route=route.name,
         reason=f"{reason}; cheapest first" if route.order == "cheapest" and question.settled is None else reason,
@@ -140,6 +150,31 @@ def plan(rules: Rules, question: Question) -> Plan:
         timeout_s=route.timeout_s,
         fallback_on=route.fallback_on,
     )
+
+
+def elsewhere(rules: Rules, question: Question, route: str) -> dict[str, Candidate | Excluded]:
+    """What this request would be at every model, by the same judgement."""
+    return {name: _judge(rules, question, model, route) for name, model in rules.catalog.models.items()}
+
+
+class Asked(Struct, frozen=True):
+    """A rule that a request was held against; `compared` tells how."""
+
+    name: str
+    line: int
+    when: str
+    holds: bool
+    compared: Callable[[], Sequence[Compared]]
+
+
+def asked(rules: Rules, question: Question) -> Iterator[tuple[RouteSettings, Asked]]:
+    """The rules in their order, each as it is asked; the first that holds decides, and nobody asks on."""
+    facts = _facts(question)
+    lines = rules.lines or (0,) * len(rules.routes)
+    for route, condition, line in zip(rules.routes, rules.conditions, lines, strict=True):
+        holds = condition is None or condition(facts)
+        compared = partial(condition.explain, facts) if condition is not None else list
+        yield route, Asked(route.name, line, route.when or "", holds, compared)
 
 
 def _facts(question: Question) -> Mapping[str, object]:
@@ -165,9 +200,8 @@ def _route(rules: Rules, question: Question) -> tuple[RouteSettings, str]:
             param="model",
         )
     if requested == "auto":
-        values = _facts(question)
-        for route, condition in zip(rules.routes, rules.conditions, strict=True):
-            if condition is None or condition(values):
+        for route, rule in asked(rules, question):
+            if rule.holds:
                 return route, f"rule {route.name}: {route.when or 'matches everything'}"
         return _fallback_route(rules), "no rule matches; defaults.model"
     if requested.startswith("auto:"):
@@ -207,7 +241,7 @@ Judge = Callable[[str], Candidate | Excluded]
 
 def _expand(catalog: Catalog, opened: Group | RouteSettings, name: str, id: str, judge: Judge) -> list[str]:
     """The models of a route or a group in its order, inner groups opened in theirs, each named once."""
-    members = _drawn(opened, f"{id}/{name}") if opened.order == "weighted" else opened.use
+    members = drawn(opened.use, opened.weights, f"{id}/{name}") if opened.order == "weighted" else opened.use
     models: list[str] = []
     for member in members:
         group = catalog.groups.get(member)
@@ -221,21 +255,6 @@ def _cost(judged: Candidate | Excluded) -> float:
     if isinstance(judged, Excluded) or judged.model.price is None:
         return math.inf
     return judged.expected_nanos
-
-
-def _drawn(opened: Group | RouteSettings, seed: str) -> list[str]:
-    """A draw by weight without replacement; zero is never drawn. It hashes the request, so that it can be replayed."""
-    ranks = {name: _rank(f"{seed}/{name}", weight) for name, weight in zip(opened.use, opened.weights, strict=True)}
-    return sorted((name for name in ranks if ranks[name] > -math.inf), key=ranks.__getitem__, reverse=True)
-
-
-def _rank(seed: str, weight: float) -> float:
-    """Efraimidis and Spirakis, 2006: the largest of u^(1/weight) is a draw by weight; the logarithm of it ranks alike
-    and does not vanish for small weights."""
-    if weight <= 0:
-        return -math.inf
-    hashed = hashlib.blake2b(seed.encode(), digest_size=8).digest()
-    return math.log((int.from_bytes(hashed) + 1) / 2.0**64) / weight
 
 
 def _judge(rules: Rules, question: Question, model: Model, route: str) -> Candidate | Excluded:
@@ -349,8 +368,8 @@ _CALLERS_TO_MEND: frozenset[Gate] = frozenset(
 )
 
 
-def _nobody(excluded: Sequence[Excluded], question: Question) -> MuxerError:
-    """The error when every candidate was passed over: the caller's to mend if all gates are, else ours."""
+def nobody(excluded: Sequence[Excluded], question: Question) -> MuxerError:
+    """The error where every candidate was passed over: the caller's to mend if all gates are, else ours."""
     reasons = "; ".join(f"{one.model}: {one.detail}" for one in excluded)
     gates = {one.gate for one in excluded}
     if gates == {"not_allowed"}:

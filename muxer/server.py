@@ -1,24 +1,35 @@
 """The HTTP edge: requests in, answers and errors out as JSON or events, nothing decided here."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp.http
 import msgspec
 from aiohttp import web
 from aiohttp.http_parser import HttpRequestParserPy
+from msgspec import Struct
 from msgspec.structs import replace
 
 from muxer import admin, openapi, views
 from muxer.access import ANONYMOUS
-from muxer.answering import PATIENCE, Answering, Patience, error_response, unforeseen
+from muxer.answering import PATIENCE, Answering, Patience, error_response, inbound_of, unforeseen
 from muxer.assemble import Assembly
 from muxer.edge import CALLER, caller_of, json_body, read_json, too_large
-from muxer.errors import MethodNotAllowed, MuxerError, NotFound, PermissionDenied
+from muxer.errors import (
+    Fault,
+    MethodNotAllowed,
+    MuxerError,
+    NotFound,
+    PermissionDenied,
+    ReloadRefused,
+    Unsupported,
+)
+from muxer.explanation import as_json
 from muxer.interfaces import HasRoutes, Operation, Route
 from muxer.keys import NewKey, StoredKey
 from muxer.operations import OPERATIONS
+from muxer.pipeline import explained
 from muxer.wire import (
     anthropic_inbound,
     openai_embeddings,
@@ -45,28 +56,85 @@ Respond = Callable[[web.Request], Awaitable[web.StreamResponse]]
 encode = msgspec.json.Encoder().encode
 
 
+class Outcome(Struct, frozen=True, kw_only=True):
+    """What came of a reload: `reloaded`, `unchanged` or `invalid`; the configuration in force, and what is wrong with
+    the file as it is now."""
+
+    status: str
+    config: str
+    faults: Sequence[str]
+    needs_restart: Sequence[str]
+
+
+class Reloads(Protocol):
+    """Takes over the file anew, and knows how that went."""
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether the process is about to end."""
+
+    @property
+    def faults(self) -> Sequence[Fault]:
+        """What is wrong with the file as it is now."""
+
+    @property
+    def needs_restart(self) -> Sequence[str]:
+        """Its sections that are not in force."""
+
+    async def reload(self) -> Outcome:
+        """Takes over the file as it is now."""
+
+
 class Server:
     """The application over one assembly."""
 
-    def __init__(self, assembly: Assembly, *, is_loopback: bool, patience: Patience = PATIENCE) -> None:
+    def __init__(
+        self, assembly: Assembly, *, is_loopback: bool, patience: Patience = PATIENCE, reloads: Reloads | None = None
+    ) -> None:
         if aiohttp.http.HttpRequestParser is HttpRequestParserPy:
             # The pure-Python parser was the weak one in each of its security releases (RELIABILITY 4).
             raise RuntimeError("aiohttp was installed without its C parser; reinstall it from a wheel")
         self._assembly = assembly
         self._is_loopback = is_loopback
         self._answering = {path: Answering(assembly, format, patience).respond for path, format in _FORMATS.items()}
-        self.is_ready = True
+        self._reloads = reloads
+        self.router = self._routes_added()
 
     def application(self) -> web.Application:
-        """The aiohttp application; every route declares the role it needs."""
-        most = self._assembly.configuration.settings.server.max_body_bytes
-        application = web.Application(middlewares=[self._edge], client_max_size=most)
-        application.on_response_prepare.append(_hide_server)
+        """The aiohttp application of this server alone."""
+
+        return application(self.respond, self._assembly.configuration.settings.server.max_body_bytes)
+
+    async def respond(self, request: web.Request) -> web.StreamResponse:
+        """Answers any request; every error leaves as our JSON, and what nobody foresaw is logged and answered 500."""
+        try:
+            return await self._routed(request)
+        except MuxerError as error:
+            return self._refused(request, error)
+        except web.HTTPMethodNotAllowed as error:
+            allowed = sorted(error.allowed_methods)
+            return self._refused(request, MethodNotAllowed(f"{error.method} is not served here", allowed))
+        except web.HTTPRequestEntityTooLarge:
+            return self._refused(request, too_large(request))
+        except web.HTTPNotFound:
+            return self._refused(request, NotFound("nothing is served at this address; see the README's list"))
+        except Exception as error:  # noqa: BLE001  # the process must live on, and the caller gets JSON
+            return error_response(unforeseen(self._assembly, request, error), _format_of(request))
+
+    async def _routed(self, request: web.Request) -> web.StreamResponse:
+        found = await self.router.resolve(request)
+        request.match_info.clear()
+        request.match_info.update(found)
+        return await found.handler(request)
+
+    def _routes_added(self) -> web.UrlDispatcher:
+        """All routes; every one declares the role it needs."""
+        router = web.UrlDispatcher()
         for route in self._table():
             handler = self._guarded(route)
             for path in _addresses(route.path):
-                application.router.add_route(route.method, path, handler)
-        return application
+                router.add_route(route.method, path, handler)
+        return router
 
     def _table(self) -> list[Route]:
         """All routes, each with what the OpenAPI document says of it."""
@@ -77,6 +145,7 @@ class Server:
         return [
             *(Route("POST", path, respond, "user") for path, respond in self._answering.items()),
             Route("POST", "/v1/messages/count_tokens", self._count_tokens, "user"),
+            Route("POST", "/v1/route", self._route, "user"),
             Route("GET", "/v1/models", self._models, "user"),
             Route("GET", "/v1/models/{name:.+}", self._model, "user"),
             Route("GET", "/v1/requests/{id}", self._request, "user"),
@@ -86,6 +155,7 @@ class Server:
             Route("POST", "/admin/keys", self._create_key, "admin"),
             Route("GET", "/admin/keys", self._list_keys, "admin"),
             Route("DELETE", "/admin/keys/{id}", self._revoke_key, "admin"),
+            Route("POST", "/admin/reload", self._reload, "admin"),
             Route("GET", "/health", self._health, "public"),
             Route("GET", "/livez", self._livez, "public"),
             Route("GET", "/readyz", self._readyz, "public"),
@@ -115,23 +185,6 @@ class Server:
 
         return handle
 
-    @web.middleware
-    async def _edge(self, request: web.Request, handler: Respond) -> web.StreamResponse:
-        """Every error leaves as our JSON; what nobody foresaw is logged and answered 500."""
-        try:
-            return await handler(request)
-        except MuxerError as error:
-            return self._refused(request, error)
-        except web.HTTPMethodNotAllowed as error:
-            allowed = sorted(error.allowed_methods)
-            return self._refused(request, MethodNotAllowed(f"{error.method} is not served here", allowed))
-        except web.HTTPRequestEntityTooLarge:
-            return self._refused(request, too_large(request))
-        except web.HTTPNotFound:
-            return self._refused(request, NotFound("nothing is served at this address; see the README's list"))
-        except Exception as error:  # noqa: BLE001  # the process must live on, and the caller gets JSON
-            return error_response(unforeseen(self._assembly, request, error), _format_of(request))
-
     def _refused(self, request: web.Request, error: MuxerError) -> web.Response:
         if not error.request_id:  # one that has an id was logged as a request
             self._assembly.parts.log(
@@ -141,6 +194,10 @@ class Server:
 
     async def _count_tokens(self, request: web.Request) -> web.Response:
         return json_response(views.count_tokens(await json_body(request)))
+
+    async def _route(self, request: web.Request) -> web.Response:
+        inbound = await inbound_of(request, openai_inbound.CHAT)
+        return json_response(as_json(await explained(self._assembly.parts, caller_of(request), inbound)))
 
     async def _models(self, request: web.Request) -> web.Response:
         return json_response(views.models(self._assembly, caller_of(request)))
@@ -173,6 +230,15 @@ class Server:
         key = await self._assembly.keys.revoke(request.match_info["id"], caller_of(request).key)
         return json_response(self._key(key))
 
+    async def _reload(self, _: web.Request) -> web.Response:
+        if self._reloads is None:
+            raise Unsupported("this process reads its file only once")
+        outcome = await self._reloads.reload()
+        if outcome.status == "invalid":
+            raise ReloadRefused("the file cannot be used, what ran goes on:\n" + "\n".join(outcome.faults))
+        fields = {"status": outcome.status, "config": outcome.config, "needs_restart": outcome.needs_restart}
+        return json_response(fields)
+
     def _key(self, key: StoredKey) -> dict[str, object]:
         return admin.fields(key, self._assembly.parts.clock())
 
@@ -192,12 +258,32 @@ class Server:
     async def _livez(self, _: web.Request) -> web.Response:
         return json_response({"status": "ok"})
 
+    def _configuration(self) -> str:
+        """The state of the file in words; what is wrong with it, the log and admins are told."""
+        if self._reloads is None or not (self._reloads.faults or self._reloads.needs_restart):
+            return "ok"
+        return "invalid" if self._reloads.faults else "needs restart"
+
     async def _readyz(self, _: web.Request) -> web.Response:
         health = await views.health(self._assembly)
-        is_ready = self.is_ready and _components(health)["store"] == "ok"
-        status = "ok" if is_ready else "draining" if not self.is_ready else "unavailable"
-        body = {"status": status, "components": health["components"]}
+        is_draining = self._reloads is not None and self._reloads.is_draining
+        is_ready = not is_draining and _components(health)["store"] == "ok"
+        status = "ok" if is_ready else "draining" if is_draining else "unavailable"
+        body = {"status": status, "components": health["components"], "configuration": self._configuration()}
         return json_response(body, status=200 if is_ready else 503)
+
+
+def application(respond: Respond, max_body_bytes: int) -> web.Application:
+    """An aiohttp application that has everything answered by `respond`: it has no routes of its own, since they change
+    with the configuration, and aiohttp's cannot."""
+
+    @web.middleware
+    async def answer(request: web.Request, handler: Respond) -> web.StreamResponse:
+        return await respond(request)
+
+    made = web.Application(middlewares=[answer], client_max_size=max_body_bytes)
+    made.on_response_prepare.append(_hide_server)
+    return made
 
 
 def _components(health: Mapping[str, object]) -> dict[str, Any]:

@@ -134,18 +134,25 @@ class EmbeddingList(Struct):
     object: Literal["list"]
     data: list[Embedding]
     model: str
+    id: str
     router_metadata: RouterMetadata
 
 
 class ListedModel(Struct, omit_defaults=True):
-    """A model, a group or `auto`: OpenAI's four fields, and for a model what is known of it."""
+    """A model, a group or `auto`: OpenAI's four fields, Anthropic's four, and for a model what is known of it."""
 
     id: str
     object: Literal["model"]
     created: int
     owned_by: str
+    type: Literal["model"]
+    display_name: str
+    created_at: str
+    lifecycle: Literal["active"]
     context_tokens: int | None = None
     max_output_tokens: int | None = None
+    max_input_tokens: int | None = None
+    max_tokens: int | None = None
     price_usd_per_million: dict[str, str] | None = None
     can: list[str] | None = None
 
@@ -155,6 +162,9 @@ class ModelList(Struct):
 
     object: Literal["list"]
     data: list[ListedModel]
+    has_more: Literal[False]
+    first_id: str
+    last_id: str
 
 
 class Spend(Struct):
@@ -245,3 +255,54 @@ class Ready(Struct):
 
     status: Literal["ok", "draining", "unavailable"]
     components: dict[str, str]
+    configuration: Literal["ok", "invalid", "needs restart"]
+
+
+class Reloaded(Struct):
+    """What came of taking over the file."""
+
+    status: Literal["reloaded", "unchanged"]
+    config: str
+    needs_restart: list[str]
+
+
+class RuleAsked(Struct):
+    """A rule that was asked, and how its condition came out."""
+
+    name: str
+    line: int | None
+    when: str
+    holds: bool
+    compared: list[dict[str, Any]]
+
+
+class CandidateJudged(Struct):
+    """A model that could serve, with its costs in dollars; or the gate that removed it."""
+
+    model: str
+    chosen: bool
+    provider: str | None
+    gate: str | None
+    why: str | None
+    bound_usd: str | None
+    expected_usd: str | None
+
+
+class Explained(Struct):
+    """How a request would be decided, and everything that led to it."""
+
+    requested: str
+    route: str | None
+    model: str | None
+    provider: str | None
+    reason: str | None
+    error: dict[str, Any] | None
+    caller: dict[str, Any]
+    signals: dict[str, Any]
+    evidence: dict[str, list[str]]
+    tokens: dict[str, int | None]
+    rules: list[RuleAsked]
+    candidates: list[CandidateJudged]
+    limits: list[dict[str, Any]]
+    limits_unknown: str | None
+    elsewhere: list[dict[str, Any]]

@@ -7,7 +7,7 @@ from muxer import measurements
 from muxer.errors import BudgetExceeded, BudgetExceededAsRate, ConcurrencyExceeded, MuxerError, RateLimited
 from muxer.interfaces import Meter
 from muxer.money import usd
-from muxer.stores import Granted, QuotaStanding, Refusal, Refused, Standing
+from muxer.stores import Granted, HoldChoice, QuotaStanding, Refusal, Refused, Standing
 
 
 def refusal_of(reply: Refused, budget_status: int) -> MuxerError:
@@ -103,6 +103,38 @@ def _rate_headers(quotas: Sequence[QuotaStanding]) -> dict[str, str]:
             headers[f"x-ratelimit-remaining-{unit}"] = str(tightest.remaining)
             headers[f"x-ratelimit-reset-{unit}"] = f"{tightest.resets_s:.3f}s"
     return headers
+
+
+def untouched(choice: HoldChoice) -> tuple[Sequence[Standing], Sequence[QuotaStanding]]:
+    """How the limits of a choice stand where nothing was ever asked."""
+    budgets = [
+        Standing(
+            limit=claim.limit,
+            per=claim.per,
+            subject=claim.subject,
+            window=claim.windows[0].name,
+            limit_nanos=claim.limit_nanos,
+            spent_nanos=0,
+            held_nanos=0,
+            presumed_nanos=0,
+            resets_at_s=claim.windows[0].end_s,
+        )
+        for claim in choice.claims
+    ]
+    quotas = [
+        QuotaStanding(
+            limit=quota.limit,
+            per=quota.per,
+            subject=quota.subject,
+            unit=quota.unit,
+            capacity=quota.capacity,
+            remaining=quota.capacity,
+            retry_after_s=0.0,
+            resets_s=0.0,
+        )
+        for quota in choice.quotas
+    ]
+    return budgets, quotas
 
 
 def remaining_nanos(standing: Standing) -> int:

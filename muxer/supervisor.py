@@ -18,6 +18,7 @@ from pathlib import Path
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 from prometheus_client.multiprocess import mark_process_dead
 
 from muxer.errors import ConfigInvalid, Fault
@@ -27,15 +28,24 @@ FIRST_DELAY_S, LONGEST_DELAY_S = 0.1, 5.0
 SOUND_AFTER_S = 10.0  # a worker that lived this long is restarted as if it were the first time
 MOST_FAILED_STARTS = 3
 KILL_AFTER_S = 5.0  # for what should end at once
+_LONGEST_LINE = 4_000_000  # the file and its `.env`, of 1 MB each, in base 64
 _READY = b"ready\n"
 
 
 class Orders(Struct, frozen=True):
-    """What a worker is told when it begins: its number from 1, the port, and the key --make-key made."""
+    """What a worker is told when it begins: its number from 1, the port, the key --make-key made, and the last content
+    of the file that could be used, for when the one of now cannot."""
 
     worker: int
     port: int
     made_key: str
+    good: bytes
+
+
+class _Told(Struct, frozen=True):
+    """What a worker tells while it runs."""
+
+    good: bytes
 
 
 class Link:
@@ -56,6 +66,10 @@ class Link:
     def ready(self) -> None:
         """Tells the parent that this worker answers."""
         self._tell(_READY)
+
+    def took_over(self, good: bytes) -> None:
+        """Tells the parent a content of the file that is in force, for workers that start later."""
+        self._tell(msgspec.json.encode(_Told(good)) + b"\n")
 
     def failed(self, reason: str) -> None:
         """Tells the parent why this worker cannot start."""
@@ -86,6 +100,8 @@ class Supervisor:
         self._announce = announce
         self._stopping = asyncio.Event()
         self._alive: set[asyncio.subprocess.Process] = set()
+        self._serving: set[asyncio.subprocess.Process] = set()
+        self._good = b""
         self._awaited: set[int] = set()
         self._reason = ""
         self._is_clean = True
@@ -95,6 +111,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
         self._awaited = {order.worker for order in orders}
         with tempfile.TemporaryDirectory(prefix="muxer-") as folder:
             async with asyncio.TaskGroup() as group:
@@ -110,6 +127,12 @@ class Supervisor:
         self._stopping.set()
         self._send(signal.SIGTERM)
         asyncio.get_running_loop().call_later(delay_s, self._send, signal.SIGKILL)
+
+    def _reload(self) -> None:
+        """Has the workers look at the file; one that is being started reads it anyway."""
+        for process in self._serving:
+            with suppress(ProcessLookupError):  # it has just ended
+                process.send_signal(signal.SIGHUP)
 
     def _send(self, number: signal.Signals) -> None:
         for process in self._alive:
@@ -149,18 +172,24 @@ class Supervisor:
         self._alive.add(process)
         if self._stopping.is_set():
             self._send(signal.SIGTERM)  # the stop came while it was started
-        reader, writer = await asyncio.open_connection(sock=ours)
+        reader, writer = await asyncio.open_connection(sock=ours, limit=_LONGEST_LINE)
         told = b""
         try:
             with suppress(ConnectionError):  # it was killed before it read its orders
-                writer.write(msgspec.json.encode(orders) + b"\n")
+                good = self._good or orders.good
+                writer.write(msgspec.json.encode(replace(orders, good=good)) + b"\n")
                 told = await reader.readline()
                 if told == _READY:
+                    self._serving.add(process)
                     self._is_ready(orders.worker)
+                    async for line in reader:
+                        if line.endswith(b"\n"):  # else it was killed meanwhile
+                            self._good = msgspec.json.decode(line, type=_Told).good
                 told += await reader.read()
             code = await process.wait()
         finally:
             self._alive.discard(process)
+            self._serving.discard(process)
             writer.close()
             mark_process_dead(process.pid, str(folder))  # type: ignore[no-untyped-call]  # the library leaves it untyped
         if told.startswith(_READY):

@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Literal
 
-import msgspec
-from msgspec import UNSET, Struct, UnsetType, field
+from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from muxer.limits import Line
 
@@ -34,13 +33,13 @@ class ImagePart(Struct, frozen=True, tag_field="type", tag="image_url"):
 class AudioPart(Struct, frozen=True, tag_field="type", tag="input_audio"):
     """Audio inside a message; refused with a clear error (out of scope)."""
 
-    input_audio: msgspec.Raw
+    input_audio: Raw
 
 
 class FilePart(Struct, frozen=True, tag_field="type", tag="file"):
     """A document inside a message, passed on to providers of the same format only."""
 
-    file: msgspec.Raw
+    file: Raw
 
 
 class RefusalPart(Struct, frozen=True, tag_field="type", tag="refusal"):
@@ -127,10 +126,18 @@ class NamedFunction(Struct, frozen=True, omit_defaults=True):
 
 
 class ToolChoice(Struct, frozen=True, omit_defaults=True):
-    """The caller insists on this tool."""
+    """The caller insists on this tool, or allows some of those it offers."""
 
     type: str
     function: NamedFunction | None = None
+    allowed_tools: "AllowedTools | None" = None
+
+
+class AllowedTools(Struct, frozen=True, omit_defaults=True):
+    """The tools that may be called, if the model likes (`auto`) or at least one of them (`required`)."""
+
+    mode: Literal["auto", "required"]
+    tools: tuple[ToolChoice, ...]
 
 
 class ResponseFormat(Struct, frozen=True, omit_defaults=True):

@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 import aiohttp
 import msgspec
 
+from muxer.connection import INCOMPLETE, MAX_ANSWER_BYTES, NOT_HTTP, READ_BYTES, TOO_LATE, TOO_LONG, broke
+from muxer.connections import KEEPALIVE_S, LeanClient
 from muxer.errors import ParametersUnsupported
 from muxer.failures import (
     ProviderFailed,
@@ -24,11 +26,8 @@ from muxer.failures import (
     UpstreamTooLong,
     UpstreamUnreachable,
 )
-from muxer.interfaces import Reply, Timeouts
+from muxer.interfaces import HTTPClient, Reply, Timeouts
 from muxer.types import Call
-
-MAX_ANSWER_BYTES = 32 * 1024 * 1024
-KEEPALIVE_S = 30.0  # under the 60-75 s after which common front ends close idle connections
 
 
 class _AiohttpReply:
@@ -51,7 +50,7 @@ class _AiohttpReply:
             async for piece in self._response.content.iter_any():
                 size += len(piece)
                 if size > MAX_ANSWER_BYTES:
-                    raise UpstreamBadResponse(f"the answer is longer than {MAX_ANSWER_BYTES} bytes")
+                    raise UpstreamBadResponse(TOO_LONG)
                 yield piece
 
 
@@ -63,17 +62,17 @@ class _translated:  # noqa: N801  # reads as a statement
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, TimeoutError):
-            raise UpstreamTimeout("the upstream stopped answering before its deadline") from error
+            raise UpstreamTimeout(TOO_LATE) from error
         if isinstance(error, (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError)):
-            raise UpstreamCut("the upstream cut the connection before its answer was complete") from error
+            raise UpstreamCut(INCOMPLETE) from error
         if isinstance(error, (aiohttp.ClientResponseError, aiohttp.http.HttpProcessingError)):
-            raise UpstreamBadResponse("the upstream does not answer in valid HTTP") from error
+            raise UpstreamBadResponse(NOT_HTTP) from error
         if isinstance(error, (aiohttp.ClientError, OSError)):
-            raise UpstreamCut(f"the connection to the upstream broke ({type(error).__name__})") from error
+            raise broke(error) from error
 
 
 class AiohttpClient:
-    """`HTTPClient` on aiohttp's ClientSession. Open it with `open_client`."""
+    """`HTTPClient` on aiohttp's ClientSession, for what the lean one leaves to it. Open it with `open_session`."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
@@ -129,9 +128,16 @@ def _reason(error: aiohttp.ClientConnectorError) -> str:
 
 
 @asynccontextmanager
-async def open_client(max_connections: int = 1000) -> AsyncIterator[AiohttpClient]:
-    """Opens the one session of a process and closes it after. Compression is not asked for: answers are small
+async def open_client(max_connections: int = 1000) -> AsyncIterator[HTTPClient]:
+    """Opens the one client of a process and closes it after. Compression is not asked for: answers are small
     pieces of a stream, and a compressed one could unpack to any size (B55)."""
+    async with open_session(max_connections) as session, LeanClient(session, max_connections) as client:
+        yield client
+
+
+@asynccontextmanager
+async def open_session(max_connections: int = 1000) -> AsyncIterator[AiohttpClient]:
+    """Opens the client that knows proxies."""
     connector = aiohttp.TCPConnector(
         limit=max_connections, limit_per_host=0, keepalive_timeout=KEEPALIVE_S, ttl_dns_cache=60
     )
@@ -141,7 +147,7 @@ async def open_client(max_connections: int = 1000) -> AsyncIterator[AiohttpClien
         cookie_jar=aiohttp.DummyCookieJar(),
         skip_auto_headers=("User-Agent", "Accept-Encoding", "Content-Type"),
         trust_env=True,
-        read_bufsize=64 * 1024,
+        read_bufsize=READ_BYTES,
     ) as session:
         yield AiohttpClient(session)
 

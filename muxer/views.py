@@ -1,6 +1,7 @@
 """What can be read over HTTP: models, providers, health, spend and records, as plain JSON values."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from importlib.metadata import version
 
 from muxer.access import may_use
@@ -21,8 +22,10 @@ _ALL_TIME = 0.0
 
 
 def models(assembly: Assembly, caller: Caller) -> dict[str, object]:
-    """What this caller may name: `auto` first, then models and groups."""
-    return {"object": "list", "data": _entries(assembly, caller)}
+    """What this caller may name: `auto` first, then models and groups; one page, as Anthropic's SDKs read lists."""
+    entries = _entries(assembly, caller)
+    ends = {"has_more": False, "first_id": entries[0]["id"], "last_id": entries[-1]["id"]}
+    return {"object": "list", "data": entries, **ends}
 
 
 def model(assembly: Assembly, caller: Caller, name: str) -> dict[str, object]:
@@ -53,11 +56,18 @@ def _model(assembly: Assembly, name: str) -> dict[str, object]:
         "object": "model",
         "created": int(assembly.begun_at),
         "owned_by": owner,
+        # Anthropic's SDKs want these, and Mistral's will not read a list without a `type`.
+        "type": "model",
+        "display_name": name,
+        "created_at": datetime.fromtimestamp(int(assembly.begun_at), UTC).isoformat(),
+        "lifecycle": "active",
     }
     if found is not None:
         entry |= {
             "context_tokens": found.context_tokens,
             "max_output_tokens": found.max_output_tokens,
+            "max_input_tokens": found.context_tokens,
+            "max_tokens": found.max_output_tokens,
             "price_usd_per_million": price_fields(found.price),
             "can": None if found.can is None else sorted(found.can),
         }

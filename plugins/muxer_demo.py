@@ -25,6 +25,7 @@ from muxer import (
     Usage,
     hookimpl,
 )
+from muxer.wire.allowed import narrowed
 from muxer.wire.openai_embeddings import write_answer
 
 PIECE_WORDS = 3
@@ -152,6 +153,7 @@ def _sentence(question: str) -> str:
 
 def _demanded(request: ChatRequest) -> Tool | None:
     """The function the caller insists on: the one named, or the first where any will do."""
+    request = narrowed(request)
     functions = [tool for tool in request.tools or () if tool.function is not None]
     choice = request.tool_choice
     if isinstance(choice, ToolChoice) and choice.function is not None:

@@ -8,7 +8,18 @@ from contextlib import asynccontextmanager
 import msgspec
 from msgspec import Raw
 
-from muxer import Context, Dialect, Kind, OpenAIProvider, Provider, ProviderSettings, Unsupported, hookimpl
+from muxer import (
+    Context,
+    Dialect,
+    Kind,
+    NamedFunction,
+    OpenAIProvider,
+    Provider,
+    ProviderSettings,
+    ToolChoice,
+    Unsupported,
+    hookimpl,
+)
 
 MISTRAL_URL = "https://api.mistral.ai/v1"
 MAX_TEMPERATURE = 1.5
@@ -42,6 +53,8 @@ _NULL = b"null"
 _encode = msgspec.json.Encoder().encode
 _split = msgspec.json.Decoder(list[dict[str, Raw]]).decode
 _decode_text = msgspec.json.Decoder(str).decode
+_decode_choice = msgspec.json.Decoder(ToolChoice).decode
+_decode_name = msgspec.json.Decoder(NamedFunction).decode
 _decode_number = msgspec.json.Decoder(float | None).decode
 
 Fields = dict[str, Raw]
@@ -54,6 +67,7 @@ class MistralSettings(ProviderSettings, frozen=True, forbid_unknown_fields=True,
 def _adapt(fields: Fields) -> list[str]:
     """Says in Mistral's words what has others there, and drops what it does not know."""
     fields["messages"] = Raw(_encode(list(_messages(_split(fields["messages"])))))
+    _choose(fields)
     dropped = [*_seed(fields), *_temperature(fields), *_tier(fields)]
     unknown = [name for name in fields if name not in _KNOWN]
     for name in unknown:
@@ -83,6 +97,20 @@ def _seed(fields: Fields) -> list[str]:
         return ["seed"]
     fields["random_seed"] = seed
     return []
+
+
+def _choose(fields: Fields) -> None:
+    """Mistral has no word for some of the tools: only those are offered then."""
+    choice = fields.get("tool_choice", Raw(_NULL))
+    allowed = _decode_choice(choice).allowed_tools if bytes(choice).startswith(b"{") else None
+    if allowed is None:
+        return
+    names = {one.function.name for one in allowed.tools if one.function}
+    offered = [tool for tool in _split(fields.get("tools", Raw(b"[]"))) if "function" in tool]
+    tools = [tool for tool in offered if _decode_name(tool["function"]).name in names]
+    if not tools:
+        raise Unsupported("tool_choice.allowed_tools: none of them is among the tools", param="tool_choice")
+    fields |= {"tools": Raw(_encode(tools)), "tool_choice": Raw(_encode(allowed.mode))}
 
 
 def _temperature(fields: Fields) -> list[str]:

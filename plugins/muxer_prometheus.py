@@ -27,6 +27,8 @@ MAX_SERIES = 2_000
 """The most lines of `/metrics`, whatever the traffic (RELIABILITY B73)."""
 
 METRICS = Operation(summary="The measurements of this proxy", answer=str, media_type="text/plain")
+_INFO = "muxer_config_info"
+"""What is 0 there is no longer in force and not shown: each configuration has a name of its own."""
 OTHER = "other"
 """The value of every label of what comes after MAX_SERIES."""
 
@@ -51,14 +53,19 @@ class PrometheusSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Exposed(Collector):
-    """A registry without the `_created` series, which prometheus-client adds to each counter and histogram."""
+    """A registry without the `_created` series, which prometheus-client adds to each counter and histogram, and without
+    configurations that were in force."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
 
     def collect(self) -> Iterator[Family]:
         for family in self._registry.collect():
-            family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
+            family.samples = [
+                sample
+                for sample in family.samples
+                if not sample.name.endswith("_created") and (sample.value or sample.name != _INFO)
+            ]
             yield family
 
 
@@ -90,6 +97,11 @@ class PrometheusMeter:
     def set(self, metric: Metric, value: float, *labels: str) -> None:
         """Sets a gauge."""
         (self._actions.get((metric.name, labels)) or self._action(metric, labels))(value)
+        if not value and metric.name == _INFO and (metric.name, labels) in self._actions:
+            del self._actions[metric.name, labels]
+            self._left += 1
+            if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:  # there it stays in the file of this process
+                self._families[metric.name].remove(*labels)
 
     def observe(self, metric: Metric, value: float, *labels: str) -> None:
         """Adds one value to a histogram."""

@@ -13,7 +13,7 @@ from muxer.prices import PriceTable, load_prices
 from muxer.testing import Behaviour
 from tests.installed import Installation, build
 from tests.processes import House, open_house
-from tests.proxy import SECTIONS, OpenProxy, Proxy, open_proxy
+from tests.proxy import OpenProxy, Proxy, open_proxy
 
 # A machine that is busy with other things makes no test fail.
 settings.register_profile("tests", deadline=None)
@@ -45,8 +45,7 @@ async def proxy(tmp_path: Path, table: PriceTable) -> AsyncIterator[OpenProxy]:
             patience: Patience = PATIENCE,
             **sections: str,
         ) -> Proxy:
-            yaml = "\n".join(f"{name}: {text}" for name, text in {**SECTIONS, **sections}.items())
-            opened = await stack.enter_async_context(open_proxy(tmp_path, table, clock, patience, yaml))
+            opened = await stack.enter_async_context(open_proxy(tmp_path, table, clock, patience, sections))
             opened.upstream.script(None, *behaviours)
             return opened
 

@@ -14,12 +14,14 @@ from aiohttp.web import AppRunner, TCPSite
 from msgspec import Struct
 
 from muxer.answering import PATIENCE, Patience
-from muxer.assemble import Assembly, assemble
+from muxer.assemble import Assembler, Assembly, open_assembler
+from muxer.config.contents import Contents, read_contents
 from muxer.config.load import load
+from muxer.config.settings import Configuration
+from muxer.live import Live
 from muxer.measurements import Metric
 from muxer.plugins import find_kinds
 from muxer.prices import PriceTable
-from muxer.server import Server
 from muxer.testing import Behaviour, ScriptedUpstream
 from muxer.types import Record
 
@@ -41,6 +43,36 @@ SECTIONS: Mapping[str, str] = {
 }
 """The routing.yaml of a test, section by section; UPSTREAM becomes the address of the scripted upstream."""
 QUESTION = ({"role": "user", "content": "What is the capital of France?"},)
+
+
+def written(sections: Mapping[str, str], upstream: str) -> str:
+    """A routing.yaml of these sections over those above."""
+    lines = (f"{name}: {text}" for name, text in {**SECTIONS, **sections}.items())
+    return "\n".join(lines).replace("UPSTREAM", upstream)
+
+
+class FileOrigin:
+    """A file without an environment, as `muxer.live.Origin`; `taken_over` are its contents that were put in force."""
+
+    def __init__(self, path: Path, table: PriceTable) -> None:
+        self.path = path
+        self.table = table
+        self.taken_over: list[Contents] = []
+
+    def contents(self) -> Contents:
+        """See Origin."""
+        return read_contents(self.path)
+
+    def configuration(self, contents: Contents) -> Configuration:
+        """See Origin."""
+        return load(self.path, {}, find_kinds, table=self.table, contents=contents)
+
+    async def admit(self, assembly: Assembly) -> None:
+        """Everything is let in."""
+
+    def taken(self, contents: Contents) -> None:
+        """See Origin."""
+        self.taken_over.append(contents)
 
 
 class Accounts(Struct, frozen=True):
@@ -103,20 +135,33 @@ class Proxy:
 
     def __init__(
         self,
-        server: Server,
-        assembly: Assembly,
+        assembler: Assembler,
+        live: Live,
+        origin: FileOrigin,
         client: ClientSession,
         port: int,
         upstream: ScriptedUpstream,
         log: Lines,
     ) -> None:
-        self.server = server
-        self.assembly = assembly
-        self.store = assembly.store
+        self.assembler = assembler
+        self.live = live
+        self.origin = origin
+        self.store = live.assembly.store
         self.client = client
         self.port = port
         self.upstream = upstream
         self.log = log
+
+    @property
+    def assembly(self) -> Assembly:
+        """What new requests are served by."""
+        return self.live.assembly
+
+    def write(self, **sections: str) -> None:
+        """Replaces the file by one of these sections over those above, in one step."""
+        new = self.origin.path.with_name("routing.new")
+        new.write_text(written(sections, self.upstream.url))
+        new.replace(self.origin.path)
 
     async def post(self, body: object, key: str = "sk-alice", **headers: str) -> ClientResponse:
         """Posts a chat request as it is: bytes, or anything that JSON has."""
@@ -191,10 +236,10 @@ class OpenProxy(Protocol):
 
 
 @asynccontextmanager
-async def _served(server: Server) -> AsyncIterator[int]:
+async def _served(live: Live) -> AsyncIterator[int]:
     """The port of the application, run as `muxer serve` runs it. (aiohttp's own TestServer cancels handlers.)"""
     runner = AppRunner(
-        server.application(), access_log=None, handler_cancellation=False, auto_decompress=False, shutdown_timeout=10
+        live.application(), access_log=None, handler_cancellation=False, auto_decompress=False, shutdown_timeout=10
     )
     await runner.setup()
     try:
@@ -206,20 +251,22 @@ async def _served(server: Server) -> AsyncIterator[int]:
 
 @asynccontextmanager
 async def open_proxy(
-    folder: Path, table: PriceTable, clock: Callable[[], float], patience: Patience, yaml: str
+    folder: Path, table: PriceTable, clock: Callable[[], float], patience: Patience, sections: Mapping[str, str]
 ) -> AsyncIterator[Proxy]:
     """All of it, as `muxer serve` opens it; nothing may be left running."""
     before = asyncio.all_tasks()
     async with AsyncExitStack() as stack:
         upstream = await stack.enter_async_context(ScriptedUpstream())
-        path = folder / "routing.yaml"
-        path.write_text(yaml.replace("UPSTREAM", upstream.url))
+        origin = FileOrigin(folder / "routing.yaml", table)
+        origin.path.write_text(written(sections, upstream.url))
         log = Lines()
-        assembly = await stack.enter_async_context(assemble(load(path, {}, find_kinds, table=table), table, log, clock))
-        server = Server(assembly, is_loopback=True, patience=patience)
-        port = await stack.enter_async_context(_served(server))
+        assembler = await stack.enter_async_context(open_assembler(log, clock))
+        live = Live(assembler, origin, is_loopback=True, patience=patience)
+        contents = origin.contents()
+        await live.begin(origin.configuration(contents), contents)
+        port = await stack.enter_async_context(_served(live))
         client = await stack.enter_async_context(ClientSession(f"http://127.0.0.1:{port}"))
-        yield Proxy(server, assembly, client, port, upstream, log)
+        yield Proxy(assembler, live, origin, client, port, upstream, log)
         upstream.gate.set()
     left = asyncio.all_tasks() - before - {asyncio.current_task()}
     assert not left, f"left running: {left}"

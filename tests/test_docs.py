@@ -48,7 +48,7 @@ SHELL = {"cd", "curl", "docker", "export", "git", "kill", "muxer", "pip", "pytes
 # Pages that show models on purpose that their vendors have retired.
 OLD = {"docs/from-seed.md"}
 # Modules that readers are told to write.
-EXAMPLES = {"acme_server", "muxer_acme", "muxer_echo"}
+EXAMPLES = {"muxer_debug", "acme_server", "muxer_acme", "muxer_echo"}
 
 
 class Block(NamedTuple):
@@ -183,8 +183,8 @@ def test_a_command_is_understood(place: str, words: list[str]) -> None:
 @pytest.fixture
 async def served(proxy: OpenProxy) -> set[tuple[str, str]]:
     """Method and path of every address, those without /v1 or with two left out where the same stands under one."""
-    application = (await proxy(plugins="[openai, prometheus, sqlite]")).server.application()
-    routes = {(route.method, route.resource.canonical) for route in application.router.routes() if route.resource}
+    router = (await proxy(plugins="[openai, prometheus, sqlite]")).live.server.router
+    routes = {(route.method, route.resource.canonical) for route in router.routes() if route.resource}
     once = {(method, path) for method, path in routes if not path.startswith("/v1/v1/")}
     return {(method, path) for method, path in once if (method, f"/v1{path}") not in once}
 

@@ -38,6 +38,7 @@ async def test_the_vectors_are_the_upstream_s_with_our_model_and_metadata(proxy:
     metadata = body.pop("router_metadata")
     assert (response.status, body["object"], body["model"]) == (200, "list", "vectors")
     assert [one["embedding"] for one in body["data"]] == [[0.0, 0.5], [1.0, 0.5]]
+    assert body["id"] == metadata["request_id"]
     assert (metadata["selected_model"], metadata["request_id"]) == ("vectors", response.headers["x-muxer-request-id"])
     (call,) = opened.upstream.calls
     assert call.body == {"model": "vectors-1", "input": ["a", "b"], "dimensions": 2, "odd": [1.0]}

@@ -11,13 +11,14 @@ from muxer.testing import Cut, Fail, Raw, Say
 from muxer.types import FunctionCall, ToolCall, Usage
 from tests.proxy import QUESTION, OpenProxy, Proxy
 
-VENDORS = ("open", "claude", "gemini")
+VENDORS = ("open", "claude", "gemini", "mistral")
 SECTIONS: dict[str, Any] = {
-    "plugins": "[openai, anthropic, gemini, sqlite, tests.odd_guards]",
+    "plugins": "[openai, anthropic, gemini, mistral, sqlite, tests.odd_guards]",
     "providers": """
   open: {kind: openai, api_key: sk-upstream, base_url: "UPSTREAM/v1"}
   claude: {kind: anthropic, api_key: sk-upstream, base_url: "UPSTREAM"}
-  gemini: {kind: gemini, api_key: sk-upstream, base_url: "UPSTREAM/v1beta"}""",
+  gemini: {kind: gemini, api_key: sk-upstream, base_url: "UPSTREAM/v1beta"}
+  mistral: {kind: mistral, api_key: sk-upstream, base_url: "UPSTREAM/mistral/v1"}""",
     "models": "\n"
     + "\n".join(
         f"  {name}: {{provider: {name}, name: {name}-1, price_usd_per_million: "
@@ -129,10 +130,8 @@ async def test_the_bytes_pass_to_anthropic(proxy: OpenProxy) -> None:
 
 
 async def test_the_betas_of_the_file_and_of_the_caller_go_together(proxy: OpenProxy) -> None:
-    providers = """
-  open: {kind: openai, api_key: sk-upstream, base_url: "UPSTREAM/v1"}
-  gemini: {kind: gemini, api_key: sk-upstream, base_url: "UPSTREAM/v1beta"}
-  claude: {kind: anthropic, api_key: sk-upstream, base_url: "UPSTREAM", headers: {anthropic-beta: two-2}}"""
+    theirs = 'base_url: "UPSTREAM"'
+    providers = SECTIONS["providers"].replace(theirs, f"{theirs}, headers: {{anthropic-beta: two-2}}")
     running = await opened(proxy, WELL, providers=providers)
     await ask(running, model="claude")
     await running.chat(model="claude")
@@ -290,7 +289,9 @@ async def test_what_only_anthropic_understands_cannot_be_changed_by_a_guard(prox
 
 
 async def test_an_answer_a_guard_has_ready_is_a_message(proxy: OpenProxy) -> None:
-    running = await opened(proxy, guards="[{kind: cache}]", plugins="[openai, anthropic, gemini, sqlite, cache]")
+    running = await opened(
+        proxy, guards="[{kind: cache}]", plugins="[openai, anthropic, gemini, mistral, sqlite, cache]"
+    )
     running.upstream.script(None, WELL)
     whole = await message(await ask(running, model="claude"))
     streamed = await message(await ask(running, model="claude", stream=True))

@@ -31,7 +31,7 @@ async def served(opened: Proxy) -> dict[tuple[str, str], Any]:
 
 async def test_it_has_every_route_of_the_router_and_no_other(proxy: OpenProxy) -> None:
     opened = await proxy(**ALL)
-    router = opened.server.application().router
+    router = opened.live.server.router
     routes = {(route.method, route.resource.canonical) for route in router.routes() if route.resource}
     again = {(method, path) for method, path in routes if method == "HEAD" or path.startswith("/v1/v1/")}
     routes = {(method, path) for method, path in routes - again if (method, f"/v1{path}") not in routes - again}

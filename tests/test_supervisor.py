@@ -223,3 +223,44 @@ async def test_all_workers_require_the_key_that_was_made(tmp_path: Path) -> None
     assert await proxy.ask() == 401
     assert await stopped(proxy) == 0
     await process.communicate()
+
+
+def written(upstream: ScriptedUpstream, limit: str = PLENTY, route: str = "all") -> str:
+    return YAML.format(url=upstream.url, limit=limit).replace("name: all", f"name: {route}")
+
+
+async def events_of(running: Running, event: str, count: int) -> list[dict[str, object]]:
+    """So many lines of an event, as they come."""
+    assert running.process.stdout is not None
+    found: list[dict[str, object]] = []
+    async with asyncio.timeout(DEADLINE_S):
+        while len(found) < count:
+            entry = json.loads(await running.process.stdout.readline())
+            found += [entry] if entry["event"] == event else []
+    return found
+
+
+async def test_every_worker_takes_over_a_changed_file(tmp_path: Path) -> None:
+    async with ScriptedUpstream() as upstream, serving(tmp_path, upstream) as proxy:
+        before = proxy.workers()
+        (tmp_path / "routing.yaml").write_text(written(upstream, "{per: user, daily_usd: 0}"))
+        proxy.process.send_signal(signal.SIGHUP)
+        taken = await events_of(proxy, "config_reloaded", 2)
+        assert {entry["worker"] for entry in taken} == {1, 2}
+        assert [await proxy.ask() for _ in range(4)] == [402] * 4
+        assert proxy.workers() == before
+        assert await stopped(proxy) == 0
+
+
+async def test_a_worker_that_starts_while_the_file_is_faulty_serves_by_the_last_good_one(tmp_path: Path) -> None:
+    async with ScriptedUpstream() as upstream, serving(tmp_path, upstream) as proxy:
+        (tmp_path / "routing.yaml").write_text(written(upstream, "{per: user, daily_usd: 0}"))
+        await events_of(proxy, "config_reloaded", 2)
+        (tmp_path / "routing.yaml").write_text("version: 2")
+        await events_of(proxy, "config_invalid", 2)
+        before = proxy.workers()
+        os.kill(next(iter(before)), signal.SIGKILL)
+        await until(lambda: len(proxy.workers()) == 2 and proxy.workers() != before)
+        await events_of(proxy, "config_invalid", 1)  # the new one looks at the file too, once it serves
+        assert [await proxy.ask() for _ in range(4)] == [402] * 4
+        assert await stopped(proxy) == 0

@@ -3,15 +3,16 @@
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from typing import Protocol
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from muxer.connection import MAX_ANSWER_BYTES
 from muxer.failures import (
     ProviderFailed,
     UpstreamAuth,
@@ -23,66 +24,53 @@ from muxer.failures import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from muxer.interfaces import Timeouts
-from muxer.upstream import MAX_ANSWER_BYTES, open_client, raise_for_status, retry_after_s
+from muxer.interfaces import HTTPClient, Timeouts
+from muxer.upstream import open_client, open_session, raise_for_status, retry_after_s
+from tests.sockets import OK, saying, served
 
-Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 QUICK = Timeouts(connect_s=5, first_byte_s=0.1, idle_s=0.1, total_s=5)
 PATIENT = Timeouts()
 
 
-@asynccontextmanager
-async def served(serve: Serve) -> AsyncIterator[str]:
-    """The address of a server that does as it is told with each connection."""
+class Ask(Protocol):
+    """Asks once and reads the whole answer."""
 
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await serve(reader, writer)
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    async def __call__(
+        self, url: str, timeouts: Timeouts = PATIENT, headers: Mapping[str, str] | None = None
+    ) -> bytes: ...
 
 
-def saying(*pieces: bytes, then_wait: bool = False) -> Serve:
-    """Reads a request and answers with these bytes, then closes, or waits until the client does."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n{}")
-        for piece in pieces:
-            writer.write(piece)
-        if then_wait:
-            await writer.drain()
-            await reader.read()
-
-    return serve
+@pytest.fixture(params=[open_client, open_session], ids=["lean", "aiohttp"])
+async def client(request: pytest.FixtureRequest) -> AsyncIterator[HTTPClient]:
+    """The client of the proxy, and the one that it leaves some ways to: both must tell failures alike."""
+    async with request.param() as opened:
+        assert type(opened).__name__ == {open_client: "LeanClient", open_session: "AiohttpClient"}[request.param]
+        yield opened
 
 
-async def ask(url: str, timeouts: Timeouts = PATIENT, headers: Mapping[str, str] | None = None) -> bytes:
-    async with (
-        open_client() as client,
-        client.post(url, headers=headers or {}, body=b"{}", timeouts=timeouts) as reply,
-    ):
-        await raise_for_status(reply, "the vendor")
-        return await reply.read()
+@pytest.fixture
+def ask(client: HTTPClient) -> Ask:
+    async def ask(url: str, timeouts: Timeouts = PATIENT, headers: Mapping[str, str] | None = None) -> bytes:
+        async with client.post(url, headers=headers or {}, body=b"{}", timeouts=timeouts) as reply:
+            await raise_for_status(reply, "the vendor")
+            return await reply.read()
+
+    return ask
 
 
-async def test_reads_a_whole_answer() -> None:
+async def test_reads_a_whole_answer(ask: Ask) -> None:
     async with served(saying(OK)) as url:
         assert await ask(url) == b"hello"
 
 
-async def test_a_refused_connection_was_never_billed() -> None:
+async def test_a_refused_connection_was_never_billed(ask: Ask) -> None:
     with pytest.raises(UpstreamUnreachable, match="upstream: Connection refused") as raised:
         await ask("http://127.0.0.1:9/")
     assert raised.value.outcome == "none" and "127.0.0.1" not in raised.value.message
 
 
 @pytest.mark.parametrize("url", ["http://nobody.invalid/", "http://", "no address", "http://127.0.0.1:99999/"])
-async def test_an_address_that_leads_nowhere_was_never_billed(url: str) -> None:
+async def test_an_address_that_leads_nowhere_was_never_billed(ask: Ask, url: str) -> None:
     with pytest.raises(UpstreamUnreachable) as raised:
         await ask(url)
     assert raised.value.outcome == "none"
@@ -103,7 +91,7 @@ async def test_an_address_that_leads_nowhere_was_never_billed(url: str) -> None:
     ids=["at once", "in the status", "short body", "in a chunk", "not HTTP", "two lengths", "long header", "bad chunk"],
 )
 async def test_an_answer_that_is_none_may_have_been_billed(
-    pieces: tuple[bytes, ...], failure: type[ProviderFailed]
+    ask: Ask, pieces: tuple[bytes, ...], failure: type[ProviderFailed]
 ) -> None:
     async with served(saying(*pieces)) as url:
         with pytest.raises(failure) as raised:
@@ -114,7 +102,7 @@ async def test_an_answer_that_is_none_may_have_been_billed(
 @pytest.mark.parametrize(
     "pieces", [(), (b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhello",)], ids=["before headers", "in the body"]
 )
-async def test_silence_ends_at_its_deadline_and_may_have_been_billed(pieces: tuple[bytes, ...]) -> None:
+async def test_silence_ends_at_its_deadline_and_may_have_been_billed(ask: Ask, pieces: tuple[bytes, ...]) -> None:
     async with served(saying(*pieces, then_wait=True)) as url:
         with pytest.raises(UpstreamTimeout) as raised:
             await ask(url, QUICK)
@@ -124,7 +112,7 @@ async def test_silence_ends_at_its_deadline_and_may_have_been_billed(pieces: tup
 @pytest.mark.parametrize(
     "pieces", [(), (b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhello",)], ids=["before headers", "in the body"]
 )
-async def test_a_connection_that_was_reset_may_have_been_billed(pieces: tuple[bytes, ...]) -> None:
+async def test_a_connection_that_was_reset_may_have_been_billed(ask: Ask, pieces: tuple[bytes, ...]) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n{}")
         writer.writelines(pieces)
@@ -137,7 +125,7 @@ async def test_a_connection_that_was_reset_may_have_been_billed(pieces: tuple[by
     assert raised.value.outcome == "presumed"
 
 
-async def test_an_answer_without_end_is_given_up() -> None:
+async def test_an_answer_without_end_is_given_up(ask: Ask) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
         for _ in range(MAX_ANSWER_BYTES // 1_000_000 + 1):
@@ -149,7 +137,7 @@ async def test_an_answer_without_end_is_given_up() -> None:
             await ask(url)
 
 
-async def test_a_redirect_is_not_followed_and_the_key_not_sent_again() -> None:
+async def test_a_redirect_is_not_followed_and_the_key_not_sent_again(ask: Ask) -> None:
     heard: list[bytes] = []
 
     async def elsewhere(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -163,7 +151,7 @@ async def test_a_redirect_is_not_followed_and_the_key_not_sent_again() -> None:
     assert heard == []
 
 
-async def test_compression_is_not_asked_for_and_our_versions_not_told() -> None:
+async def test_compression_is_not_asked_for_and_our_versions_not_told(ask: Ask) -> None:
     heard: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -190,7 +178,7 @@ async def test_compression_is_not_asked_for_and_our_versions_not_told() -> None:
         (529, UpstreamError),
     ],
 )
-async def test_a_complete_error_was_not_billed(status: int, failure: type[ProviderFailed]) -> None:
+async def test_a_complete_error_was_not_billed(ask: Ask, status: int, failure: type[ProviderFailed]) -> None:
     body = b'{"error":{"message":"because"}}'
     async with served(saying(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n" % (status, len(body)) + body)) as url:
         with pytest.raises(failure, match=f"the vendor answered {status}") as raised:
@@ -200,7 +188,7 @@ async def test_a_complete_error_was_not_billed(status: int, failure: type[Provid
 
 
 @pytest.mark.parametrize("status", [201, 204, 301, 304])
-async def test_a_success_of_another_kind_is_no_answer(status: int) -> None:
+async def test_a_success_of_another_kind_is_no_answer(ask: Ask, status: int) -> None:
     async with served(saying(b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % status)) as url:
         with pytest.raises(UpstreamBadResponse):
             await ask(url)
@@ -228,14 +216,14 @@ async def test_a_success_of_another_kind_is_no_answer(status: int) -> None:
     ],
     ids=range(13),
 )
-async def test_an_upstream_s_own_words_are_passed_on_where_there_are_any(body: bytes, words: str) -> None:
+async def test_an_upstream_s_own_words_are_passed_on_where_there_are_any(ask: Ask, body: bytes, words: str) -> None:
     async with served(saying(b"HTTP/1.1 400 X\r\nContent-Length: %d\r\n\r\n" % len(body) + body)) as url:
         with pytest.raises(UpstreamRefused) as raised:
             await ask(url)
     assert raised.value.message == "the vendor answered 400" + words
 
 
-async def test_a_connection_is_used_again_only_after_a_whole_answer() -> None:
+async def test_a_connection_is_used_again_only_after_a_whole_answer(client: HTTPClient) -> None:
     answers = iter([OK, OK, b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhello", OK])
     connections: list[int] = []
 
@@ -246,7 +234,7 @@ async def test_a_connection_is_used_again_only_after_a_whole_answer() -> None:
             connections[-1] += 1
             writer.write(next(answers))
 
-    async with served(serve) as url, open_client() as client:
+    async with served(serve) as url:
         for whole in (True, True, False, True):
             async with client.post(url, headers={}, body=b"{}", timeouts=PATIENT) as reply:
                 _ = await reply.read() if whole else b""

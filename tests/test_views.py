@@ -1,5 +1,7 @@
 """What can be read over HTTP: health, models, providers, spend and records."""
 
+from datetime import datetime
+
 from muxer.testing import Say
 from tests.proxy import OpenProxy
 
@@ -22,12 +24,13 @@ async def test_health_is_degraded_without_a_provider(proxy: OpenProxy) -> None:
 async def test_alive_and_ready_are_said_without_a_key(proxy: OpenProxy) -> None:
     opened = await proxy()
     assert await opened.get("/livez", key="") == {"status": "ok"}
-    assert await opened.get("/readyz", key="") == {"status": "ok", "components": {"main": "ok", "store": "ok"}}
+    components = {"main": "ok", "store": "ok"}
+    assert await opened.get("/readyz", key="") == {"status": "ok", "components": components, "configuration": "ok"}
 
 
 async def test_a_proxy_that_stops_is_not_ready(proxy: OpenProxy) -> None:
     opened = await proxy()
-    opened.server.is_ready = False
+    opened.live.drain()
     response = await opened.client.get("/readyz")
     assert (response.status, (await response.json())["status"]) == (503, "draining")
 
@@ -38,6 +41,21 @@ async def test_models_list_auto_first_and_only_what_the_key_may_use(proxy: OpenP
     assert [one["id"] for one in (await opened.get("/models", "sk-bob"))["data"]] == ["auto", "small", "large"]
     assert (await opened.get("/v1/models/small"))["owned_by"] == "main"
     assert (await opened.get("/v1/models/large"))["error"]["code"] == "model_not_found"
+
+
+async def test_models_are_a_page_of_anthropics_too(proxy: OpenProxy) -> None:
+    opened = await proxy()
+    page = await opened.get("/v1/models")
+    assert (page["object"], page["has_more"], page["first_id"], page["last_id"]) == ("list", False, "auto", "large")
+    small = await opened.get("/v1/models/small")
+    assert (small["object"], small["type"], small["display_name"], small["lifecycle"]) == (
+        "model",
+        "model",
+        "small",
+        "active",
+    )
+    assert datetime.fromisoformat(small["created_at"]).timestamp() == small["created"]
+    assert (small["max_input_tokens"], small["max_tokens"]) == (small["context_tokens"], small["max_output_tokens"])
 
 
 async def test_providers_list_their_models_prices_and_state(proxy: OpenProxy) -> None:

@@ -94,11 +94,12 @@ async def _fetch(configuration: Configuration, query: Callable[[Store], Awaitabl
 async def _open_store(configuration: Configuration) -> AsyncIterator[Store]:
     component = configuration.settings.store
     async with open_client(max_connections=1) as http:
-        context = Context(http=http, clock=time.time, folder=configuration.folder, log=_log, meter=Meters())
+        context = Context(http=http, clock=time.time, folder=configuration.folder, log=note_event, meter=Meters())
         async with configuration.kinds.stores[component.kind].open(component.settings, context) as store:
             yield store
 
 
-def _log(level: str, event: str, **fields: object) -> None:
+def note_event(level: str, event: str, **fields: object) -> None:
+    """A log for commands: what a person should know of it, on stderr."""
     if level in ("warning", "error"):
         print_note(f"{level}: {event}: {', '.join(f'{name} {value}' for name, value in fields.items())}")

@@ -2,9 +2,10 @@
 
 import argparse
 import asyncio
+import gc
 import re
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -105,7 +106,7 @@ async def _replay(arguments: argparse.Namespace, loaded: Loaded, against: Loaded
         share = 1.0 if arguments.sample is None else min(1.0, arguments.sample / max(1, count))
         is_whole = share == 1.0 and not where
         async with _sides(loaded, against, archive, has_limits=is_whole) as (before, after):
-            with progress_bar(round(count * share), "replaying") as advance:
+            with progress_bar(round(count * share), "replaying") as advance, _without_collector():
                 batches = archive.history(begin_s, where, None if share == 1.0 else sampled(share))
                 tally = await replay(batches, before, after, advance)
     return Story(
@@ -117,6 +118,16 @@ async def _replay(arguments: argparse.Namespace, loaded: Loaded, against: Loaded
         is_sample=share < 1.0,
         has_limits=is_whole,
     )
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Nothing that a replay makes refers to itself, and to look for what does takes a fifth of the time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 async def _explain(arguments: argparse.Namespace, loaded: Loaded, against: Loaded | None, log: Log) -> int:

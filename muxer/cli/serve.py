@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import ipaddress
 import secrets
 import signal
@@ -12,21 +13,25 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import uvloop
 from aiohttp import web
+from msgspec import Struct
 from msgspec.structs import replace
 
 from muxer.access import digest
-from muxer.assemble import assemble
-from muxer.cli.configuration import Loaded, read
+from muxer.assemble import Assembly, open_assembler
+from muxer.cli.configuration import Loaded, Origin
 from muxer.cli.recorded import fetch
+from muxer.config.contents import Contents
 from muxer.config.settings import Configuration, KeySettings
 from muxer.errors import ConfigInvalid, Fault, MuxerError
+from muxer.inflight import InFlight
 from muxer.interfaces import Log
 from muxer.keys import KeepsKeys
+from muxer.live import Live, watching
 from muxer.log import JSONLog
-from muxer.pipeline import InFlight
-from muxer.server import Server
+from muxer.prices import PriceTable
 from muxer.stores import Store
 from muxer.supervisor import Link, Orders, reserve, supervise
 
@@ -48,12 +53,50 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--link", type=int, help=argparse.SUPPRESS)  # to the parent, which adds it for a worker
 
 
+class _Served(Struct, frozen=True, kw_only=True):
+    """What this process serves, and who may reach it: see `muxer.live.Origin`."""
+
+    origin: Origin
+    host: str
+    made_key: str = ""
+    chose_demo: bool = False
+    link: Link | None = None
+
+    @property
+    def table(self) -> PriceTable:
+        """See Origin."""
+        return self.origin.table
+
+    def contents(self) -> Contents:
+        """See Origin."""
+        return self.origin.contents()
+
+    def configuration(self, contents: Contents) -> Configuration:
+        """See Origin. What began with real answers never goes over to made-up ones."""
+        loaded = self.origin.load(contents, may_choose_demo=self.chose_demo)
+        return _with_key(loaded.configuration, self.made_key) if self.made_key else loaded.configuration
+
+    async def admit(self, assembly: Assembly) -> None:
+        """Refuses to let everybody in from everywhere."""
+        if not is_loopback(self.host) and await assembly.callers.is_open():
+            raise _open_door(self.host)
+
+    def taken(self, contents: Contents) -> None:
+        """Tells the parent."""
+        if self.link:
+            self.link.took_over(msgspec.msgpack.encode(contents))
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Serves; 0 after a proper stop, 1 when a worker had to be killed, 2 when it could not start."""
+    # It asks to look at the file again: before anybody listens for it, it must not end the process. Workers inherit it.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if arguments.link is not None:
         return _work(arguments, Link(arguments.link))
     try:
-        loaded = read(arguments.config, demo=arguments.demo, may_choose_demo=True)
+        origin = Origin(arguments.config, demo=arguments.demo)
+        contents = origin.contents()
+        loaded = origin.load(contents, may_choose_demo=True)
         made, has_keys = "", _has_keys(loaded.configuration)
         if arguments.make_key and not has_keys:
             made = f"mux_{secrets.token_urlsafe(32)}"
@@ -70,8 +113,10 @@ def run(arguments: argparse.Namespace) -> int:
 
         workers = arguments.workers or loaded.configuration.settings.server.workers
         if workers > 1:
-            return _supervise(arguments, loaded.configuration, workers, log, made, announce)
-        uvloop.run(_serve(loaded, host, port, log, announce))
+            good = msgspec.msgpack.encode(contents)
+            return _supervise(arguments, loaded.configuration, workers, log, (made, good), announce)
+        served = _Served(origin=origin, host=host, made_key=made, chose_demo=loaded.chose_demo)
+        uvloop.run(_serve(served, loaded.configuration, contents, port, log, announce))
     except MuxerError as error:
         print(error, file=sys.stderr)
         return 2
@@ -82,16 +127,31 @@ def _work(arguments: argparse.Namespace, link: Link) -> int:
     """One of several workers: the parent is told how it goes, not the terminal."""
     try:
         orders = link.orders()
-        loaded = read(arguments.config, demo=arguments.demo, may_choose_demo=True)
-        if orders.made_key:
-            loaded = replace(loaded, configuration=_with_key(loaded.configuration, orders.made_key))
-        host, _ = _address(arguments, loaded.configuration)
-        log = partial(_log(loaded.configuration), worker=orders.worker)
-        uvloop.run(_serve(loaded, host, orders.port, log, lambda _: link.ready(), link, orders.worker))
+        origin = Origin(arguments.config, demo=arguments.demo)
+        try:
+            _work_by(arguments, origin, origin.contents(), orders, link)
+        except ConfigInvalid:
+            # The siblings serve by what the file said before; so does this one, and looks at the file as they do.
+            _work_by(arguments, origin, msgspec.msgpack.decode(orders.good, type=Contents), orders, link)
     except MuxerError as error:
         link.failed(str(error))
         return 2
     return 0
+
+
+def _work_by(arguments: argparse.Namespace, origin: Origin, contents: Contents, orders: Orders, link: Link) -> None:
+    """Serves by these contents. Raises ConfigInvalid when it cannot begin to."""
+    loaded = origin.load(contents, may_choose_demo=True)
+    host, _ = _address(arguments, loaded.configuration)
+    served = _Served(origin=origin, host=host, made_key=orders.made_key, chose_demo=loaded.chose_demo, link=link)
+    configuration = _with_key(loaded.configuration, orders.made_key) if orders.made_key else loaded.configuration
+    log = partial(_log(configuration), worker=orders.worker)
+
+    def announce(_: int) -> None:
+        link.ready()
+        served.taken(contents)
+
+    uvloop.run(_serve(served, configuration, contents, orders.port, log, announce, orders.worker))
 
 
 def _supervise(
@@ -99,9 +159,10 @@ def _supervise(
     configuration: Configuration,
     workers: int,
     log: Log,
-    made: str,
+    told: tuple[str, bytes],
     announce: Callable[[int], None],
 ) -> int:
+    """Runs the workers. `told` are the key that was made and the contents of the file."""
     host, port = _address(arguments, configuration)
     if not hasattr(socket, "SO_REUSEPORT"):
         raise ConfigInvalid([Fault("this system lets no two processes share a port", hint="leave out --workers")])
@@ -114,7 +175,7 @@ def _supervise(
         port = kept.getsockname()[1]
         return supervise(
             [*words, "--demo"] if arguments.demo else words,
-            [Orders(number, port, made) for number in range(1, workers + 1)],
+            [Orders(number, port, *told) for number in range(1, workers + 1)],
             log,
             grace_s=configuration.settings.server.grace_s,
             announce=partial(announce, port),
@@ -153,7 +214,9 @@ def is_loopback(host: str) -> bool:
 
 
 def _with_key(configuration: Configuration, secret: str) -> Configuration:
-    """The same configuration with one key, as if ALLOWED_API_KEYS held it."""
+    """The same configuration with one key, as if ALLOWED_API_KEYS held it, unless its file has keys by now."""
+    if configuration.settings.keys:
+        return configuration
     known = digest(secret)
     name = f"key-{known[:8]}"
     key = KeySettings(name=name, digest=f"sha256:{known}", user=name, role="metrics")
@@ -180,27 +243,26 @@ def _open_door(host: str) -> ConfigInvalid:
 
 
 async def _serve(
-    loaded: Loaded,
-    host: str,
+    served: _Served,
+    configuration: Configuration,
+    contents: Contents,
     port: int,
     log: Log,
     announce: Callable[[int], None],
-    link: Link | None = None,
     worker: int = 0,
 ) -> None:
-    configuration = loaded.configuration
     stop, hasten = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, lambda: (hasten if stop.is_set() else stop).set())
-    if link:
-        link.when_cut(stop.set)
-    async with assemble(configuration, loaded.table, log, worker=worker) as assembly:
-        if not is_loopback(host) and await assembly.callers.is_open():
-            raise _open_door(host)
-        server = Server(assembly, is_loopback=is_loopback(host))
-        grace_s = configuration.settings.server.grace_s
+        loop.add_signal_handler(number, lambda: (hasten if stop.is_set() else stop).set())
+    if served.link:
+        served.link.when_cut(stop.set)
+    async with open_assembler(log, worker=worker) as assembler:
+        live = Live(assembler, served, is_loopback=is_loopback(served.host))
+        await live.begin(configuration, contents)
+        loop.add_signal_handler(signal.SIGHUP, live.ask)
         runner = web.AppRunner(
-            server.application(),
+            live.application(),
             access_log=None,
             handler_cancellation=False,
             auto_decompress=False,
@@ -209,15 +271,26 @@ async def _serve(
         )
         await runner.setup()
         try:
-            site = await _listen(runner, host, port, shared=link is not None)
-            announce(runner.addresses[0][1])
-            await stop.wait()
-            server.is_ready = False
-            log("info", "stopping", in_flight=assembly.parts.in_flight.count, grace_s=grace_s)
+            async with watching(live):
+                site = await _listen(runner, served.host, port, shared=served.link is not None)
+                _calm_collector()
+                announce(runner.addresses[0][1])
+                await stop.wait()
+                live.drain()
+            in_flight, grace_s = live.assembly.parts.in_flight, configuration.settings.server.grace_s
+            log("info", "stopping", in_flight=in_flight.count, grace_s=grace_s)
             await site.stop()
-            await _drain(assembly.parts.in_flight, hasten, grace_s)
+            await _drain(in_flight, hasten, grace_s)
         finally:
             await runner.cleanup()
+
+
+def _calm_collector() -> None:
+    """What the start made stays, so it is never looked through again; and requests make few cycles, so that the young
+    are looked through at each 20,000 objects instead of 700 (docs/performance.md)."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 10)
 
 
 async def _drain(in_flight: InFlight, hasten: asyncio.Event, grace_s: float) -> None:

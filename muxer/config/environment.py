@@ -68,21 +68,29 @@ def fill(written: str, variables: Mapping[str, str]) -> Filled:
     return Filled(text, references > 0, tuple(dict.fromkeys(missing)), malformed[0] if malformed else "")
 
 
-def with_dotenv(environ: Mapping[str, str], path: Path) -> dict[str, str]:
-    """The environment over the variables of a `.env` file, if there is one. Raises ConfigInvalid."""
+def read_dotenv(path: Path) -> bytes | None:
+    """The bytes of a `.env` file, None where there is none. Raises ConfigInvalid."""
     try:
         with path.open("rb") as file:
             data = file.read(_LARGEST + 1)
-        if len(data) > _LARGEST:
-            raise ConfigInvalid([Fault("larger than 1 MB", file=str(path))])
-        text = data.decode("utf-8-sig")
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise ConfigInvalid([Fault(f"cannot be read: {error.strerror}", file=str(path))]) from error
+    if len(data) > _LARGEST:
+        raise ConfigInvalid([Fault("larger than 1 MB", file=str(path))])
+    return data
+
+
+def with_dotenv(environ: Mapping[str, str], data: bytes | None, path: Path) -> dict[str, str]:
+    """The environment over the variables of a `.env` file, if there is one. Raises ConfigInvalid."""
+    if data is None:
         return dict(environ)
+    try:
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         # Not chained: the error holds the file's bytes, which are secrets.
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigInvalid([Fault("not UTF-8", str(path), line, 1, hint="save it as UTF-8")]) from None
-    except OSError as error:
-        raise ConfigInvalid([Fault(f"cannot be read: {error.strerror}", file=str(path))]) from error
     found = dotenv_values(stream=StringIO(text), interpolate=False)
     return {name: value for name, value in found.items() if value is not None} | dict(environ)

@@ -11,6 +11,7 @@ from msgspec import Struct, structs
 
 from muxer.config import advice, checks
 from muxer.config.components import component, components, default_store, in_demo
+from muxer.config.contents import Contents, read_contents
 from muxer.config.decode import Decoder
 from muxer.config.environment import sha256_of, with_dotenv
 from muxer.config.faults import Faults
@@ -30,7 +31,7 @@ from muxer.config.settings import (
     RouteSettings,
     Settings,
 )
-from muxer.config.source import LARGEST_BYTES, locate
+from muxer.config.source import locate
 from muxer.config.tree import Table, find, has_references, places
 from muxer.errors import ConfigInvalid, Fault
 from muxer.expressions import Expression
@@ -66,19 +67,24 @@ def load(
     table: PriceTable | None,
     demo: bool = False,
     now: Callable[[], float] = time.time,
+    contents: Contents | None = None,
+    folder: Path | None = None,
 ) -> Configuration:
     """Reads and checks a file. Raises ConfigInvalid with every fault found, and nothing else.
 
     `find_kinds` turns plugin names into kinds. Without a price table no price is checked. `demo` has every provider
-    played by the offline one.
+    played by the offline one. `contents` are what was read of the file already; `folder` is where its relative paths
+    and its `.env` are, if not beside it.
     """
     faults, warnings = Faults(str(path)), Faults(str(path))
-    variables = with_dotenv(environ, path.parent / ".env")
-    root = _located(path, variables, faults)
+    folder = folder or path.parent
+    contents = contents or read_contents(path, folder)
+    variables = with_dotenv(environ, contents.dotenv, folder / ".env")
+    root = _located(contents.file, variables, faults)
     file_places = dict(places(root))
     root = with_variables(root, variables)
     debug = is_debug(variables, faults)
-    draft = _draft(root, faults, lambda names: find_kinds(names, path.parent.absolute()), demo=demo)
+    draft = _draft(root, faults, lambda names: find_kinds(names, folder.absolute()), demo=demo)
     notes = Notes(root, faults)
     _check(notes, draft, table)
     rules = _rules(notes, draft)
@@ -94,7 +100,7 @@ def load(
         kinds=draft.kinds,
         rules=tuple(rules),
         file=str(path),
-        folder=path.parent,
+        folder=folder,
         digest=_digest(settings),
         places=file_places,
         warnings=warnings.in_order(),
@@ -108,27 +114,13 @@ def has_key(configuration: Configuration) -> bool:
     return any(not provider.unavailable for provider in configuration.settings.providers.values())
 
 
-def _located(path: Path, variables: Mapping[str, str], faults: Faults) -> Table:
-    root = locate(_read(path), variables, faults)
+def _located(data: bytes, variables: Mapping[str, str], faults: Faults) -> Table:
+    root = locate(data, variables, faults)
     if isinstance(root, Table):
         return root
     if not len(faults):
         faults.add(root.place, "", "expected a mapping", "begin with `version: 1`")
     raise ConfigInvalid(faults.in_order())
-
-
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(LARGEST_BYTES + 1)
-    except IsADirectoryError as error:
-        raise ConfigInvalid([Fault("a directory, not a file", file=str(path), hint="name the file in it")]) from error
-    except FileNotFoundError as error:
-        hint = "name it with --config, or copy the one of the documentation"
-        raise ConfigInvalid([Fault("no such file", file=str(path), hint=hint)]) from error
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "not a path"
-        raise ConfigInvalid([Fault(f"cannot be read: {reason}", file=str(path))]) from error
 
 
 def _draft(root: Table, faults: Faults, find_kinds: Callable[[Sequence[str]], Kinds], *, demo: bool) -> _Draft:

@@ -104,20 +104,22 @@ def _places(first: int, last: int, hours: int) -> int:
 
 
 def _by_route(tally: Tally, write: Callable[[int], str]) -> Markup:
-    names = by_change(tally.routes)
-    points = [_point(name or "-", tally.routes[name]) for name in names[:MOST_BARS]]
+    routes = tally.routes
+    names = by_change(routes)
+    points = [_point(name or "-", routes[name]) for name in names[:MOST_BARS]]
     chart = bars(points, lambda value: f"${write(round(value * NANOS_PER_USD))}", "Dollars by route, before and after")
-    rows = [[name or "-", *_cells(tally.routes[name], write)] for name in names]
+    rows = [[name or "-", *_cells(routes[name], write)] for name in names]
     table = _table("Requests by the route they went down before", ("route", *_NUMBERS), rows)
     return tag("section", tag("h2", "By route"), _legend(_BEFORE_AFTER), chart, table)
 
 
 def _from_to(tally: Tally, write: Callable[[int], str]) -> Markup:
-    pairs = by_requests(tally.flows)
-    drawn = [_stream(*pair, tally.flows[pair], write) for pair in pairs[:MOST_STREAMS]]
+    flows = tally.flows
+    pairs = by_requests(flows)
+    drawn = [_stream(*pair, flows[pair], write) for pair in pairs[:MOST_STREAMS]]
     tones = {one.tone for one in drawn}
     chart = streams(drawn, "Requests from the model before to the model after")
-    rows = [[*pair, *_cells(tally.flows[pair], write)] for pair in pairs]
+    rows = [[*pair, *_cells(flows[pair], write)] for pair in pairs]
     left_out = f"; the chart has the first {MOST_STREAMS}" if len(pairs) > MOST_STREAMS else ""
     table = _table(f"Requests by model before and after{left_out}", ("from", "to", *_NUMBERS), rows)
     legend = _legend([(tone, words) for tone, words in _TONES if tone in tones])

@@ -74,6 +74,7 @@ def _moved(tally: Tally) -> str:
 
 def as_json(tally: Tally) -> dict[str, object]:
     """The whole of it; dollars as exact decimal strings."""
+    routes, moves = tally.routes, tally.moves
     return {
         **_fields(tally.total),
         "cheaper": tally.cheaper,
@@ -86,8 +87,8 @@ def as_json(tally: Tally) -> dict[str, object]:
         ],
         "unknown": tally.unknown.total(),
         "unknown_reasons": [{"reason": reason, "requests": count} for reason, count in tally.unknown.most_common()],
-        "routes": [{"route": route, **_fields(tally.routes[route])} for route in by_change(tally.routes)],
-        "moves": [{"from": pair[0], "to": pair[1], **_fields(tally.moves[pair])} for pair in by_requests(tally.moves)],
+        "routes": [{"route": route, **_fields(routes[route])} for route in by_change(routes)],
+        "moves": [{"from": pair[0], "to": pair[1], **_fields(moves[pair])} for pair in by_requests(moves)],
         "largest": [
             {
                 "id": one.id,

@@ -14,7 +14,7 @@ h1 { font-size: 26px; line-height: 1.25; margin: 0 0 4px; overflow-wrap: anywher
 h2 { font-size: 17px; margin: 0 0 12px; }
 p { margin: 0 0 8px; } .soft { color: var(--soft); overflow-wrap: anywhere; }
 section { background: var(--card); border: 1px solid var(--rule); border-radius: 10px;
-  padding: 18px 20px; margin: 18px 0; }
+  padding: 18px 20px; margin: 18px 0; overflow-x: auto; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(190px, 1fr)); gap: 14px; margin: 22px 0 4px; }
 .tile { background: var(--card); border: 1px solid var(--rule); border-radius: 10px; padding: 14px 16px; }
 .tile b { display: block; font-size: 25px; line-height: 1.3; font-weight: 650; font-variant-numeric: tabular-nums; }
@@ -25,7 +25,8 @@ section { background: var(--card); border: 1px solid var(--rule); border-radius:
   color: var(--soft); font-size: 13px; }
 .legend li::before { content: ""; display: inline-block; width: 11px; height: 11px; border-radius: 3px;
   margin-right: 6px; background: var(--swatch); }
-svg { display: block; width: 100%; height: auto; } svg text { fill: var(--ink); font: 13px system-ui, sans-serif; }
+svg { display: block; width: 100%; min-width: 620px; height: auto; }
+svg text { fill: var(--ink); font: 13px system-ui, sans-serif; }
 svg .tick { fill: var(--soft); font-size: 12px; } svg .end { text-anchor: end; } svg .middle { text-anchor: middle; }
 .grid { stroke: var(--rule); } .node { fill: var(--ink); opacity: .55; }
 .line { fill: none; stroke-width: 2.5; stroke-linejoin: round; } .line.before { stroke: var(--before); }
@@ -38,6 +39,7 @@ table { border-collapse: collapse; width: 100%; font-size: 14px; }
 th, td { text-align: left; padding: 5px 10px; border-bottom: 1px solid var(--rule); overflow-wrap: anywhere; }
 th { color: var(--soft); font-weight: 600; font-size: 13px; }
 caption { text-align: left; color: var(--soft); padding: 4px 10px; }
+td:not(.n), th:not(.n) { min-width: 88px; }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 @media print { section, .tile { break-inside: avoid; } }
 """

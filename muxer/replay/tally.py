@@ -2,7 +2,7 @@
 
 import heapq
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Callable, Collection, Hashable, Mapping
 from typing import TypeVar
 
 from msgspec import Struct
@@ -11,6 +11,7 @@ from muxer.replay.outcomes import Outcome
 from muxer.types import Record
 
 KeyT = TypeVar("KeyT", bound=Hashable)
+FlowT = TypeVar("FlowT", bound=Hashable)
 LARGEST = 10
 _HOUR_S = 3_600
 
@@ -56,10 +57,8 @@ class Tally:
     """All that is said of a replay. A request that is unknown on one side is in no sum."""
 
     def __init__(self) -> None:
-        self.total = Sum()
-        self.routes: dict[str, Sum] = {}
-        self.flows: dict[tuple[str, str], Sum] = {}
         self.hours: dict[int, Sum] = {}
+        self._flows: dict[tuple[str, str, str], Sum] = {}
         self.cheaper = 0
         self.dearer = 0
         self.level = 0
@@ -80,9 +79,8 @@ class Tally:
         self.last_s = record.at
         costs, moved = (before.cost_nanos, after.cost_nanos), not before.is_same_as(after)
         pair = _pair(before, after) if moved else (before.goes_to, before.goes_to)
-        hour = int(record.at // _HOUR_S) * _HOUR_S
-        for one in (self.total, _of(self.routes, before.route), _of(self.hours, hour), _of(self.flows, pair)):
-            one.add(*costs, moved=moved)
+        _of(self._flows, (before.route, *pair)).add(*costs, moved=moved)
+        _of(self.hours, int(record.at // _HOUR_S) * _HOUR_S).add(*costs, moved=moved)
         if moved:
             self._count_refusals(before, after)
         by_nanos = after.cost_nanos - before.cost_nanos
@@ -96,6 +94,21 @@ class Tally:
     def leave_out(self, reason: str) -> None:
         """Counts a request that neither side can be asked about."""
         self.unknown[reason] += 1
+
+    @property
+    def total(self) -> Sum:
+        """All requests."""
+        return _summed(self._flows.values())
+
+    @property
+    def routes(self) -> dict[str, Sum]:
+        """By the route before."""
+        return _grouped(self._flows, lambda flow: flow[0])
+
+    @property
+    def flows(self) -> dict[tuple[str, str], Sum]:
+        """By the models before and after, or what refuses."""
+        return _grouped(self._flows, lambda flow: flow[1:])
 
     @property
     def moves(self) -> dict[tuple[str, str], Sum]:
@@ -126,6 +139,22 @@ def _of(sums: dict[KeyT, Sum], key: KeyT) -> Sum:
     if found is None:
         found = sums[key] = Sum()
     return found
+
+
+def _grouped(flows: Mapping[FlowT, Sum], by: Callable[[FlowT], KeyT]) -> dict[KeyT, Sum]:
+    groups: dict[KeyT, list[Sum]] = {}
+    for flow, one in flows.items():
+        groups.setdefault(by(flow), []).append(one)
+    return {key: _summed(sums) for key, sums in groups.items()}
+
+
+def _summed(sums: Collection[Sum]) -> Sum:
+    return Sum(
+        sum(one.requests for one in sums),
+        sum(one.moved for one in sums),
+        sum(one.before_nanos for one in sums),
+        sum(one.after_nanos for one in sums),
+    )
 
 
 def _pair(before: Outcome, after: Outcome) -> tuple[str, str]:

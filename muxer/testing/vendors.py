@@ -1,5 +1,5 @@
 """The JSON of the vendors a scripted upstream speaks for: OpenAI's chat completions, completions and embeddings,
-Anthropic's messages, Gemini's generateContent."""
+Mistral's chat, Anthropic's messages, Gemini's generateContent."""
 
 from collections.abc import Iterator, Mapping
 
@@ -76,6 +76,19 @@ class OpenAIChat:
             "prompt_tokens_details": {"cached_tokens": usage.cached_input_tokens},
             "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
         }
+
+
+class MistralChat:
+    """`POST /mistral/v1/chat/completions`: OpenAI's, but that a stream always ends with its usage."""
+
+    def answer(self, asked: Asked, spoken: Spoken) -> Act:
+        """The answer, whole or streamed."""
+        options = {"stream_options": {"include_usage": True}}
+        return OpenAIChat().answer(replace(asked, body={**asked.body, **options}), spoken)
+
+    def error(self, status: int, message: str) -> bytes:
+        """Mistral's error object."""
+        return json.encode({"object": "error", "message": message, "type": "invalid_request_error", "code": None})
 
 
 class OpenAICompletions:
@@ -333,6 +346,7 @@ def _usage_metadata(usage: Usage) -> dict[str, object]:
 
 FORMATS: Mapping[str, Format] = {
     "/v1/chat/completions": OpenAIChat(),
+    "/mistral/v1/chat/completions": MistralChat(),
     "/v1/completions": OpenAICompletions(),
     "/v1/embeddings": OpenAIEmbeddings(),
     "/v1/messages": AnthropicMessages(),

@@ -118,6 +118,8 @@ class Embeddings:
         """See InboundFormat."""
         fields = decode_fields(answer.raw)
         fields["model"] = raw(metadata["selected_model"])
+        # OpenAI's answers have no id; Mistral's SDK does not read one without it.
+        fields.setdefault("id", raw(id))
         fields["router_metadata"] = raw(metadata)
         return encode(fields)
 

@@ -192,24 +192,21 @@ class Ledger:
 
     def _take(self, index: int, choice: HoldChoice) -> Leg | Refusal:
         """Checks all claims of a choice, then takes from all; changes nothing when refused."""
-        granted = choice.bound_nanos
-        for claim in choice.claims:
+        granted, taken = choice.bound_nanos, dict[Counter, int]()
+        counters = [self._counter(claim) for claim in choice.claims]
+        for claim, counter in zip(choice.claims, counters, strict=True):
             if claim.limit_nanos is None:
                 continue
-            counter = self._counters.get(_key(claim, self._window(claim)))
-            room = claim.limit_nanos
-            if counter is not None:
-                room -= counter.spent + counter.held + counter.presumed
+            room = claim.limit_nanos - counter.spent - counter.held - counter.presumed
             least = choice.expected_nanos if claim.soft else choice.floor_nanos
             # A request that costs nothing passes even where a limit was lowered below its use (S19, S20).
             if least > 0 and least > room:
                 return Refusal(model=choice.model, standing=self.standing(claim), asked_nanos=least)
             if not claim.soft and choice.bound_nanos > 0:
                 granted = min(granted, max(room, choice.floor_nanos))
-        taken: dict[Counter, int] = {}
-        for claim in choice.claims:
+        for claim, counter in zip(choice.claims, counters, strict=True):
             # Several limits may count the same money: it is taken once, as the hardest of them wants it.
-            counter, nanos = self._counter(claim), choice.expected_nanos if claim.soft else granted
+            nanos = choice.expected_nanos if claim.soft else granted
             taken[counter] = max(nanos, taken.get(counter, 0))
         for counter, nanos in taken.items():
             counter.held += nanos
@@ -219,7 +216,10 @@ class Ledger:
         """The counter behind a claim, made if there is none; now and then those long over are let go."""
         window = self._window(claim)
         key = _key(claim, window)
-        if key not in self._counters and len(self._counters) >= self._many_counters:
+        found = self._counters.get(key)
+        if found is not None:
+            return found
+        if len(self._counters) >= self._many_counters:
             old_s = self._clock() - KEEP_S
             kept = {name: one for name, one in self._counters.items() if not 0 < one.end_s < old_s}
             self._counters, self._many_counters = kept, 2 * len(kept) + _MANY_COUNTERS

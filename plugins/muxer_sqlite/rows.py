@@ -1,7 +1,7 @@
 """How a record becomes a row and back: one column per field, found by the field's type."""
 
-from collections.abc import Callable, Iterable, Mapping
-from operator import itemgetter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import msgspec
@@ -64,6 +64,8 @@ NAMES = tuple(column.name for column in COLUMNS)
 _TOKENS = Usage.__struct_fields__
 _JSON = frozenset(column.name for column in COLUMNS if column.is_json)
 _PLAIN = tuple(name for name in NAMES if name not in _JSON and name not in _TOKENS)
+_plain_of = attrgetter(*_PLAIN)
+_tokens_of = attrgetter(*_TOKENS)
 _texts = itemgetter(*(column.name for column in COLUMNS if column.sql_type == "TEXT"))
 _READ: dict[str, Callable[[Any], object]] = {
     field.name: msgspec.json.Decoder(field.type).decode if field.name in _JSON else bool
@@ -74,12 +76,10 @@ _READ: dict[str, Callable[[Any], object]] = {
 
 def to_row(record: Record) -> dict[str, Any]:
     """The columns of a record."""
-    row: dict[str, Any] = {name: getattr(record, name) for name in _PLAIN}
+    row: dict[str, Any] = dict(zip(_PLAIN, _plain_of(record), strict=True))
+    row.update(zip(_TOKENS, _tokens_of(record.usage), strict=True))
     for name in _JSON:
         row[name] = _encode(getattr(record, name)).decode()
-    usage = record.usage
-    for name in _TOKENS:
-        row[name] = getattr(usage, name)
     return row
 
 
@@ -88,10 +88,20 @@ def text_bytes(row: Mapping[str, Any]) -> int:
     return sum(map(len, _texts(row)))
 
 
-def from_row(row: Iterable[Any]) -> Record:
-    """The record of a row selected as NAMES."""
-    fields: dict[str, Any] = dict(zip(NAMES, row, strict=True))
-    usage = Usage(**{name: fields.pop(name) for name in _TOKENS})
-    for name, read in _READ.items():
-        fields[name] = read(fields[name])
-    return Record(usage=usage, **fields)
+def reader(names: Sequence[str]) -> Callable[[Iterable[Any]], Record]:
+    """Makes records of rows selected as these names; what is not among them has its default."""
+    tokens = [name for name in _TOKENS if name in names]
+    read = [(name, _READ[name]) for name in names if name in _READ]
+
+    def record(row: Iterable[Any]) -> Record:
+        fields: dict[str, Any] = dict(zip(names, row, strict=True))
+        usage = Usage(**{name: fields.pop(name) for name in tokens})
+        for name, decode in read:
+            fields[name] = decode(fields[name])
+        return Record(usage=usage, **fields)
+
+    return record
+
+
+from_row = reader(NAMES)
+"""The record of a row selected as NAMES."""

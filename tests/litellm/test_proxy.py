@@ -18,31 +18,24 @@ from muxer.testing import Fail, Say
 from tests.proxy import Accounts, Proxy, events, open_proxy
 
 EXAMPLES = Path(__file__).parent / "examples"
-ROUTING = """
-version: 1
-plugins: [litellm, sqlite]
-providers:
+SECTIONS = {
+    "plugins": "[litellm, sqlite]",
+    "providers": """
   main: {kind: litellm, api_key: sk-upstream, base_url: "UPSTREAM/v1"}
-  own: {kind: litellm, handler: my_handlers.whole}
-models:
+  own: {kind: litellm, handler: my_handlers.whole}""",
+    "models": """
   small: {provider: main, name: openai/small-1, price_usd_per_million: {input: 1, output: 2, cached_input: 0.1}}
   large: {provider: main, name: openai/large-1, price_usd_per_million: {input: 10, output: 20}}
-  mine: {provider: own, name: mine-1, price_usd_per_million: {input: 5, output: 5}}
-routes: [{name: default, use: [small, large]}]
-sinks: [{kind: litellm, logger: my_loggers.keeping}]
-limits: [{per: user, daily_usd: 1}]
-keys:
-  - {name: alice-key, secret: sk-alice, user: alice}
-  - {name: bob-key, secret: sk-bob, user: bob}
-  - {name: root-key, secret: sk-root, user: root, role: admin}
-"""
+  mine: {provider: own, name: mine-1, price_usd_per_million: {input: 5, output: 5}}""",
+    "sinks": "[{kind: litellm, logger: my_loggers.keeping}]",
+}
 
 
 @asynccontextmanager
 async def proxy(folder: Path, *behaviours: Any) -> AsyncIterator[Proxy]:
     for name in ("my_handlers.py", "my_loggers.py"):
         copy(EXAMPLES / name, folder)
-    async with open_proxy(folder, load_prices(), time.time, PATIENCE, ROUTING) as opened:
+    async with open_proxy(folder, load_prices(), time.time, PATIENCE, SECTIONS) as opened:
         opened.upstream.script(None, *behaviours)
         yield opened
 

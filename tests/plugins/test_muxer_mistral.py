@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 from muxer_mistral import MistralSettings, open_mistral, register_providers
 
-from muxer import Answer, ChatRequest, Completes, Provider
+from muxer import Answer, ChatRequest, Completes, Provider, Unsupported
 from muxer.testing import (
     Act,
     Asked,
@@ -88,6 +88,15 @@ async def test_the_role_developer_has_an_older_name(spaced: bool) -> None:
     assert body["messages"] == [{"role": "system", "content": "Be brief."}, said]
 
 
+A_TOOL, OTHER_TOOL = ({"type": "function", "function": {"name": name}} for name in ("f", "g"))
+ALLOWED = {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [OTHER_TOOL]}}
+
+
+async def test_tools_that_are_allowed_and_not_offered_are_refused() -> None:
+    with pytest.raises(Unsupported, match="none of them is among the tools"):
+        await asked({"tools": [A_TOOL], "tool_choice": ALLOWED})
+
+
 async def test_fields_that_mistral_refuses_are_dropped_and_named() -> None:
     known = {"temperature": 0.5, "tools": [], "parallel_tool_calls": False, "safe_prompt": True, "n": 2, "top_k": 5}
     body, answer = await asked({**known, "user": "u", "logit_bias": {}, "service_tier": "priority", "vendor": 1})
@@ -108,6 +117,11 @@ async def test_fields_that_mistral_refuses_are_dropped_and_named() -> None:
         ({"service_tier": None}, {}, ()),
         ({"logprobs": True, "top_logprobs": 2}, {"logprobs": True, "top_logprobs": 2}, ()),
         ({"tool_choice": "required"}, {"tool_choice": "required"}, ()),
+        (
+            {"tools": [A_TOOL, OTHER_TOOL, {"type": "custom"}], "tool_choice": ALLOWED},
+            {"tools": [OTHER_TOOL], "tool_choice": "required"},
+            (),
+        ),
         ({"reasoning_effort": "high"}, {"reasoning_effort": "high"}, ()),
     ],
     ids=str,

@@ -8,6 +8,7 @@ from msgspec import Raw
 
 from muxer.errors import Unsupported
 from muxer.types import Call, ChatRequest, ToolChoice
+from muxer.wire.allowed import narrowed
 from muxer.wire.anthropic_messages import blocks, schema, thoughts
 from muxer.wire.anthropic_messages.conversation import system_and_turns
 
@@ -49,7 +50,7 @@ def encode_request(
     """
     if call.api == blocks.API:
         return _own_format(call, stream, max_tokens_default)
-    request = call.request
+    request = narrowed(call.request)
     if (request.n or 1) > 1:
         raise Unsupported("Anthropic gives one answer per request; leave out n, or send n requests", param="n")
     others = _other_fields(call)

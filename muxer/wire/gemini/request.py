@@ -8,6 +8,7 @@ from msgspec import Raw
 
 from muxer.errors import Unsupported
 from muxer.types import Call, ChatRequest, ToolChoice
+from muxer.wire.allowed import narrowed
 from muxer.wire.gemini import body, schema
 from muxer.wire.gemini.abilities import Abilities
 from muxer.wire.gemini.contents import system_and_contents
@@ -41,7 +42,7 @@ def encode_request(
 
     Raises Unsupported for what Gemini has no way to do, and other InvalidRequests.
     """
-    request = call.request
+    request = narrowed(call.request)
     others = _other_fields(call)
     dropped = [*call.untranslated, *_left_out(request), *(name for name in others if name != "top_k")]
     system, contents = system_and_contents(request.messages, abilities)

@@ -43,10 +43,12 @@ class ToolSpec(Struct, frozen=True):
 
 
 class Choice(Struct, frozen=True):
-    """The caller insists on this tool."""
+    """The caller insists on this tool, or allows some of those it offers (`allowed_tools`)."""
 
     type: str
     name: str = ""
+    mode: Literal["auto", "required"] = "auto"
+    tools: "tuple[Choice, ...]" = ()
 
 
 class Format(Struct, frozen=True):

@@ -7,10 +7,10 @@ import msgspec
 
 from muxer.errors import InvalidMessages, InvalidModel, InvalidRequest, InvalidTools, Unsupported
 from muxer.inbound import Inbound
-from muxer.types import ChatRequest, FunctionSpec, NamedFunction, ResponseFormat, Tool, ToolChoice
+from muxer.types import AllowedTools, ChatRequest, FunctionSpec, NamedFunction, ResponseFormat, Tool, ToolChoice
 from muxer.wire.bodies import decoded
 from muxer.wire.openai_chat import decode_fields
-from muxer.wire.responses_inbound.body import ResponsesBody
+from muxer.wire.responses_inbound.body import Choice, ResponsesBody
 from muxer.wire.responses_inbound.conversation import messages
 
 API = "openai.responses"
@@ -105,6 +105,12 @@ def _choice(found: ResponsesBody) -> str | ToolChoice | None:
     choice = found.tool_choice
     if choice is None or isinstance(choice, str):
         return choice if found.tools else None
+    if choice.type == "allowed_tools":
+        return ToolChoice(choice.type, allowed_tools=AllowedTools(choice.mode, tuple(map(_named, choice.tools))))
+    return _named(choice)
+
+
+def _named(choice: Choice) -> ToolChoice:
     if choice.type != "function" or not choice.name:
         raise Unsupported("tool_choice: only a function, by its name, can be insisted on", param="tool_choice")
     return ToolChoice("function", NamedFunction(choice.name))

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import openai
 import pytest
+from pydantic import BaseModel
 
 HELLO = [{"role": "user", "content": "What is the capital of France?"}]
 WEATHER = {
@@ -83,6 +84,30 @@ def test_calls_a_tool(client: openai.OpenAI) -> None:
     result = {"role": "tool", "tool_call_id": call.id, "content": "sunny"}
     messages = [*HELLO, answer.choices[0].message, result]
     assert client.chat.completions.create(model="auto", messages=messages, tools=[WEATHER]).choices
+
+
+@pytest.mark.parametrize("mode", ["auto", "required"])
+@pytest.mark.parametrize("model", ["claude-haiku", "mistral-small"])
+def test_only_allowed_tools_are_called(client: openai.OpenAI, model: str, mode: str) -> None:
+    other = {"type": "function", "function": {"name": "other"}}
+    named = {"type": "function", "function": {"name": "get_weather"}}
+    choice = {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": [named]}}
+    answer = client.chat.completions.create(model=model, messages=HELLO, tools=[other, WEATHER], tool_choice=choice)
+    assert [call.function.name for call in answer.choices[0].message.tool_calls] == ["get_weather"]
+
+
+def test_parses(client: openai.OpenAI) -> None:
+    class Place(BaseModel):
+        city: str
+
+    for model in ("gpt-terra", "claude-haiku", "mistral-small"):
+        answer = client.chat.completions.parse(model=model, messages=HELLO, response_format=Place)
+        assert answer.choices[0].message.parsed == Place(city="demo")
+
+
+def test_a_used_up_rate_is_a_rate_limit(url: str, busy: str) -> None:
+    with openai.OpenAI(base_url=url, api_key=busy, max_retries=0) as client, pytest.raises(openai.RateLimitError):
+        client.chat.completions.create(model="auto", messages=HELLO)
 
 
 def test_lists_models(client: openai.OpenAI) -> None:

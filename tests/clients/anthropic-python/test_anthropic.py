@@ -71,6 +71,36 @@ def test_counts_tokens(client: anthropic.Anthropic) -> None:
     assert counted.input_tokens > 10
 
 
+def test_lists_models(client: anthropic.Anthropic) -> None:
+    names = [model.id for model in client.models.list()]
+    assert names[0] == "auto" and "claude-haiku" in names
+    model = client.models.retrieve("claude-haiku")
+    assert (model.type, model.display_name, model.lifecycle) == ("model", "claude-haiku", "active")
+    assert model.created_at.tzinfo
+
+
+def test_keeps_to_a_schema(client: anthropic.Anthropic) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"city": {"type": "string"}},
+        "required": ["city"],
+        "additionalProperties": False,
+    }
+    wanted = {"format": {"type": "json_schema", "schema": schema}}
+    for model in MODELS:
+        message = client.messages.create(model=model, max_tokens=50, messages=HELLO, output_config=wanted)
+        assert message.content[0].text == '{"city":"demo"}'
+
+
+def test_a_used_up_rate_is_a_rate_limit(url: str, busy: str) -> None:
+    with (
+        anthropic.Anthropic(base_url=url, api_key=busy, max_retries=0) as client,
+        pytest.raises(anthropic.RateLimitError) as caught,
+    ):
+        client.messages.create(model="auto", max_tokens=50, messages=HELLO)
+    assert caught.value.body["error"]["type"] == "rate_limit_error"
+
+
 def test_an_unknown_model_is_not_found(client: anthropic.Anthropic) -> None:
     with pytest.raises(anthropic.NotFoundError) as caught:
         client.messages.create(model="gpt-unknown", max_tokens=5, messages=HELLO)

@@ -1,0 +1,155 @@
+"""The explanation of a request is its decision: the same code, and nothing held, sent or counted for it."""
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from muxer.errors import MuxerError
+from muxer.explanation import explain
+from muxer.pipeline import decide, explained, question
+from muxer.standings import untouched
+from muxer.testing import Fail, Say
+from muxer.types import Caller
+from muxer.wire.openai_chat import encode
+from muxer.wire.openai_inbound import CHAT
+from tests.proxy import QUESTION, OpenProxy, Proxy, events
+
+SECTIONS: dict[str, Any] = {
+    "plugins": "[heuristics, openai, sqlite]",
+    "models": """
+  cheap: {provider: main, can: [tools], context_tokens: 2_000, price_usd_per_million: {input: 0.1, output: 0.4}}
+  dear: {provider: main, can: [tools, images, json], price_usd_per_million: {input: 2, output: 8}}
+  vague: {provider: main, can: [embeddings], price: free}
+  both: {use: [dear, cheap], order: cheapest}
+  either: {use: [dear, cheap], order: weighted, weights: [1, 3]}""",
+    "routes": """
+  - {name: code, when: "code >= 0.2", use: [dear, cheap]}
+  - {name: long, when: "chars > 50 and not has_tools", use: [both, vague], on_budget: downgrade}
+  - {name: rest, use: [either]}""",
+    "limits": "[{per: user, daily_usd: 0.01}, {per: key, requests_per_minute: 60}]",
+}
+TEXTS = st.sampled_from(["Hi", "Write a python function that sorts a list", "word " * 30, "What is 2 + 2?", "x" * 9000])
+REQUESTS = st.fixed_dictionaries(
+    {"messages": st.lists(st.fixed_dictionaries({"role": st.just("user"), "content": TEXTS}), min_size=1, max_size=3)},
+    optional={
+        "model": st.sampled_from(["auto", "auto:code", "auto:none", "cheap", "both", "either", "vague", "unknown"]),
+        "max_tokens": st.sampled_from([0, 1, 100, 100_000]),
+        "tools": st.just([{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]),
+        "response_format": st.just({"type": "json_object"}),
+        "stream": st.booleans(),
+    },
+)
+CALLERS = st.sampled_from(
+    [Caller(key="alice", user="alice"), Caller(key="bob", user="bob", models=("cheap",)), Caller(key="", user="x")]
+)
+
+
+async def opened(proxy: OpenProxy, *behaviours: Any, **sections: Any) -> Proxy:
+    return await proxy(*behaviours, **(SECTIONS | sections))
+
+
+async def test_the_explanation_is_the_decision(proxy: OpenProxy) -> None:
+    running = await opened(proxy)
+    parts = running.assembly.parts
+
+    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(body=REQUESTS, caller=CALLERS, id=st.sampled_from(["req_1", "req_2", "req_3"]))
+    def is_the_same(body: dict[str, Any], caller: Caller, id: str) -> None:
+        inbound = CHAT.read(encode(body))
+        asked = question(parts, caller, inbound, id)
+        coroutine = explain(parts.rules, asked, inbound.request, parts.signals, _nowhere)
+        with pytest.raises(StopIteration) as ended:
+            coroutine.send(None)
+        told = ended.value.value
+        try:
+            decision = decide(parts, caller, inbound, id)
+        except MuxerError as error:
+            assert told.error is not None and (told.error.code, told.error.message) == (error.code, error.message)
+            assert told.plan is None or not told.plan.candidates
+            return
+        assert told.error is None
+        assert [one.model for one in told.plan.candidates] == [one.model for one in decision.plan.candidates]
+        assert (told.plan.route, told.plan.reason) == (decision.plan.route, decision.plan.reason)
+        assert told.plan.excluded == decision.plan.excluded
+        costs = [(one.bound_nanos, one.floor_nanos, one.expected_nanos) for one in decision.plan.candidates]
+        assert [(one.bound_nanos, one.floor_nanos, one.expected_nanos) for one in told.plan.candidates] == costs
+        if told.rules:
+            assert [rule.holds for rule in told.rules] == [False] * (len(told.rules) - 1) + [True]
+            assert told.rules[-1].name == decision.plan.route
+
+    is_the_same()
+
+
+async def _nowhere(choice: Any) -> Any:
+    return untouched(choice)
+
+
+@pytest.mark.parametrize("content", ["Hi", "Write a python function that sorts a list", "word " * 30])
+async def test_what_is_told_is_what_happens(proxy: OpenProxy, content: str) -> None:
+    running = await opened(proxy, Say())
+    body = {"messages": [{"role": "user", "content": content}]}
+    told = await (await running.ask("/v1/route", body, "sk-alice")).json()
+    assert not running.upstream.calls and (await running.accounts()).held == 0
+    assert (await running.get("/user/stats"))["requests"] == 0
+    record = await running.record(await running.post(body))
+    if told["route"] != "rest":  # that one is drawn for each request
+        assert (told["route"], told["model"], told["reason"]) == (record.route, record.model, record.reason)
+    assert told["signals"]["chars"] == len(content) and told["rules"][-1]["holds"]
+    assert told["rules"][-1]["line"] == running.assembly.configuration.places["routes[0]"].line + len(told["rules"]) - 1
+
+
+async def test_the_limits_stand_as_they_do_and_say_what_does_not_fit(proxy: OpenProxy) -> None:
+    running = await opened(proxy, Say(), limits="[{per: user, daily_usd: 0.0001}, {per: user, requests_per_minute: 9}]")
+    body = {"messages": QUESTION, "model": "dear", "max_tokens": 1000}
+    told = await (await running.ask("/v1/route", body)).json()
+    money, rate = told["limits"]
+    assert (money["limit_usd"], money["spent_usd"], money["fits"]) == ("0.0001", "0", False)
+    assert (rate["unit"], rate["remaining"], rate["asks"], rate["fits"]) == ("requests", 9, 1, True)
+    assert (await running.post(body)).status == 402
+
+
+async def test_a_request_that_nobody_can_take_is_explained(proxy: OpenProxy) -> None:
+    running = await opened(proxy)
+    told = await (await running.ask("/v1/route", {"messages": QUESTION, "model": "vague"})).json()
+    assert (told["error"]["status"], told["error"]["code"], told["model"]) == (400, "invalid_value", None)
+    assert [(one["model"], one["gate"]) for one in told["candidates"]] == [("vague", "embeddings")]
+    assert {one["model"] for one in told["elsewhere"]} == {"cheap", "dear", "vague"}
+
+
+async def test_evidence_quotes_the_text(proxy: OpenProxy) -> None:
+    running = await opened(proxy)
+    told = await (
+        await running.ask("/v1/route", {"messages": [{"role": "user", "content": "A python function"}]})
+    ).json()
+    assert "python" in told["evidence"]["code"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_muxer_debug_tells_with_the_answer_and_reaches_no_provider(proxy: OpenProxy, stream: bool) -> None:
+    running = await opened(proxy, Say())
+    fields: dict[str, Any] = {"muxer_debug": True, "stream": stream, "model": "cheap"}
+    if stream:
+        fields["stream_options"] = {"include_usage": True}
+    response = await running.chat(**fields)
+    data = (await events(response)).data[-1] if stream else await response.json()
+    assert data["router_metadata"]["debug"]["model"] == "cheap"
+    assert "muxer_debug" not in running.upstream.calls[0].body
+
+
+async def test_muxer_debug_is_true_or_false(proxy: OpenProxy) -> None:
+    running = await opened(proxy, Fail())
+    response = await running.chat(muxer_debug="yes")
+    assert (response.status, (await response.json())["error"]["param"]) == (400, "muxer_debug")
+    plain = await running.chat(muxer_debug=False, model="cheap")
+    assert "debug" not in (await plain.json())["router_metadata"]
+
+
+async def test_what_is_being_decided_is_explained_by_its_own_question(proxy: OpenProxy) -> None:
+    running = await opened(proxy)
+    inbound = CHAT.read(encode({"messages": QUESTION}))
+    caller = Caller(key="alice", user="alice")
+    asked = question(running.assembly.parts, caller, inbound, "req_9")
+    told = await explained(running.assembly.parts, caller, inbound, asked)
+    assert told.question is asked
