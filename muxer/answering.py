@@ -6,11 +6,10 @@ import time
 from contextlib import aclosing, suppress
 
 from aiohttp import web
-from msgspec import Struct
 from msgspec.structs import replace
 
 from muxer.assemble import Assembly
-from muxer.edge import caller_of, json_body
+from muxer.edge import Patience, caller_of, json_body
 from muxer.errors import ClientGone, MuxerError
 from muxer.fence import ComponentFailed, Fence
 from muxer.inbound import Inbound
@@ -21,17 +20,6 @@ from muxer.wire.inbound import InboundFormat, StreamWriter
 
 _FORWARDED = ("anthropic-beta",)
 """Headers that a provider of the caller's own format may send on: they say which fields of the body it may read."""
-
-
-class Patience(Struct, frozen=True):
-    """How long an answer is read on for its usage after its caller left (S11), and how long a caller may take no byte
-    of a stream before it counts as gone (B62)."""
-
-    drain_s: float = 60.0
-    write_s: float = 60.0
-
-
-PATIENCE = Patience()
 
 
 class Answering:
@@ -224,4 +212,8 @@ def error_response(error: MuxerError, format: InboundFormat) -> web.Response:
     """An error as an HTTP answer, as a format writes it."""
     ids = _ids(error.request_id) if error.request_id else {}
     body = format.error(error_fields(error), error.request_id)
-    return web.Response(body=body, status=error.status, headers=error.headers | ids, content_type="application/json")
+    headers = error.headers | ids
+    response = web.Response(body=body, status=error.status, headers=headers, content_type="application/json")
+    if error.closes:
+        response.force_close()
+    return response

@@ -1,17 +1,49 @@
-"""What the server, and the routes of extensions, ask of an HTTP request: who calls, and its body."""
+"""What the server, and the routes of extensions, ask of an HTTP request: that it is one, who calls, and its body."""
 
+import asyncio
 import re
 from typing import TypeVar
 
 import msgspec
-from aiohttp import web
+from aiohttp import HttpVersion10, HttpVersion11, web
+from aiohttp.web_protocol import RequestPayloadError
+from msgspec import Struct
 
-from muxer.errors import BodyTooLarge, EncodingUnsupported, InvalidJSON, InvalidRequest, UnsupportedMediaType
+from muxer import json_guard
+from muxer.errors import (
+    BodyTooLarge,
+    ClientGone,
+    EncodingUnsupported,
+    InvalidJSON,
+    InvalidRequest,
+    UnsupportedMediaType,
+)
+from muxer.refusals import BadHTTP, BodyTimeout, HTTPVersionUnsupported
 from muxer.types import Caller
 
 T = TypeVar("T")
 CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
 """Where the server leaves who calls, before a handler sees the request."""
+
+LEAST_BYTES_PER_S = 1_000  # of a body, once its `body_s` are over
+_VERSIONS = (HttpVersion11, HttpVersion10)
+
+
+class Patience(Struct, frozen=True):
+    """How long callers are waited for, in seconds: an answer is read on for its usage after its caller left (S11), a
+    caller may take no byte of a stream before it counts as gone (B62), the head of a request and its body may take
+    (B5, B6), and what is left of a refused body is read before the connection is closed."""
+
+    drain_s: float = 60.0
+    write_s: float = 60.0
+    head_s: float = 10.0
+    body_s: float = 30.0
+    linger_s: float = 5.0
+
+
+PATIENCE = Patience()
+PATIENT: web.RequestKey[Patience] = web.RequestKey("patience", Patience)
+"""Where the server leaves how patient it is."""
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -21,8 +53,18 @@ def caller_of(request: web.Request) -> Caller:
     return request[CALLER]
 
 
+def check_http(request: web.BaseRequest) -> None:
+    """Refuses what aiohttp lets pass: other versions of HTTP, and addresses that name a host (B2, B3). Raises
+    HTTPVersionUnsupported and BadHTTP."""
+    if request.version not in _VERSIONS:
+        raise HTTPVersionUnsupported("this proxy speaks HTTP/1.1 and HTTP/1.0")
+    if not request.raw_path.startswith("/"):
+        raise BadHTTP("the address must be a path that begins with /")
+
+
 async def json_body(request: web.Request) -> bytes:
-    """The body, checked for size and kind before it is read. Raises InvalidRequest."""
+    """The body, checked for size and kind before it is read, and for what no JSON may have after. Raises
+    InvalidRequest."""
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise EncodingUnsupported("send the body uncompressed")
     kind = request.headers.get("Content-Type")
@@ -32,7 +74,30 @@ async def json_body(request: web.Request) -> bytes:
         raise UnsupportedMediaType("send the body as `Content-Type: application/json` in UTF-8")
     if (request.content_length or 0) > request.client_max_size:
         raise too_large(request)
-    return (await request.read()).removeprefix(_BOM)
+    body = (await _whole_body(request)).removeprefix(_BOM)
+    json_guard.check(body)
+    return body
+
+
+async def _whole_body(request: web.Request) -> bytes:
+    if request.content.is_eof():
+        return await request.read()
+    loop = asyncio.get_running_loop()
+    body, last = bytearray(), loop.time() + request.get(PATIENT, PATIENCE).body_s
+    try:
+        async with asyncio.timeout_at(last) as deadline:
+            while piece := await request.content.readany():
+                body += piece
+                if len(body) > request.client_max_size:
+                    raise too_large(request)
+                deadline.reschedule(last + len(body) / LEAST_BYTES_PER_S)
+    except TimeoutError:
+        raise BodyTimeout(f"only {len(body)} bytes of the body came in time") from None
+    except RequestPayloadError as error:
+        raise BadHTTP("the body is not as its headers say") from error
+    except ConnectionError as error:
+        raise ClientGone("the caller left before its request was whole") from error
+    return bytes(body)
 
 
 def too_large(request: web.Request) -> BodyTooLarge:

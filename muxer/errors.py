@@ -5,6 +5,7 @@ MuxerError
 ├── InvalidRequest           400: the caller must change the request
 │   ├── InvalidJSON, InvalidUTF8, InvalidModel, InvalidMessages, InvalidTools, URLNotAllowed
 │   ├── Unsupported, ParametersUnsupported, GuardRefused
+│   ├── Unread               not looked into: broken HTTP, JSON of two meanings (refusals.py)
 │   ├── ContextTooLong, ModelPriceUnknown, CostUnbounded
 │   └── NotFound, ModelNotFound, MethodNotAllowed, BodyTooLarge, UnsupportedMediaType, ...
 ├── InvalidAPIKey            401, KeyDisabled
@@ -14,6 +15,7 @@ MuxerError
 ├── RateLimited              429, ConcurrencyExceeded
 ├── ClientGone, ShuttingDown only in records: the caller, or the proxy, left
 ├── NoCandidate              503: nobody is available
+├── Overloaded               503: more than this process can serve
 ├── StoreUnavailable         503: budgets cannot be checked
 ├── ReloadRefused            422: the file as it is now cannot be used
 ├── PluginFailed             500
@@ -31,11 +33,14 @@ from msgspec import Struct
 
 class MuxerError(Exception):
     """The root. `message` says what is wrong, where, and what to do; it never holds a secret. `request_id` is set once
-    a request has one."""
+    a request has one. `is_suspicious`: the log tells a refusal as a matter of security; `closes`: nothing more is read
+    from the connection it came over."""
 
     status: ClassVar[int] = 500
     type: ClassVar[str] = "api_error"
     code: ClassVar[str] = "internal_error"
+    is_suspicious: ClassVar[bool] = False
+    closes: ClassVar[bool] = False
 
     def __init__(self, message: str, *, param: str | None = None) -> None:
         super().__init__(message)
@@ -127,6 +132,7 @@ class URLNotAllowed(InvalidRequest):
     """An image address that is neither https nor data; we never fetch it ourselves (B29)."""
 
     code = "url_not_allowed"
+    is_suspicious = True
 
 
 class Unsupported(InvalidRequest):
@@ -177,6 +183,7 @@ class ModelNotFound(InvalidRequest):
 
     status = 404
     code = "model_not_found"
+    is_suspicious = True
 
 
 class MethodNotAllowed(InvalidRequest):
@@ -200,6 +207,7 @@ class BodyTooLarge(InvalidRequest):
 
     status = 413
     code = "body_too_large"
+    closes = True
 
 
 class UnsupportedMediaType(InvalidRequest):
@@ -214,6 +222,7 @@ class EncodingUnsupported(InvalidRequest):
 
     status = 415
     code = "encoding_unsupported"
+    is_suspicious = True
 
 
 class InvalidAPIKey(MuxerError):
@@ -222,6 +231,7 @@ class InvalidAPIKey(MuxerError):
     status = 401
     type = "invalid_request_error"
     code = "invalid_api_key"
+    is_suspicious = True
 
     @property
     def headers(self) -> dict[str, str]:
@@ -253,6 +263,7 @@ class PermissionDenied(MuxerError):
     status = 403
     type = "invalid_request_error"
     code = "permission_denied"
+    is_suspicious = True
 
 
 class BudgetExceeded(MuxerError):
@@ -327,6 +338,18 @@ class NoCandidate(MuxerError):
 
     status = 503
     code = "no_candidate"
+
+
+class Overloaded(MuxerError):
+    """More connections or requests than this process can serve; nothing was read or held."""
+
+    status = 503
+    code = "overloaded"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Worth another try soon, at another process or this one."""
+        return {"Retry-After": "1"}
 
 
 class StoreUnavailable(MuxerError):

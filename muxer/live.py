@@ -9,11 +9,12 @@ from aiohttp import web
 from msgspec import Struct, structs
 
 from muxer import measurements
-from muxer.answering import PATIENCE, Patience
 from muxer.assemble import Assembler, Assembly
 from muxer.config.contents import Contents
 from muxer.config.settings import Configuration
+from muxer.edge import PATIENCE, Patience
 from muxer.errors import ConfigInvalid, Fault
+from muxer.listener import Runner
 from muxer.log import frames
 from muxer.prices import PriceTable
 from muxer.server import Outcome, Server, application
@@ -110,7 +111,18 @@ class Live:
 
     def application(self) -> web.Application:
         """The aiohttp application: each request is served to its end by the configuration it began with."""
-        return application(self._respond, self.assembly.configuration.settings.server.max_body_bytes)
+        most = self.assembly.configuration.settings.server.max_body_bytes
+        return application(self._respond, most, lambda: self.is_draining)
+
+    def runner(self, *, shutdown_timeout: float, most: int) -> Runner:
+        """What runs that application, for at most so many connections; `shutdown_timeout` is in seconds."""
+        return Runner(
+            self.application(),
+            lambda request, error: self.server.refused(request, error),
+            patience=self._patience,
+            most=most,
+            shutdown_timeout=shutdown_timeout,
+        )
 
     def drain(self) -> None:
         """Not ready for more requests from now on, and no other configuration is taken."""

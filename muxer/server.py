@@ -13,11 +13,12 @@ from msgspec.structs import replace
 
 from muxer import admin, openapi, views
 from muxer.access import ANONYMOUS
-from muxer.answering import PATIENCE, Answering, Patience, error_response, inbound_of, unforeseen
+from muxer.answering import Answering, error_response, inbound_of, unforeseen
 from muxer.assemble import Assembly
-from muxer.edge import CALLER, caller_of, json_body, read_json, too_large
+from muxer.edge import CALLER, PATIENCE, PATIENT, Patience, caller_of, check_http, json_body, read_json, too_large
 from muxer.errors import (
     Fault,
+    InvalidAPIKey,
     MethodNotAllowed,
     MuxerError,
     NotFound,
@@ -96,6 +97,7 @@ class Server:
             raise RuntimeError("aiohttp was installed without its C parser; reinstall it from a wheel")
         self._assembly = assembly
         self._is_loopback = is_loopback
+        self._patience = patience
         self._answering = {path: Answering(assembly, format, patience).respond for path, format in _FORMATS.items()}
         self._reloads = reloads
         self.router = self._routes_added()
@@ -108,16 +110,18 @@ class Server:
     async def respond(self, request: web.Request) -> web.StreamResponse:
         """Answers any request; every error leaves as our JSON, and what nobody foresaw is logged and answered 500."""
         try:
+            check_http(request)
+            request[PATIENT] = self._patience
             return await self._routed(request)
         except MuxerError as error:
-            return self._refused(request, error)
+            return self.refused(request, error)
         except web.HTTPMethodNotAllowed as error:
             allowed = sorted(error.allowed_methods)
-            return self._refused(request, MethodNotAllowed(f"{error.method} is not served here", allowed))
+            return self.refused(request, MethodNotAllowed(f"{error.method} is not served here", allowed))
         except web.HTTPRequestEntityTooLarge:
-            return self._refused(request, too_large(request))
+            return self.refused(request, too_large(request))
         except web.HTTPNotFound:
-            return self._refused(request, NotFound("nothing is served at this address; see the README's list"))
+            return self.refused(request, NotFound("nothing is served at this address; see the README's list"))
         except Exception as error:  # noqa: BLE001  # the process must live on, and the caller gets JSON
             return error_response(unforeseen(self._assembly, request, error), _format_of(request))
 
@@ -178,6 +182,7 @@ class Server:
             if is_public:
                 request[CALLER] = ANONYMOUS
                 return await route.handler(request)  # type: ignore[no-any-return]  # a plugin's handler is Any
+            _check_credentials(request)
             caller = request[CALLER] = await self._assembly.callers.caller(request.headers)
             if _RANKS[caller.role] < _RANKS[route.scope]:
                 raise PermissionDenied(f"this key has the role {caller.role!r}; {route.path} needs {route.scope!r}")
@@ -185,11 +190,12 @@ class Server:
 
         return handle
 
-    def _refused(self, request: web.Request, error: MuxerError) -> web.Response:
+    def refused(self, request: web.BaseRequest, error: MuxerError) -> web.Response:
+        """An error as an answer, and a line in the log."""
         if not error.request_id:  # one that has an id was logged as a request
-            self._assembly.parts.log(
-                "info", "refused", method=request.method, path=request.path[:256], status=error.status, code=error.code
-            )
+            level, path = "warning" if error.is_suspicious else "info", request.path[:256]
+            fields = {"method": request.method, "path": path, "status": error.status, "code": error.code}
+            self._assembly.parts.log(level, "refused", **fields)
         return error_response(error, _format_of(request))
 
     async def _count_tokens(self, request: web.Request) -> web.Response:
@@ -273,16 +279,24 @@ class Server:
         return json_response(body, status=200 if is_ready else 503)
 
 
-def application(respond: Respond, max_body_bytes: int) -> web.Application:
+def application(respond: Respond, max_body_bytes: int, is_last: Callable[[], bool] = bool) -> web.Application:
     """An aiohttp application that has everything answered by `respond`: it has no routes of its own, since they change
-    with the configuration, and aiohttp's cannot."""
+    with the configuration, and aiohttp's cannot. While `is_last`, connections are closed after their answer."""
 
     @web.middleware
     async def answer(request: web.Request, handler: Respond) -> web.StreamResponse:
         return await respond(request)
 
+    async def finish(request: web.BaseRequest, response: web.StreamResponse) -> None:
+        # aiohttp names itself and Python with their versions; that is nobody's business (RELIABILITY 4).
+        response.headers["Server"] = "modelmuxer"
+        # What follows a request to change the protocol may be meant for another one (B12).
+        if is_last() or "Upgrade" in request.headers:
+            response.headers["Connection"] = "close"
+            response.force_close()
+
     made = web.Application(middlewares=[answer], client_max_size=max_body_bytes)
-    made.on_response_prepare.append(_hide_server)
+    made.on_response_prepare.append(finish)
     return made
 
 
@@ -292,9 +306,11 @@ def _components(health: Mapping[str, object]) -> dict[str, Any]:
     return components
 
 
-async def _hide_server(_: web.Request, response: web.StreamResponse) -> None:
-    """aiohttp names itself and Python with their versions; that is nobody's business (RELIABILITY 4)."""
-    response.headers["Server"] = "modelmuxer"
+def _check_credentials(request: web.Request) -> None:
+    """Two keys are none: who looks at the first and who looks at the last would see two callers (B41)."""
+    for name in ("Authorization", "x-api-key"):
+        if len(request.headers.getall(name, ())) > 1:
+            raise InvalidAPIKey(f"the header {name} is there more than once")
 
 
 def _addresses(path: str) -> list[str]:
@@ -305,7 +321,7 @@ def _addresses(path: str) -> list[str]:
     return [path, path.removeprefix("/v1"), f"/v1{path}"]
 
 
-def _format_of(request: web.Request) -> InboundFormat:
+def _format_of(request: web.BaseRequest) -> InboundFormat:
     """How errors are written where this request went."""
     path = "/v1/" + request.path.lstrip("/").removeprefix("v1/").removeprefix("v1/")
     return _MORE_FORMATS.get(path) or _FORMATS.get(path, openai_inbound.CHAT)

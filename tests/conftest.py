@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from muxer.answering import PATIENCE, Patience
+from muxer.edge import PATIENCE, Patience
 from muxer.prices import PriceTable, load_prices
 from muxer.testing import Behaviour
 from tests.installed import Installation, build

@@ -10,14 +10,14 @@ from typing import Any, Protocol
 
 import msgspec
 from aiohttp import ClientResponse, ClientSession
-from aiohttp.web import AppRunner, TCPSite
+from aiohttp.web import TCPSite
 from msgspec import Struct
 
-from muxer.answering import PATIENCE, Patience
 from muxer.assemble import Assembler, Assembly, open_assembler
 from muxer.config.contents import Contents, read_contents
 from muxer.config.load import load
 from muxer.config.settings import Configuration
+from muxer.edge import PATIENCE, Patience
 from muxer.live import Live
 from muxer.measurements import Metric
 from muxer.plugins import find_kinds
@@ -238,9 +238,7 @@ class OpenProxy(Protocol):
 @asynccontextmanager
 async def _served(live: Live) -> AsyncIterator[int]:
     """The port of the application, run as `muxer serve` runs it. (aiohttp's own TestServer cancels handlers.)"""
-    runner = AppRunner(
-        live.application(), access_log=None, handler_cancellation=False, auto_decompress=False, shutdown_timeout=10
-    )
+    runner = live.runner(shutdown_timeout=10, most=1_000)
     await runner.setup()
     try:
         await TCPSite(runner, "127.0.0.1", 0).start()

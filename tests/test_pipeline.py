@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from muxer.answering import Patience
+from muxer.edge import Patience
 from muxer.testing import Behaviour, Cut, Fail, Raw, Say, Slow, Stall
 from muxer.types import Usage
 from tests.proxy import SECTIONS, OpenProxy, Proxy, events, idle_client

@@ -29,6 +29,7 @@ from muxer.errors import ConfigInvalid, Fault, MuxerError
 from muxer.inflight import InFlight
 from muxer.interfaces import Log
 from muxer.keys import KeepsKeys
+from muxer.listener import most_connections
 from muxer.live import Live, watching
 from muxer.log import JSONLog
 from muxer.prices import PriceTable
@@ -36,7 +37,6 @@ from muxer.stores import Store
 from muxer.supervisor import Link, Orders, reserve, supervise
 
 CANCEL_S = 1.0  # how long cancelled requests may take to settle
-KEEPALIVE_S = 75.0  # longer than the 60 s after which common load balancers drop idle connections
 _REACHED_AT = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # compared, not bound
 
 
@@ -261,14 +261,7 @@ async def _serve(
         live = Live(assembler, served, is_loopback=is_loopback(served.host))
         await live.begin(configuration, contents)
         loop.add_signal_handler(signal.SIGHUP, live.ask)
-        runner = web.AppRunner(
-            live.application(),
-            access_log=None,
-            handler_cancellation=False,
-            auto_decompress=False,
-            keepalive_timeout=KEEPALIVE_S,
-            shutdown_timeout=CANCEL_S,
-        )
+        runner = live.runner(shutdown_timeout=CANCEL_S, most=most_connections())
         await runner.setup()
         try:
             async with watching(live):

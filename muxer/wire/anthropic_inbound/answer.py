@@ -30,6 +30,7 @@ _ERROR_TYPES = {
     "upstream_rate_limited": "rate_limit_error",
     "upstream_timeout": "timeout_error",
     "no_candidate": "overloaded_error",
+    "overloaded": "overloaded_error",
 }
 
 

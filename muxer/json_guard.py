@@ -1,0 +1,150 @@
+"""The JSON of request bodies: nothing that two readers take for different things, nothing that takes long to read.
+
+A body that names no key twice is the same when it is read and written again, so the common case is two calls of a
+decoder in C and a look at each list and object. Only a body that differs is read by the slow decoder, which sees pairs.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from itertools import chain
+
+import msgspec
+
+from muxer.errors import MuxerError
+from muxer.refusals import DuplicateKey, ForbiddenParameter, InvalidNumber, TooComplex
+
+MAX_DEPTH = 64
+MAX_NODES = 200_000
+FORBIDDEN = frozenset(
+    {
+        "__proto__",
+        "api_base",
+        "api_key",
+        "base_url",
+        "callback_url",
+        "custom_host",
+        "extra_headers",
+        "user_config",
+    }
+)  # fmt: skip
+"""Names by which some gateway, SDK or server lets a request choose a host, a key or code."""
+_OPAQUE = frozenset({"metadata", "parameters", "input_schema", "schema", "arguments"})
+"""Where the caller's own names stand inside a field: schemas and arguments of tools, labels."""
+
+_decode = msgspec.json.Decoder().decode
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_encode = msgspec.json.Encoder().encode
+_NO_NUMBER = (b"NaN", b"Infinity")
+_SHOWN = 64
+_CONTAINERS = (dict, list)
+
+
+def check(body: bytes) -> None:
+    """Refuses a body by what any JSON may not have. Raises DuplicateKey, InvalidNumber, TooComplex and
+    ForbiddenParameter. What is no JSON at all passes: the reader that knows what is wanted says it better."""
+    if len(body) > 2 * MAX_NODES and _count(body) > MAX_NODES:
+        raise _too_many()
+    try:
+        value = _decode(body)
+    except RecursionError:
+        raise _too_deep() from None
+    except msgspec.ValidationError as error:
+        raise _bad_number(body) from error
+    except msgspec.DecodeError as error:
+        place = re.search(r"\(byte (\d+)\)$", str(error))
+        if place and body.startswith(_NO_NUMBER, int(place[1])):
+            raise InvalidNumber("JSON has no NaN and no Infinity") from error
+        return
+    except UnicodeDecodeError:
+        return
+    if _has_forbidden_name(value):
+        _refuse_forbidden(value)
+    if _encode(value) != body:
+        _refuse_duplicates(body)
+
+
+def _count(body: bytes) -> int:
+    """How many values there are, without building one of them."""
+    outside = b"".join(body.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"')[::2])
+    return 1 + sum(map(outside.count, (b",", b"{", b"[")))
+
+
+def _too_many() -> TooComplex:
+    return TooComplex(f"the body has more than {MAX_NODES} values")
+
+
+def _too_deep() -> TooComplex:
+    return TooComplex(f"the body is nested more than {MAX_DEPTH} deep")
+
+
+def _bad_number(body: bytes) -> MuxerError:
+    """The error of a number out of range, with the field it stands in."""
+    for name, raw in _fields(body).items() if body.lstrip().startswith(b"{") else ():
+        try:
+            _decode(raw)
+        except msgspec.ValidationError:
+            return InvalidNumber(f"{name[:_SHOWN]!a}: a number is out of range", param=name[:_SHOWN])
+    return InvalidNumber("a number is out of range")
+
+
+def _has_forbidden_name(value: object) -> bool:
+    """Whether any object has such a name, wherever it stands. Raises TooComplex."""
+    level, nodes, found = [value], 1, False
+    for _ in range(MAX_DEPTH):
+        objects = [one for one in level if type(one) is dict]
+        found = found or not all(map(FORBIDDEN.isdisjoint, objects))
+        lists = [one for one in level if type(one) is list]
+        nodes += sum(map(len, objects)) + sum(map(len, lists))
+        if nodes > MAX_NODES:
+            raise _too_many()
+        inner = chain(chain.from_iterable(map(dict.values, objects)), chain.from_iterable(lists))
+        level = [one for one in inner if type(one) in _CONTAINERS]
+        if not level:
+            return found
+    raise _too_deep()
+
+
+def _refuse_forbidden(value: object) -> None:
+    """Raises ForbiddenParameter where somebody would interpret the name."""
+    for path, name in _interpreted(value, ""):
+        if name in FORBIDDEN:
+            param = f"{path}.{name}" if path else name
+            raise ForbiddenParameter(f"{param[-_SHOWN:]!a} is nothing a request may set", param=param[-_SHOWN:])
+
+
+def _interpreted(value: object, path: str) -> Iterator[tuple[str, str]]:
+    """Each name in an object with the path of that object, but for what nobody looks into."""
+    if isinstance(value, list):
+        for index, one in enumerate(value):
+            yield from _interpreted(one, f"{path}[{index}]")
+    if not isinstance(value, dict):
+        return
+    for name, inner in value.items():
+        yield path, name
+        if not _is_opaque(value, name, path):
+            yield from _interpreted(inner, f"{path}.{name}" if path else name)
+
+
+def _is_opaque(holder: dict[str, object], name: str, path: str) -> bool:
+    """Whether nobody but the caller's own tools reads what stands there."""
+    if name == "input":
+        return holder.get("type") == "tool_use"
+    return name == "metadata" or (bool(path) and name in _OPAQUE)
+
+
+def _refuse_duplicates(body: bytes) -> None:
+    """Raises DuplicateKey. Numbers stay texts: whatever they are, they are not counted with here."""
+    _by_pairs(body.decode())
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    read = dict(pairs)
+    if len(read) == len(pairs):
+        return read
+    (twice, _), *_ = Counter(name for name, _ in pairs).most_common(1)
+    raise DuplicateKey(f"{twice[:_SHOWN]!a} is there twice in one object", param=twice[:_SHOWN])
+
+
+_by_pairs = json.JSONDecoder(object_pairs_hook=_unique, parse_int=str, parse_float=str, strict=False).decode
