@@ -1,4 +1,4 @@
-"""`muxer eval` against the reference of the shared data, on every set: `ROUTING_DATA=DIR python bench/evaluation.py`.
+"""`muxer eval` against the reference of the shared data, on every set: `ROUTING_DATA=DIR python -m bench.evaluation`.
 
 The reference is DIR/routing_eval.py. It needs NumPy, which we do not: `--python` names a Python that has it.
 """
@@ -10,24 +10,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+from bench.routing_sets import PAIRS, read_set
 from muxer.evaluation.curves import Ordered, measures
-from muxer.evaluation.rows import Row, pairs, read_prices, read_rows
+from muxer.evaluation.rows import Row
 
 MOST = 1e-6
 OURS = {"weak": "cheap", "usd1k_weak": "usd1k_cheap"}
-PAIRS = {
-    "routellm_mmlu": ("gpt-4-1106-preview", "mixtral-8x7b-instruct-v0.1"),
-    "routellm_gsm8k": ("gpt-4-1106-preview", "mixtral-8x7b-instruct-v0.1"),
-    "mmlu_pro": ("gemini-1.5-pro-002", "gemini-1.5-flash-002"),
-    "zeroeval_gsm": ("gpt-4o-2024-08-06", "gpt-4o-mini-2024-07-18"),
-    "zeroeval_crux": ("gpt-4o-2024-08-06", "gpt-4o-mini-2024-07-18"),
-    "zeroeval_mathl5": ("gpt-4o-2024-08-06", "gpt-4o-mini-2024-07-18"),
-    "ulab_mixed13": ("llama-3.1-nemotron-51b-instruct", "mistral-7b-instruct-v0.3"),
-    "alpaca_eval": ("gpt-4-1106-preview", "gpt-3.5-turbo-1106"),
-    "routerbench_arc": ("gpt-4-1106-preview", "mixtral-8x7b-instruct-v0.1"),
-    "routerbench_mbpp": ("gpt-4-1106-preview", "mixtral-8x7b-instruct-v0.1"),
-    "routerbench_winogrande": ("gpt-4-1106-preview", "mixtral-8x7b-instruct-v0.1"),
-}
 
 
 def differences(data: Path, name: str, python: str) -> dict[str, float]:
@@ -37,8 +25,7 @@ def differences(data: Path, name: str, python: str) -> dict[str, float]:
     words = ["--data", str(file), "--strong", strong, "--weak", cheap, "--prices", str(prices), "--boot", "1", "--json"]
     ran = subprocess.run([python, str(data / "routing_eval.py"), *words], capture_output=True, check=True, text=True)
     theirs = json.loads(ran.stdout.partition("\n")[2])
-    rows = [row for row in read_rows([file]) if strong in row.models and cheap in row.models]
-    known = pairs(rows, strong, cheap, read_prices(prices))
+    rows, known = read_set(data, name)
     found = {}
     for baseline, scores in baselines(rows, [pair.strong - pair.cheap for pair in known]).items():
         ours = measures(Ordered(scores, known)) | {"n": len(rows)}

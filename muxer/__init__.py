@@ -54,6 +54,7 @@ from muxer.interfaces import (
     IsMeter,
     KeyDesk,
     Kind,
+    Labelled,
     Log,
     Meter,
     Operation,
@@ -65,6 +66,7 @@ from muxer.interfaces import (
     Signal,
     Sink,
     Timeouts,
+    Trainable,
 )
 from muxer.keys import KeepsKeys, NewKey, StoredKey, moment
 from muxer.limits import Amounts
@@ -186,6 +188,7 @@ __all__ = [
     "KeepsKeys",
     "KeyDesk",
     "Kind",
+    "Labelled",
     "Log",
     "Message",
     "Meter",
@@ -236,6 +239,7 @@ __all__ = [
     "ToolCall",
     "ToolCallDelta",
     "ToolChoice",
+    "Trainable",
     "Unsupported",
     "UpstreamAuth",
     "UpstreamBadResponse",

@@ -13,6 +13,7 @@ COMMANDS = {
     "explain": "show how a request would be decided, and why",
     "replay": "show what a changed routing.yaml would have done to recorded requests",
     "eval": "show what a signal or a routing.yaml saves on prompts with known answers, and at what quality",
+    "train": "teach the difficulty signal on prompts with known answers",
     "models": "list models with price, context and availability",
     "prices": "show age and source of the price table, or one model's price",
     "plugins": "list plugins and what each offers",

@@ -298,6 +298,23 @@ class HasEvidence(Protocol):
         """Short quotes by signal name, the strongest first."""
 
 
+class Labelled(Struct, frozen=True):
+    """A prompt, and how good the answers of a strong and a cheap model to it were, from 0 to 1."""
+
+    prompt: str
+    strong: float
+    cheap: float
+
+
+@runtime_checkable
+class Trainable(Protocol):
+    """A signal that learns. Its settings have an `artefact`: the path of what it learned, to be used instead of what
+    it would use by default."""
+
+    def fit(self, rows: Sequence[Labelled], advance: Callable[[float], None]) -> bytes:
+        """What a file is to hold; the same rows give the same bytes. `advance` is told shares of the work, 1 in all."""
+
+
 class Guarded(Struct, kw_only=True):
     """One request as a guard sees it, without headers or secrets; the same object goes to `before` and to `after`.
 

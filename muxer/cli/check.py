@@ -15,7 +15,7 @@ from muxer.errors import ConfigInvalid, Fault
 def add(parser: argparse.ArgumentParser) -> None:
     """Declares the words of the command."""
     parser.add_argument(
-        "file", nargs="?", type=Path, metavar="FILE", help="default: routing.yaml here, else the built-in one"
+        "files", nargs="*", type=Path, metavar="FILE", help="default: routing.yaml here, else the built-in one"
     )
     parser.add_argument("--json", action="store_true", help="print {ok, errors, warnings} as JSON")
     parser.add_argument("--strict", action="store_true", help="treat warnings as errors")
@@ -23,20 +23,21 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints what is wrong; 0 if nothing is, else 1."""
-    errors: Sequence[Fault] = ()
-    warnings: Sequence[Fault] = ()
-    configuration: Configuration | None = None
-    try:
-        configuration = read(arguments.file).configuration
-        warnings = configuration.warnings
-    except ConfigInvalid as error:
-        errors = error.faults
-    if arguments.strict:
-        errors, warnings = [*errors, *warnings], ()
+    errors: list[Fault] = []
+    warnings: list[Fault] = []
+    valid: list[Configuration] = []
+    for file in arguments.files or [None]:
+        try:
+            configuration = read(file).configuration
+        except ConfigInvalid as error:
+            errors += error.faults
+        else:
+            (errors if arguments.strict else warnings).extend(configuration.warnings)
+            valid.append(configuration)
     if arguments.json:
         _print_json(errors, warnings)
     else:
-        _print_lines(errors, warnings, configuration)
+        _print_lines(errors, warnings, valid)
     return 1 if errors else 0
 
 
@@ -45,13 +46,16 @@ def _print_json(errors: Sequence[Fault], warnings: Sequence[Fault]) -> None:
     print(json.dumps(answer, indent=2))
 
 
-def _print_lines(errors: Sequence[Fault], warnings: Sequence[Fault], configuration: Configuration | None) -> None:
+def _print_lines(errors: Sequence[Fault], warnings: Sequence[Fault], valid: Sequence[Configuration]) -> None:
     for error in errors:
         print(error)
     for warning in warnings:
         print(f"warning: {warning}")
-    if errors or configuration is None:
-        return
+    for configuration in () if errors else valid:
+        _print_valid(configuration)
+
+
+def _print_valid(configuration: Configuration) -> None:
     settings = configuration.settings
     for name, provider in settings.providers.items():
         if provider.unavailable:

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from muxer.assemble import rules_of
+from muxer.cli.artefacts import settings_of
 from muxer.cli.configuration import Loaded, read
 from muxer.cli.eval_tables import as_json, print_story
 from muxer.cli.output import print_error, print_json, progress_bar
@@ -148,19 +149,9 @@ async def _signals(
         context = Context(http=http, clock=lambda: 0.0, folder=folder, log=_silent, meter=Meters())
         found = []
         for kind in kinds.signals.values():
-            settings = _settings(kind, arguments.artefact if arguments.signal in kind.signals else None)
+            settings = settings_of(kind, arguments.artefact if arguments.signal in kind.signals else None)
             found.append((kind, await opened.enter_async_context(kind.open(settings, context))))
         yield found
-
-
-def _settings(kind: Kind[Signal], artefact: Path | None) -> Struct:
-    if artefact is None:
-        return kind.settings()
-    try:
-        settings: Struct = msgspec.convert({"artefact": str(artefact.resolve())}, kind.settings)
-    except msgspec.ValidationError as error:
-        raise InvalidRequest(f"signal {kind.name}: it uses no artefact") from error
-    return settings
 
 
 def _silent(level: str, event: str, **fields: object) -> None:

@@ -15,6 +15,7 @@ from muxer.config.contents import Contents, read_contents
 from muxer.config.decode import Decoder
 from muxer.config.environment import sha256_of, with_dotenv
 from muxer.config.faults import Faults
+from muxer.config.lint import lint_routes
 from muxer.config.notes import Notes, Steps
 from muxer.config.seed import is_debug, with_variables
 from muxer.config.settings import (
@@ -230,6 +231,7 @@ def _advised(notes: Notes, settings: Settings, table: PriceTable | None, today: 
     """Notes what works and yet should change, and leaves out a default model that cannot be asked."""
     advice.advise_references(notes)
     advice.advise_escrow(notes, settings)
+    lint_routes(notes, settings.routes, settings.models, settings.providers, table)
     old = advice.retired(notes, settings.models, settings.providers, table, today) if table else set()
     model = advice.usable_default(notes, settings.defaults.model, settings.models, old)
     return structs.replace(settings, defaults=structs.replace(settings.defaults, model=model))

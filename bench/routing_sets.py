@@ -1,0 +1,34 @@
+"""The public sets of per-prompt results, the two models that are compared on each, and which may be learned from."""
+
+from pathlib import Path
+
+from muxer import Labelled
+from muxer.evaluation.rows import Pair, Row, pairs, read_prices, read_rows
+
+PAIRS = {
+    "routellm_mmlu": ("gpt-4-1106-preview", "mixtral-8x7b-instruct-v0.1"),
+    "routellm_gsm8k": ("gpt-4-1106-preview", "mixtral-8x7b-instruct-v0.1"),
+    "mmlu_pro": ("gemini-1.5-pro-002", "gemini-1.5-flash-002"),
+    "zeroeval_gsm": ("gpt-4o-2024-08-06", "gpt-4o-mini-2024-07-18"),
+    "zeroeval_crux": ("gpt-4o-2024-08-06", "gpt-4o-mini-2024-07-18"),
+    "zeroeval_mathl5": ("gpt-4o-2024-08-06", "gpt-4o-mini-2024-07-18"),
+    "ulab_mixed13": ("llama-3.1-nemotron-51b-instruct", "mistral-7b-instruct-v0.3"),
+    "alpaca_eval": ("gpt-4-1106-preview", "gpt-3.5-turbo-1106"),
+    "routerbench_arc": ("gpt-4-1106-preview", "mixtral-8x7b-instruct-v0.1"),
+    "routerbench_mbpp": ("gpt-4-1106-preview", "mixtral-8x7b-instruct-v0.1"),
+    "routerbench_winogrande": ("gpt-4-1106-preview", "mixtral-8x7b-instruct-v0.1"),
+}
+# Apache-2.0 and MIT; the others are non-commercial or have no licence.
+ALLOWED = [name for name in PAIRS if not name.startswith(("alpaca", "routerbench"))]
+
+
+def read_set(data: Path, name: str) -> tuple[list[Row], list[Pair]]:
+    """The prompts that both models of the set have answered, and the choices between them."""
+    strong, cheap = PAIRS[name]
+    rows = [row for row in read_rows([data / f"{name}.jsonl.gz"]) if strong in row.models and cheap in row.models]
+    return rows, pairs(rows, strong, cheap, read_prices(data / "prices.json"))
+
+
+def labelled(rows: list[Row], known: list[Pair]) -> list[Labelled]:
+    """What a signal learns from."""
+    return [Labelled(row.prompt, pair.strong, pair.cheap) for row, pair in zip(rows, known, strict=True)]

@@ -1,0 +1,75 @@
+"""The model of difficulty as it decides and as it lies in a file: a weight a bucket, and how a sum becomes a chance."""
+
+import math
+import zlib
+from array import array
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import Struct
+
+from muxer_difficulty.features import BUCKETS, Features, features
+
+VERSION = 1
+_LARGEST_BYTES = 2 << 20
+
+
+class NotAnArtefact(ValueError):
+    """A file that is no model of this version."""
+
+
+class Artefact(Struct, frozen=True, kw_only=True):
+    """What a file holds: weights as bytes, zlib over a signed byte a bucket, each a multiple of `unit`.
+
+    `slope` and `offset` make a chance of a sum of weights; `prompts` says from how many it was learned.
+    """
+
+    version: int = VERSION
+    weights: bytes
+    unit: float
+    slope: float
+    offset: float
+    prompts: int
+
+
+class Model:
+    """Gives each prompt the chance that the strong model's answer is better than the cheap one's."""
+
+    def __init__(self, artefact: Artefact) -> None:
+        self._weights = array("b", zlib.decompress(artefact.weights))
+        self._unit = artefact.unit
+        self._slope = artefact.slope
+        self._offset = artefact.offset
+        self.prompts = artefact.prompts
+
+    def chance(self, text: str) -> float:
+        """From 0 to 1. The less of a prompt's words the model has met, the nearer to the mean of all prompts."""
+        found = features(text)
+        total = self._unit * sum_of(self._weights, found) * self._known(found)
+        return 1 / (1 + math.exp(-max(-30.0, min(30.0, self._slope * total + self._offset))))
+
+    def _known(self, found: Features) -> float:
+        if not found.words:
+            return 0.0
+        return math.sqrt(sum(1 for at in found.words if self._weights[at]) / len(found.words))
+
+
+def sum_of(weights: Sequence[float], found: Features) -> float:
+    """Words and shape count alike, however many there are of each."""
+    parts: list[float] = [sum([weights[at] for at in part]) / math.sqrt(len(part)) for part in found if part]
+    return sum(parts)
+
+
+def load(data: bytes) -> Model:
+    """The model in a file's bytes. Raises NotAnArtefact."""
+    try:
+        artefact = msgspec.msgpack.decode(data, type=Artefact)
+        inflater = zlib.decompressobj()
+        weights = inflater.decompress(artefact.weights, _LARGEST_BYTES)
+    except (msgspec.DecodeError, zlib.error) as error:
+        raise NotAnArtefact(f"no artefact of `muxer train`: {error}") from error
+    if artefact.version != VERSION:
+        raise NotAnArtefact(f"an artefact of version {artefact.version}; this reads version {VERSION}: train it again")
+    if len(weights) != BUCKETS or not all(map(math.isfinite, (artefact.unit, artefact.slope, artefact.offset))):
+        raise NotAnArtefact("no artefact of `muxer train`: its table has not the right size")
+    return Model(artefact)

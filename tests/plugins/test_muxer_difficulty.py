@@ -1,0 +1,139 @@
+"""The signal `difficulty`: it learns what is learnable, says chances, and knows what it does not know."""
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from muxer_difficulty import SIGNALS, USUAL, Difficulty, DifficultySettings, open_difficulty, register_signals
+from muxer_difficulty.features import READ_CHARS, features
+from muxer_difficulty.fit import fit
+from muxer_difficulty.model import Artefact, Model, NotAnArtefact, load
+
+from muxer import ConfigInvalid, Labelled, Signal, Trainable
+from muxer.testing import SignalContract, a_request, open_context
+
+calmly = settings(deadline=None)
+EASY = ["name", "colour", "capital", "river", "song", "of", "the", "country"]
+HARD = ["integral", "entropy", "eigenvalue", "proof", "lemma", "over", "a", "manifold"]
+
+
+def rows(count: int, seed: int, noise: float = 0.1) -> list[Labelled]:
+    """Prompts of two kinds: the cheap model mostly fails on hard ones, and never does worse on easy ones."""
+    chance = random.Random(seed)
+    found = []
+    for _ in range(count):
+        is_hard = chance.random() < 0.4
+        words = chance.choices(HARD if is_hard else EASY, k=8)
+        fails = chance.random() < (1 - noise if is_hard else noise)
+        found.append(Labelled(" ".join(words), 1.0, 0.0 if fails else 1.0))
+    return found
+
+
+def learned(of: Sequence[Labelled]) -> Model:
+    return load(fit(of, lambda done: None))
+
+
+_SMALL = fit(rows(60, 1), lambda done: None)
+_SMALL_MODEL = load(_SMALL)
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return learned(rows(400, 1))
+
+
+class TestDifficulty(SignalContract):
+    declared = SIGNALS
+
+    def signal(self) -> Signal:
+        return Difficulty(_SMALL_MODEL)
+
+
+def test_hard_prompts_score_above_easy_ones(model: Model) -> None:
+    assert model.chance("an integral over the entropy of a manifold") > 0.6
+    assert model.chance("the capital of the country and its river") < 0.3
+
+
+def test_a_chance_is_what_happens(model: Model) -> None:
+    fresh = rows(2_000, 2)
+    for low, high in ((0.0, 0.5), (0.5, 1.0)):
+        group = [(model.chance(row.prompt), row.strong > row.cheap) for row in fresh]
+        group = [(chance, happened) for chance, happened in group if low <= chance < high]
+        expected = sum(chance for chance, _ in group) / len(group)
+        assert abs(expected - sum(happened for _, happened in group) / len(group)) < 0.06
+
+
+def test_what_it_has_not_met_is_as_likely_as_anything(model: Model) -> None:
+    mean = sum(row.strong > row.cheap for row in rows(400, 1)) / 400
+    strange = model.chance("zxqv wvut kjhg poiu")
+    assert abs(strange - mean) < 0.12
+    assert abs(model.chance("") - mean) < 0.12
+
+
+def test_the_same_rows_give_the_same_bytes() -> None:
+    assert fit(rows(60, 1), lambda done: None) == _SMALL
+
+
+def test_where_nothing_is_to_be_learned_every_prompt_is_alike() -> None:
+    same = learned([Labelled(row.prompt, 1.0, 1.0) for row in rows(60, 1)])
+    assert same.chance("an integral over a manifold") == pytest.approx(same.chance("the capital"), abs=1e-9)
+    assert same.chance("the capital") < 0.05
+
+
+def test_it_learns_as_a_signal_and_tells_how_far_it_is() -> None:
+    signal = Difficulty(_SMALL_MODEL)
+    assert isinstance(signal, Trainable)
+    told: list[float] = []
+    assert load(signal.fit(rows(60, 3), told.append)).prompts == 60
+    assert sum(told) == pytest.approx(1)
+
+
+@calmly
+@given(st.text())
+def test_case_and_blanks_change_nothing(text: str) -> None:
+    words = " ".join(text.split())
+    again = f"  {'   '.join(words.casefold().split())}\n"
+    assert sorted(features(again).words) == sorted(features(words.casefold()).words)
+
+
+@calmly
+@given(st.text())
+def test_every_value_is_between_0_and_1(text: str) -> None:
+    assert 0 <= _SMALL_MODEL.chance(text) <= 1
+
+
+def test_of_a_long_text_the_head_and_the_tail_are_read() -> None:
+    head, tail = "abc " * READ_CHARS, "xyz " * READ_CHARS
+    assert sorted(features(head + "middle " * 10_000 + tail).words) == sorted(features(head + tail).words)
+
+
+async def test_the_one_that_ships_is_used_until_there_is_one_beside_the_file(tmp_path: Path) -> None:
+    (kind,) = register_signals()
+    request = a_request("an integral over the entropy of a manifold")
+    async with open_context(tmp_path) as context:
+        async with open_difficulty(DifficultySettings(), context) as shipped:
+            before = shipped.measure(request)
+        (tmp_path / USUAL).write_bytes(_SMALL)
+        async with open_difficulty(DifficultySettings(), context) as own:
+            after = own.measure(request)
+    assert before.keys() == after.keys() == kind.signals.keys() == {"difficulty"}
+    assert before != after
+
+
+@pytest.mark.parametrize("data", [b"", b"x" * 100, _SMALL[:-20], msgspec.msgpack.encode({"version": 1})])
+async def test_a_file_that_is_no_artefact_is_an_error(data: bytes, tmp_path: Path) -> None:
+    (tmp_path / USUAL).write_bytes(data)
+    async with open_context(tmp_path) as context:
+        with pytest.raises(ConfigInvalid, match=r"difficulty\.model: no artefact"):
+            async with open_difficulty(DifficultySettings(), context):
+                pass
+
+
+def test_an_artefact_of_another_version_is_told_so() -> None:
+    artefact = msgspec.msgpack.decode(_SMALL, type=Artefact)
+    with pytest.raises(NotAnArtefact, match="version 9; this reads version 1"):
+        load(msgspec.msgpack.encode(msgspec.structs.replace(artefact, version=9)))
