@@ -25,9 +25,9 @@ from muxer.keys import KeepsKeys, instant
 from muxer.ledger import Ledger, open_ledger
 from muxer.opener import Held, Meters, Opener
 from muxer.pipeline import Parts
+from muxer.plans import Rules
 from muxer.prices import PriceTable
 from muxer.retries import RetryBudget
-from muxer.routing import Rules
 from muxer.stores import Store
 from muxer.types import Caller
 from muxer.upstream import open_client

@@ -7,12 +7,14 @@ from typing import Any
 from msgspec import Struct
 
 from muxer.errors import MuxerError, StoreUnavailable
+from muxer.gates import Excluded
 from muxer.interfaces import HasEvidence, Signal
 from muxer.money import usd
-from muxer.routing import Asked, Candidate, Plan, Question, Rules, asked, consider, elsewhere, nobody
+from muxer.plans import Candidate, Plan, Question, Rules
+from muxer.routing import Asked, asked, consider, elsewhere, nobody
 from muxer.standings import budget_fields, remaining_nanos
 from muxer.stores import HoldChoice, QuotaStanding, Standing
-from muxer.types import ChatRequest, Excluded, Usage
+from muxer.types import ChatRequest, Usage
 
 _QUOTES = 5
 Stand = Callable[[HoldChoice], Awaitable[tuple[Sequence[Standing], Sequence[QuotaStanding]]]]
@@ -74,7 +76,7 @@ def _rules(rules: Rules, question: Question, plan: Plan | None) -> tuple[Asked, 
     if question.requested != "auto" or question.measured.needs.embeddings:
         return ()
     found = [rule for _, rule in asked(rules, question)]
-    decided = next((index for index, rule in enumerate(found) if rule.holds), len(found))
+    decided = next((index for index, rule in enumerate(found) if rule.decides), len(found))
     return tuple(islice(found, decided + 1))
 
 
@@ -134,6 +136,8 @@ def as_json(explanation: Explanation) -> dict[str, Any]:
         "model": chosen.model.name if chosen else None,
         "provider": chosen.model.provider if chosen else None,
         "reason": plan.reason if plan else None,
+        "branch": plan.branch if plan else None,
+        "conversation": question.conversation,
         "error": None if error is None else {"status": error.status, "code": error.code, "message": error.message},
         "caller": {
             "user": question.caller.user,
@@ -159,7 +163,16 @@ def _rule(rule: Asked) -> dict[str, Any]:
         {"source": one.source, "operands": [_plain(value) for value in one.operands], "holds": one.result}
         for one in rule.compared()
     ]
-    return {"name": rule.name, "line": rule.line or None, "when": rule.when, "holds": rule.holds, "compared": compared}
+    return {
+        "name": rule.name,
+        "line": rule.line or None,
+        "when": rule.when,
+        "holds": rule.holds,
+        "share": rule.share,
+        "drawn": rule.is_drawn,
+        "decides": rule.decides,
+        "compared": compared,
+    }
 
 
 def _plain(value: object) -> object:

@@ -273,6 +273,9 @@ class RuleAsked(Struct):
     line: int | None
     when: str
     holds: bool
+    share: float | None
+    drawn: bool | None
+    decides: bool
     compared: list[dict[str, Any]]
 
 
@@ -296,6 +299,8 @@ class Explained(Struct):
     model: str | None
     provider: str | None
     reason: str | None
+    branch: str | None
+    conversation: str
     error: dict[str, Any] | None
     caller: dict[str, Any]
     signals: dict[str, Any]

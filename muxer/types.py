@@ -5,6 +5,7 @@ from typing import Literal
 
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
+from muxer.gates import Excluded
 from muxer.limits import Line
 
 # The canonical request is shaped like OpenAI's chat completions: the format nearly every caller and upstream
@@ -341,22 +342,6 @@ class Attempt(Struct, frozen=True, kw_only=True):
     ms: float = 0.0
 
 
-Gate = Literal[
-    "not_allowed", "unavailable", "cooling", "embeddings", "tools", "images", "json", "logprobs", "context",
-    "output_cap", "price_unknown", "cost_unbounded", "budget", "burst",
-]  # fmt: skip
-"""What can remove a candidate: the key, its provider, a pause after failures, what it cannot do, money,
-a rate that could never let it pass."""
-
-
-class Excluded(Struct, frozen=True):
-    """A candidate that was passed over, the gate that removed it, and the particulars in words."""
-
-    model: str
-    gate: Gate
-    detail: str = ""
-
-
 RecordState = Literal["open", "done", "failed", "interrupted"]
 
 
@@ -373,6 +358,7 @@ class Record(Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     end_user: str = ""
     conversation: str = ""
+    branch: str = ""
     requested_model: str = ""
     route: str = ""
     reason: str = ""

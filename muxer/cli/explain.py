@@ -25,8 +25,8 @@ from muxer.fence import Fence, FencedSignal
 from muxer.inbound import Inbound
 from muxer.interfaces import Context, Signal
 from muxer.opener import Meters
-from muxer.records import new_id
-from muxer.routing import Question
+from muxer.plans import Question
+from muxer.records import conversation_of, new_id
 from muxer.signals import measure
 from muxer.standings import untouched
 from muxer.stores import HoldChoice, Store
@@ -123,6 +123,7 @@ async def _explained(loaded: Loaded, caller: Caller, inbound: Inbound) -> Explan
             requested=inbound.request.model or "auto",
             measured=measure(inbound.request, inbound.raw, signals, is_priced=inbound.is_priced),
             is_cooling=lambda model: "",
+            conversation=conversation_of(inbound, caller),
         )
 
         async def stand(choice: HoldChoice) -> Any:
@@ -196,13 +197,15 @@ def _rule(rule: Mapping[str, Any]) -> Sequence[Cell]:
         for one in rule["compared"]
         if not isinstance(one["operands"][0], list)
     ]
-    decides = rule["holds"]
+    decides, holds = rule["decides"], rule["holds"]
+    if rule["drawn"] is not None:
+        values.append(f"{'in' if rule['drawn'] else 'not in'} its share of {100 * rule['share']:g} %")
     return (
         good("→") if decides else "",
         str(rule["line"] or NOTHING),
         rule["name"],
         rule["when"] or "(always)",
-        good("yes") if decides else "no",
+        good("yes") if decides else "yes, not drawn" if holds else "no",
         "; ".join(values) or NOTHING,
     )
 
