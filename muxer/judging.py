@@ -32,7 +32,11 @@ def judge(rules: Rules, question: Question, model: Model, route: str) -> Candida
     if needs.embeddings:
         cap = 0  # a vector is no output: what it costs is its input
     sizes = question.measured.estimate_tokens, bound_input or question.measured.estimate_tokens
-    likely = Usage(input_tokens=sizes[0], output_tokens=needs.n * min(cap, TYPICAL_OUTPUT_TOKENS))
+    likely = Usage(
+        input_tokens=sizes[0],
+        output_tokens=needs.n * min(cap, TYPICAL_OUTPUT_TOKENS),
+        cached_input_tokens=min(sizes[0], _found_cached(question, model)),
+    )
     bound = price.bound_nanos(sizes[1], needs.n * cap) if price else 0
     floor_cap = min(cap, rules.defaults.min_output_tokens) if inserted else cap
     drawn = quotas(rules.limits, question.caller, target, likely.input_tokens + likely.output_tokens)
@@ -43,6 +47,7 @@ def judge(rules: Rules, question: Question, model: Model, route: str) -> Candida
     return Candidate(
         model=model,
         bound_nanos=bound,
+        likely=likely,
         floor_nanos=price.bound_nanos(sizes[1], needs.n * floor_cap) if price and floor_cap != cap else bound,
         expected_nanos=min(bound, price.cost_nanos(likely)) if price else 0,
         claims=touched,
@@ -50,6 +55,11 @@ def judge(rules: Rules, question: Question, model: Model, route: str) -> Candida
         bound_input_tokens=sizes[1],
         inserted_cap=inserted,
     )
+
+
+def _found_cached(question: Question, model: Model) -> int:
+    """How many tokens of the prompt the model has read before in this conversation, and still has."""
+    return question.affinity.cached_tokens if question.affinity.model == model.name else 0
 
 
 def _inserted_cap(rules: Rules, question: Question, model: Model, is_hard: bool) -> int | None:

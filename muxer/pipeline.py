@@ -22,6 +22,7 @@ from muxer import measurements
 from muxer.answers import each, pieces
 from muxer.attempts import written_bytes
 from muxer.catalog import Model
+from muxer.conversations import Conversations
 from muxer.dispatch import Dispatch, Dispatcher
 from muxer.errors import ClientGone, MuxerError, ShuttingDown
 from muxer.explanation import Explanation, as_json, explain
@@ -59,6 +60,7 @@ class Parts(Struct, frozen=True, kw_only=True):
     log: Log
     clock: Callable[[], float]
     in_flight: InFlight
+    conversations: Conversations
 
 
 class Decision(Struct, frozen=True, kw_only=True):
@@ -80,6 +82,7 @@ def decide(parts: Parts, caller: Caller, inbound: Inbound, id: str, before: Deci
 
 def question(parts: Parts, caller: Caller, inbound: Inbound, id: str, before: Decision | None = None) -> Question:
     """What there is to decide: the request measured, who asks, and the state of the models."""
+    conversation = before.question.conversation if before else conversation_of(inbound, caller)
     picked = tuple(tag for tag in caller.tags if tag in inbound.tags)
     if picked:
         caller = replace(caller, tags=picked)
@@ -90,7 +93,8 @@ def question(parts: Parts, caller: Caller, inbound: Inbound, id: str, before: De
         requested=inbound.request.model or "auto",
         measured=measure(inbound.request, inbound.raw, parts.signals, is_priced=inbound.is_priced),
         is_cooling=parts.dispatcher.breakers.reason,
-        conversation=before.question.conversation if before else conversation_of(inbound, caller),
+        conversation=conversation,
+        affinity=before.question.affinity if before else parts.conversations.affinity(caller.key, conversation),
         settled=before.plan if before else None,
     )
 
@@ -288,6 +292,8 @@ class Exchange:
             own_s = self._sent_at - self._begun + time.perf_counter() - settling
             report(self.record, own_s, self._watch.answered_by, self._parts.meter, self._parts.log)
             self._parts.sinks.put(self.record)
+            if self._decision.plan.is_sticky and self.record.state == "done" and self.record.attempts:
+                self._parts.conversations.remember(self.record)
 
     @property
     def served(self) -> Model:

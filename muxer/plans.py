@@ -13,7 +13,7 @@ from muxer.gates import Excluded
 from muxer.limits import Line
 from muxer.signals import Measured
 from muxer.stores import BudgetClaim, HoldChoice, Quota
-from muxer.types import Caller, FallbackCause
+from muxer.types import Affinity, Caller, FallbackCause, Usage
 
 
 class Rules(Struct, frozen=True, kw_only=True):
@@ -34,7 +34,8 @@ class Rules(Struct, frozen=True, kw_only=True):
 class Candidate(Struct, frozen=True, kw_only=True):
     """A model that could serve the request, with the most and the likely cost, and the limits it would touch.
 
-    `inserted_cap` is the output cap we add because the caller set none; it may shrink to what fits (S4).
+    `likely` are the tokens that the expected cost is of. `inserted_cap` is the output cap we add because the caller set
+    none; it may shrink to what fits (S4).
     """
 
     model: Model
@@ -44,6 +45,7 @@ class Candidate(Struct, frozen=True, kw_only=True):
     claims: tuple[BudgetClaim, ...]
     quotas: tuple[Quota, ...]
     bound_input_tokens: int
+    likely: Usage = Usage()
     inserted_cap: int | None = None
 
     @property
@@ -76,6 +78,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     candidates: tuple[Candidate, ...]
     excluded: tuple[Excluded, ...]
     branch: str = ""
+    is_sticky: bool = False
     downgrades: bool = False
     timeout_s: float | None = None
     fallback_on: tuple[FallbackCause, ...] = ()
@@ -88,7 +91,8 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 class Question(Struct, frozen=True, kw_only=True):
     """Everything a plan depends on besides the rules. `is_cooling` tells why a model is set aside just now, or ''.
-    `conversation` ties the turns of one together: what is drawn for it is drawn alike for each.
+    `conversation` ties the turns of one together: what is drawn for it is drawn alike for each. `affinity` is where it
+    is.
 
     `settled` is the plan made before a guard of its route changed the request: its route stands, its costs do not.
     """
@@ -100,4 +104,5 @@ class Question(Struct, frozen=True, kw_only=True):
     measured: Measured
     is_cooling: Callable[[Model], str]
     conversation: str = ""
+    affinity: Affinity = Affinity()
     settled: Plan | None = None

@@ -51,6 +51,7 @@ def opening(inbound: Inbound, question: Question, plan: Plan, rules: Rules) -> R
         end_user=(inbound.request.user or "")[:MAX_END_USER],
         conversation=question.conversation,
         branch=plan.branch,
+        affinity=question.affinity,
         requested_model=question.requested,
         route=plan.route,
         reason=plan.reason,
@@ -89,6 +90,7 @@ def reopened(record: Record, caller: Caller) -> Question:
         requested=record.requested_model or "auto",
         measured=measured,
         conversation=record.conversation,
+        affinity=record.affinity,
         is_cooling=(lambda model: away.get(model.name, "")) if away else _is_well,
     )
 

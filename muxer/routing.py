@@ -51,18 +51,34 @@ def consider(rules: Rules, question: Question) -> Plan:
         return found
 
     judged = [judged_once(name) for name in _expand(rules.catalog, route, route.name, question.id, judged_once)]
-    candidates = [one for one in judged if isinstance(one, Candidate)]
+    candidates, kept = _kept(route, question, [one for one in judged if isinstance(one, Candidate)])
     excluded = [one for one in judged if isinstance(one, Excluded)]
+    if question.settled is None:
+        reason += ("; cheapest first" if route.order == "cheapest" else "") + kept
     return Plan(
         route=route.name,
         branch=branch,
-        reason=f"{reason}; cheapest first" if route.order == "cheapest" and question.settled is None else reason,
+        is_sticky=route.sticky is not None,
+        reason=reason,
         candidates=tuple(candidates),
         excluded=tuple(excluded),
         downgrades=route.on_budget == "downgrade",
         timeout_s=route.timeout_s,
         fallback_on=route.fallback_on,
     )
+
+
+def _kept(route: RouteSettings, question: Question, candidates: list[Candidate]) -> tuple[list[Candidate], str]:
+    """The candidates of a sticky route with the conversation's own model in front, and what to say of it. Another stays
+    there if this request likely costs less at it, though it has to read the whole conversation."""
+    name = question.affinity.model
+    place = next((index for index, one in enumerate(candidates) if one.model.name == name), 0)
+    if route.sticky is None or place == 0:
+        return candidates, ""
+    first, own = candidates[0], candidates[place]
+    if first.model.price and own.model.price and first.expected_nanos < own.expected_nanos:
+        return candidates, f"; the conversation leaves {name}, which costs more even with what it has read"
+    return [own, *candidates[:place], *candidates[place + 1 :]], f"; the conversation stays on {name}"
 
 
 def elsewhere(rules: Rules, question: Question, route: str) -> dict[str, Candidate | Excluded]:

@@ -289,6 +289,7 @@ class CandidateJudged(Struct):
     why: str | None
     bound_usd: str | None
     expected_usd: str | None
+    expected: dict[str, Any] | None
 
 
 class Explained(Struct):
@@ -301,6 +302,7 @@ class Explained(Struct):
     reason: str | None
     branch: str | None
     conversation: str
+    affinity: dict[str, Any] | None
     error: dict[str, Any] | None
     caller: dict[str, Any]
     signals: dict[str, Any]

@@ -342,6 +342,13 @@ class Attempt(Struct, frozen=True, kw_only=True):
     ms: float = 0.0
 
 
+class Affinity(Struct, frozen=True):
+    """The model a conversation is on, and how many tokens of its prompt that likely still has; '' when on none."""
+
+    model: str = ""
+    cached_tokens: int = 0
+
+
 RecordState = Literal["open", "done", "failed", "interrupted"]
 
 
@@ -359,6 +366,7 @@ class Record(Struct, frozen=True, kw_only=True):
     end_user: str = ""
     conversation: str = ""
     branch: str = ""
+    affinity: Affinity = Affinity()
     requested_model: str = ""
     route: str = ""
     reason: str = ""

@@ -142,6 +142,8 @@ def _print(found: Explanation, told: Mapping[str, Any], *, chose_demo: bool) -> 
     console.print(_headline(found))
     if found.plan is not None:
         console.print(Text(found.plan.reason, "dim"))
+    if found.question.affinity.model:
+        console.print(Text(_affinity(found), "dim"))
     if found.error is not None:
         console.print(bad(f"refused with {found.error.status} {found.error.code}: {found.error.message}"))
     _title(console, "The request")
@@ -175,6 +177,11 @@ def _headline(found: Explanation) -> Text:
     if chosen is None:
         return words.append("nobody", "bold red")
     return words.append(chosen.model.name, "bold green").append(f" at {chosen.model.provider}")
+
+
+def _affinity(found: Explanation) -> str:
+    affinity = found.question.affinity
+    return f"the conversation is on {affinity.model}, which has read {affinity.cached_tokens:,} tokens of it"
 
 
 def _signals(told: Mapping[str, Any]) -> list[Sequence[Cell]]:

@@ -71,7 +71,7 @@ def check_routes(notes: Notes, routes: Sequence[RouteSettings | None], models: M
         here: Steps = ("routes", index)
         if catch_all:
             notes.add(here, f"never reached: {catch_all} matches every request", "move it up, or give that one a when")
-        elif not notes.has(*here, "when") and (route is None or route.share in (None, 1)):
+        elif not notes.has(*here, "when") and (route is None or route.takes_all):
             catch_all = path_of(here)
         if route is None:
             continue

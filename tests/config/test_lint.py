@@ -75,9 +75,10 @@ def test_a_rule_that_may_be_reached_is_not(tmp_path: Path, second: str) -> None:
     assert load_text(tmp_path, YAML + routes, ENVIRON).warnings == ()
 
 
-def test_a_rule_for_a_part_leaves_the_others_to_the_next(tmp_path: Path) -> None:
-    routes = '  - {name: a, when: "chars > 10", share: 0.5, use: [m]}\n  - {name: b, when: "chars > 10", use: [m]}\n'
-    assert load_text(tmp_path, YAML + routes, ENVIRON).warnings == ()
+@pytest.mark.parametrize(("share", "warns"), [("share: 10%, ", False), ("share: 1, ", True)])
+def test_a_rule_for_a_part_leaves_the_rest_to_the_next(tmp_path: Path, share: str, warns: bool) -> None:
+    routes = f'  - {{name: a, {share}when: "chars > 10", use: [m]}}\n  - {{name: b, when: "chars > 10", use: [v]}}\n'
+    assert bool(load_text(tmp_path, YAML + routes, ENVIRON).warnings) == warns
 
 
 @pytest.mark.parametrize(("use", "warns"), [("[m, g]", True), ("[m, v]", False), ("[v]", False)])
