@@ -34,6 +34,7 @@ from muxer.failures import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
+from muxer.gates import Excluded
 from muxer.hookspecs import hookimpl
 from muxer.inputs import EmbeddingRequest, TextRequest
 from muxer.interfaces import (
@@ -102,7 +103,6 @@ from muxer.types import (
     ChatRequest,
     Choice,
     Chunk,
-    Excluded,
     FilePart,
     FunctionCall,
     FunctionSpec,

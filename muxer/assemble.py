@@ -16,6 +16,7 @@ from muxer.breakers import Breakers
 from muxer.budgets import Calendar, key_lines, lines
 from muxer.catalog import build_catalog
 from muxer.config.settings import Component, Configuration, KeySettings, Settings
+from muxer.conversations import Conversations
 from muxer.dispatch import Dispatcher
 from muxer.holdings import Holdings
 from muxer.inflight import InFlight
@@ -25,9 +26,9 @@ from muxer.keys import KeepsKeys, instant
 from muxer.ledger import Ledger, open_ledger
 from muxer.opener import Held, Meters, Opener
 from muxer.pipeline import Parts
+from muxer.plans import Rules
 from muxer.prices import PriceTable
 from muxer.retries import RetryBudget
-from muxer.routing import Rules
 from muxer.stores import Store
 from muxer.types import Caller
 from muxer.upstream import open_client
@@ -125,6 +126,7 @@ class Assembler:
                 log=self.log,
                 clock=clock,
                 in_flight=last.in_flight,
+                conversations=last.conversations,
             ),
             store=store,
             callers=Callers(Keys(map(known_of, settings.keys), last.ring, clock), await opener.authenticators(context)),
@@ -168,6 +170,7 @@ class Assembler:
             breakers=Breakers(time.monotonic, self.meters),
             retries=RetryBudget(),
             in_flight=InFlight(self.meters),
+            conversations=Conversations(self._clock),
             begun_at=self._clock(),
         )
 
@@ -181,6 +184,7 @@ class _Lasting(Struct, frozen=True, kw_only=True):
     breakers: Breakers
     retries: RetryBudget
     in_flight: InFlight
+    conversations: Conversations
     begun_at: float
 
 

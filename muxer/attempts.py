@@ -4,7 +4,7 @@ from msgspec import Struct
 
 from muxer.errors import InvalidRequest
 from muxer.failures import ProviderFailed
-from muxer.routing import Candidate
+from muxer.plans import Candidate
 from muxer.signals import BYTES_PER_TOKEN
 from muxer.types import Attempt, Choice, Chunk, Outcome, ToolCallDelta, Usage
 

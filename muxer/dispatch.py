@@ -15,8 +15,8 @@ from muxer.errors import InvalidRequest, MuxerError
 from muxer.failures import ProviderBroke, ProviderFailed, SetAside, UpstreamBadResponse, UpstreamRateLimited
 from muxer.interfaces import Log, Meter, Provider
 from muxer.log import frames
+from muxer.plans import Candidate
 from muxer.retries import MAX_ATTEMPTS, Repeatable, RetryBudget, Untried, may_repeat, pause_s
-from muxer.routing import Candidate
 from muxer.types import Answer, Attempt, Call, Chunk, FallbackCause, Usage
 
 Hold = Callable[[int, Candidate], Awaitable[int | None]]

@@ -4,6 +4,8 @@ import hashlib
 import math
 from collections.abc import Sequence
 
+_HASHES = 2.0**64
+
 
 def drawn(names: Sequence[str], weights: Sequence[float], seed: str) -> list[str]:
     """The names in an order drawn by weight without replacement; zero is never drawn."""
@@ -16,5 +18,13 @@ def _rank(seed: str, weight: float) -> float:
     and does not vanish for small weights."""
     if weight <= 0:
         return -math.inf
-    hashed = hashlib.blake2b(seed.encode(), digest_size=8).digest()
-    return math.log((int.from_bytes(hashed) + 1) / 2.0**64) / weight
+    return math.log((_hashed(seed) + 1) / _HASHES) / weight
+
+
+def is_drawn(share: float, seed: str) -> bool:
+    """Whether what the seed names is in this share (0..1) of all. Who is in a share is also in each larger one."""
+    return _hashed(seed) < share * _HASHES
+
+
+def _hashed(seed: str) -> int:
+    return int.from_bytes(hashlib.blake2b(seed.encode("utf-8", "surrogatepass"), digest_size=8).digest())

@@ -5,14 +5,17 @@ from itertools import islice
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from muxer.errors import MuxerError, StoreUnavailable
+from muxer.gates import Excluded
 from muxer.interfaces import HasEvidence, Signal
-from muxer.money import usd
-from muxer.routing import Asked, Candidate, Plan, Question, Rules, asked, consider, elsewhere, nobody
+from muxer.money import Price, usd
+from muxer.plans import Candidate, Plan, Question, Rules
+from muxer.routing import Asked, asked, consider, elsewhere, nobody
 from muxer.standings import budget_fields, remaining_nanos
 from muxer.stores import HoldChoice, QuotaStanding, Standing
-from muxer.types import ChatRequest, Excluded, Usage
+from muxer.types import ChatRequest, Usage
 
 _QUOTES = 5
 Stand = Callable[[HoldChoice], Awaitable[tuple[Sequence[Standing], Sequence[QuotaStanding]]]]
@@ -74,7 +77,7 @@ def _rules(rules: Rules, question: Question, plan: Plan | None) -> tuple[Asked, 
     if question.requested != "auto" or question.measured.needs.embeddings:
         return ()
     found = [rule for _, rule in asked(rules, question)]
-    decided = next((index for index, rule in enumerate(found) if rule.holds), len(found))
+    decided = next((index for index, rule in enumerate(found) if rule.decides), len(found))
     return tuple(islice(found, decided + 1))
 
 
@@ -127,13 +130,16 @@ async def _of(choice: HoldChoice, stand: Stand) -> list[dict[str, Any]]:
 def as_json(explanation: Explanation) -> dict[str, Any]:
     """The explanation as `POST /v1/route` and `muxer explain --json` give it; amounts are decimal dollars."""
     plan, chosen, error = explanation.plan, explanation.chosen, explanation.error
-    question, measured = explanation.question, explanation.question.measured
+    question, measured, affinity = explanation.question, explanation.question.measured, explanation.question.affinity
     return {
         "requested": question.requested,
         "route": plan.route if plan else None,
         "model": chosen.model.name if chosen else None,
         "provider": chosen.model.provider if chosen else None,
         "reason": plan.reason if plan else None,
+        "branch": plan.branch if plan else None,
+        "conversation": question.conversation,
+        "affinity": {"model": affinity.model, "cached_tokens": affinity.cached_tokens} if affinity.model else None,
         "error": None if error is None else {"status": error.status, "code": error.code, "message": error.message},
         "caller": {
             "user": question.caller.user,
@@ -148,9 +154,7 @@ def as_json(explanation: Explanation) -> dict[str, Any]:
         "candidates": _candidates(explanation),
         "limits": list(explanation.limits),
         "limits_unknown": explanation.limits_unknown or None,
-        "elsewhere": [
-            {"model": name, **_judged(one, measured.estimate_tokens)} for name, one in explanation.others.items()
-        ],
+        "elsewhere": [{"model": name, **_judged(one)} for name, one in explanation.others.items()],
     }
 
 
@@ -159,7 +163,16 @@ def _rule(rule: Asked) -> dict[str, Any]:
         {"source": one.source, "operands": [_plain(value) for value in one.operands], "holds": one.result}
         for one in rule.compared()
     ]
-    return {"name": rule.name, "line": rule.line or None, "when": rule.when, "holds": rule.holds, "compared": compared}
+    return {
+        "name": rule.name,
+        "line": rule.line or None,
+        "when": rule.when,
+        "holds": rule.holds,
+        "share": rule.share,
+        "drawn": rule.is_drawn,
+        "decides": rule.decides,
+        "compared": compared,
+    }
 
 
 def _plain(value: object) -> object:
@@ -168,7 +181,7 @@ def _plain(value: object) -> object:
 
 def _candidates(explanation: Explanation) -> list[dict[str, Any]]:
     """In the order they would be asked, then those passed over."""
-    plan, estimate = explanation.plan, explanation.question.measured.estimate_tokens
+    plan = explanation.plan
     if plan is None:
         return []
     judged: list[Candidate | Excluded] = [*plan.candidates, *plan.excluded]
@@ -177,23 +190,38 @@ def _candidates(explanation: Explanation) -> list[dict[str, Any]]:
         {
             "model": one.model if isinstance(one, Excluded) else one.model.name,
             "chosen": chosen is not None and one is chosen,
-            **_judged(one, estimate),
+            **_judged(one),
         }
         for one in judged
     ]
 
 
-def _judged(one: Candidate | Excluded, estimate_tokens: int) -> dict[str, Any]:
+def _judged(one: Candidate | Excluded) -> dict[str, Any]:
     if isinstance(one, Excluded):
-        return {"provider": None, "gate": one.gate, "why": one.detail, "bound_usd": None, "expected_usd": None}
+        costs = dict.fromkeys(("bound_usd", "expected_usd", "expected"))
+        return {"provider": None, "gate": one.gate, "why": one.detail, **costs}
     price = one.model.price
-    for_input = price.cost_nanos(Usage(input_tokens=estimate_tokens)) if price else 0
-    for_input = min(for_input, one.expected_nanos)
     return {
         "provider": one.model.provider,
         "gate": None,
         "why": None,
         "bound_usd": usd(one.bound_nanos) if price else None,
         "expected_usd": usd(one.expected_nanos) if price else None,
-        "expected": {"input_usd": usd(for_input), "output_usd": usd(one.expected_nanos - for_input)} if price else None,
+        "expected": _parts(price, one) if price else None,
+    }
+
+
+def _parts(price: Price, one: Candidate) -> dict[str, Any]:
+    """The expected cost by what it is for; the parts add up to it."""
+    likely, whole = one.likely, one.expected_nanos
+    fresh = Usage(input_tokens=likely.input_tokens - likely.cached_input_tokens)
+    for_input = min(whole, price.cost_nanos(replace(likely, output_tokens=0)))
+    for_fresh = min(for_input, Price(price.rates_for(likely.input_tokens)).cost_nanos(fresh))
+    return {
+        "input_tokens": fresh.input_tokens,
+        "cached_tokens": likely.cached_input_tokens,
+        "output_tokens": likely.output_tokens,
+        "input_usd": usd(for_fresh),
+        "cached_usd": usd(for_input - for_fresh),
+        "output_usd": usd(whole - for_input),
     }

@@ -22,24 +22,28 @@ from muxer import measurements
 from muxer.answers import each, pieces
 from muxer.attempts import written_bytes
 from muxer.catalog import Model
+from muxer.conversations import Conversations
 from muxer.dispatch import Dispatch, Dispatcher
 from muxer.errors import ClientGone, MuxerError, ShuttingDown
 from muxer.explanation import Explanation, as_json, explain
 from muxer.failures import UpstreamTimeout
+from muxer.gates import Excluded
 from muxer.guards import Guards, Watch
 from muxer.inbound import Inbound
 from muxer.inflight import InFlight
 from muxer.interfaces import Log, Meter, Signal
+from muxer.judging import output_cap
 from muxer.ledger import Ledger
 from muxer.money import NANOS_PER_USD
-from muxer.records import Ending, attempt_fields, complete, new_id, opening
+from muxer.plans import Candidate, Plan, Question, Rules
+from muxer.records import Ending, attempt_fields, complete, conversation_of, new_id, opening
 from muxer.reports import report
-from muxer.routing import Candidate, Plan, Question, Rules, output_cap, plan
+from muxer.routing import plan
 from muxer.signals import measure
 from muxer.sinks import Outlets
 from muxer.standings import limit_headers
 from muxer.stores import Granted
-from muxer.types import Answer, Call, Caller, Chunk, Excluded, Record, Usage
+from muxer.types import Answer, Call, Caller, Chunk, Record, Usage
 from muxer.wire import openai_chat, openai_text
 
 
@@ -56,6 +60,7 @@ class Parts(Struct, frozen=True, kw_only=True):
     log: Log
     clock: Callable[[], float]
     in_flight: InFlight
+    conversations: Conversations
 
 
 class Decision(Struct, frozen=True, kw_only=True):
@@ -66,17 +71,18 @@ class Decision(Struct, frozen=True, kw_only=True):
     plan: Plan
 
 
-def decide(parts: Parts, caller: Caller, inbound: Inbound, id: str, settled: Plan | None = None) -> Decision:
+def decide(parts: Parts, caller: Caller, inbound: Inbound, id: str, before: Decision | None = None) -> Decision:
     """The one way to a decision; nothing is held, nobody called. Raises the error that tells why nobody can serve.
 
-    `settled` is the plan whose route stands, when a guard of that route has changed the request.
+    `before` is the decision whose route stands, when a guard of that route has changed the request.
     """
-    asked = question(parts, caller, inbound, id, settled)
+    asked = question(parts, caller, inbound, id, before)
     return Decision(inbound=inbound, question=asked, plan=plan(parts.rules, asked))
 
 
-def question(parts: Parts, caller: Caller, inbound: Inbound, id: str, settled: Plan | None = None) -> Question:
+def question(parts: Parts, caller: Caller, inbound: Inbound, id: str, before: Decision | None = None) -> Question:
     """What there is to decide: the request measured, who asks, and the state of the models."""
+    conversation = before.question.conversation if before else conversation_of(inbound, caller)
     picked = tuple(tag for tag in caller.tags if tag in inbound.tags)
     if picked:
         caller = replace(caller, tags=picked)
@@ -87,7 +93,9 @@ def question(parts: Parts, caller: Caller, inbound: Inbound, id: str, settled: P
         requested=inbound.request.model or "auto",
         measured=measure(inbound.request, inbound.raw, parts.signals, is_priced=inbound.is_priced),
         is_cooling=parts.dispatcher.breakers.reason,
-        settled=settled,
+        conversation=conversation,
+        affinity=before.question.affinity if before else parts.conversations.affinity(caller.key, conversation),
+        settled=before.plan if before else None,
     )
 
 
@@ -133,7 +141,7 @@ async def _decided(
         if ready is None and (of_route := parts.guards.by_route.get(decision.plan.route)):
             seen, ready = await watch.look(of_route, inbound, decision.plan.route)
             if seen is not inbound:
-                decision = decide(parts, caller, seen, id, decision.plan)
+                decision = decide(parts, caller, seen, id, decision)
     except MuxerError as error:
         parts.meter.add(measurements.REQUESTS, 1, "none", "none", "none", str(error.status))
         raise
@@ -284,6 +292,8 @@ class Exchange:
             own_s = self._sent_at - self._begun + time.perf_counter() - settling
             report(self.record, own_s, self._watch.answered_by, self._parts.meter, self._parts.log)
             self._parts.sinks.put(self.record)
+            if self._decision.plan.is_sticky and self.record.state == "done" and self.record.attempts:
+                self._parts.conversations.remember(self.record)
 
     @property
     def served(self) -> Model:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from muxer.catalog import Model
 from muxer.inbound import Inbound
 from muxer.money import usd
-from muxer.routing import Plan, Question, Rules
+from muxer.plans import Plan, Question, Rules
 from muxer.signals import Measured, recorded
 from muxer.types import Attempt, Caller, Record, RecordState, Usage
 
@@ -24,7 +24,7 @@ def new_id(now: Callable[[], float] = time.time) -> str:
     return f"req_{int(now() * 1000):011x}{secrets.token_hex(10)}"
 
 
-def _conversation(inbound: Inbound, caller: Caller) -> str:
+def conversation_of(inbound: Inbound, caller: Caller) -> str:
     """What ties the turns of a conversation together: the caller's own name for it, else how it began."""
     if inbound.conversation:
         return inbound.conversation[:MAX_END_USER]
@@ -49,7 +49,9 @@ def opening(inbound: Inbound, question: Question, plan: Plan, rules: Rules) -> R
         team=caller.team,
         tags=caller.tags,
         end_user=(inbound.request.user or "")[:MAX_END_USER],
-        conversation=_conversation(inbound, caller),
+        conversation=question.conversation,
+        branch=plan.branch,
+        affinity=question.affinity,
         requested_model=question.requested,
         route=plan.route,
         reason=plan.reason,
@@ -87,6 +89,8 @@ def reopened(record: Record, caller: Caller) -> Question:
         caller=caller,
         requested=record.requested_model or "auto",
         measured=measured,
+        conversation=record.conversation,
+        affinity=record.affinity,
         is_cooling=(lambda model: away.get(model.name, "")) if away else _is_well,
     )
 

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from muxer.catalog import Model
 from muxer.failures import ProviderFailed
-from muxer.routing import Candidate
+from muxer.plans import Candidate
 
 MAX_ATTEMPTS = 3  # the first and two more, fallbacks included (RELIABILITY 2)
 RETRY_SHARE = 0.2  # of the requests in flight (F2)

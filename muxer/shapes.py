@@ -273,6 +273,9 @@ class RuleAsked(Struct):
     line: int | None
     when: str
     holds: bool
+    share: float | None
+    drawn: bool | None
+    decides: bool
     compared: list[dict[str, Any]]
 
 
@@ -286,6 +289,7 @@ class CandidateJudged(Struct):
     why: str | None
     bound_usd: str | None
     expected_usd: str | None
+    expected: dict[str, Any] | None
 
 
 class Explained(Struct):
@@ -296,6 +300,9 @@ class Explained(Struct):
     model: str | None
     provider: str | None
     reason: str | None
+    branch: str | None
+    conversation: str
+    affinity: dict[str, Any] | None
     error: dict[str, Any] | None
     caller: dict[str, Any]
     signals: dict[str, Any]

@@ -5,6 +5,7 @@ from typing import Literal
 
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
+from muxer.gates import Excluded
 from muxer.limits import Line
 
 # The canonical request is shaped like OpenAI's chat completions: the format nearly every caller and upstream
@@ -341,20 +342,11 @@ class Attempt(Struct, frozen=True, kw_only=True):
     ms: float = 0.0
 
 
-Gate = Literal[
-    "not_allowed", "unavailable", "cooling", "embeddings", "tools", "images", "json", "logprobs", "context",
-    "output_cap", "price_unknown", "cost_unbounded", "budget", "burst",
-]  # fmt: skip
-"""What can remove a candidate: the key, its provider, a pause after failures, what it cannot do, money,
-a rate that could never let it pass."""
+class Affinity(Struct, frozen=True):
+    """The model a conversation is on, and how many tokens of its prompt that likely still has; '' when on none."""
 
-
-class Excluded(Struct, frozen=True):
-    """A candidate that was passed over, the gate that removed it, and the particulars in words."""
-
-    model: str
-    gate: Gate
-    detail: str = ""
+    model: str = ""
+    cached_tokens: int = 0
 
 
 RecordState = Literal["open", "done", "failed", "interrupted"]
@@ -373,6 +365,8 @@ class Record(Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     end_user: str = ""
     conversation: str = ""
+    branch: str = ""
+    affinity: Affinity = Affinity()
     requested_model: str = ""
     route: str = ""
     reason: str = ""

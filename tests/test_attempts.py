@@ -21,7 +21,7 @@ from muxer.failures import (
     UpstreamUnreachable,
 )
 from muxer.money import Price, Rates
-from muxer.routing import Candidate
+from muxer.plans import Candidate
 from muxer.testing import a_claim
 from muxer.types import Usage
 

@@ -11,8 +11,8 @@ from muxer.breakers import Breakers
 from muxer.catalog import Model
 from muxer.dispatch import Dispatcher
 from muxer.failures import SetAside, UpstreamAuth, UpstreamError
+from muxer.plans import Candidate
 from muxer.retries import BACKOFF_S, LONGEST_BACKOFF_S, RetryBudget, pause_s
-from muxer.routing import Candidate
 from muxer.testing import Behaviour, Cut, Fail, ManualClock, Raw, Say, Stall, a_call, a_request
 from muxer.types import Call, Chunk, ToolCallDelta, Usage
 from tests.proxy import SECTIONS, Lines, OpenProxy, Silent, events

@@ -24,10 +24,10 @@ from muxer.__main__ import COMMANDS
 from muxer.config import settings
 from muxer.config.load import load
 from muxer.errors import ConfigInvalid, MuxerError
+from muxer.gates import Gate
 from muxer.interfaces import ProviderSettings
 from muxer.plugins import find_kinds, installed
 from muxer.prices import PriceTable
-from muxer.types import Gate
 from tests.proxy import OpenProxy
 
 ROOT = Path(__file__).parent.parent

@@ -13,9 +13,10 @@ from muxer.types import Usage
 from tests.proxy import QUESTION, OpenProxy
 
 KEYS = {
-    "schema", "id", "at", "api", "state", "user", "team", "key", "tags", "end_user", "conversation", "requested_model",
-    "route", "reason", "signals", "needs", "estimate_tokens", "bound_tokens", "excluded", "model", "provider", "tokens",
-    "cost_usd", "presumed_usd", "expected_usd", "attempts", "ms", "first_byte_ms", "client_gone", "config", "prices",
+    "schema", "id", "at", "api", "state", "user", "team", "key", "tags", "end_user", "conversation", "branch",
+    "affinity", "requested_model", "route", "reason", "signals", "needs", "estimate_tokens", "bound_tokens", "excluded",
+    "model", "provider", "tokens", "cost_usd", "presumed_usd", "expected_usd", "attempts", "ms", "first_byte_ms",
+    "client_gone", "config", "prices",
 }  # fmt: skip
 TEAM = "[{name: k-1, secret: sk-alice, user: alice, team: red, tags: [night, day]}]"
 

@@ -21,8 +21,10 @@ from muxer.errors import (
     NoCandidate,
 )
 from muxer.expressions import compile_expression
+from muxer.judging import output_cap
 from muxer.money import FREE, Price, Rates
-from muxer.routing import Candidate, Plan, Question, Rules, output_cap, plan
+from muxer.plans import Candidate, Plan, Question, Rules
+from muxer.routing import plan
 from muxer.signals import Measured
 from muxer.testing import a_request
 from muxer.types import Caller, Needs

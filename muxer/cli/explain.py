@@ -25,8 +25,8 @@ from muxer.fence import Fence, FencedSignal
 from muxer.inbound import Inbound
 from muxer.interfaces import Context, Signal
 from muxer.opener import Meters
-from muxer.records import new_id
-from muxer.routing import Question
+from muxer.plans import Question
+from muxer.records import conversation_of, new_id
 from muxer.signals import measure
 from muxer.standings import untouched
 from muxer.stores import HoldChoice, Store
@@ -123,6 +123,7 @@ async def _explained(loaded: Loaded, caller: Caller, inbound: Inbound) -> Explan
             requested=inbound.request.model or "auto",
             measured=measure(inbound.request, inbound.raw, signals, is_priced=inbound.is_priced),
             is_cooling=lambda model: "",
+            conversation=conversation_of(inbound, caller),
         )
 
         async def stand(choice: HoldChoice) -> Any:
@@ -141,6 +142,8 @@ def _print(found: Explanation, told: Mapping[str, Any], *, chose_demo: bool) -> 
     console.print(_headline(found))
     if found.plan is not None:
         console.print(Text(found.plan.reason, "dim"))
+    if found.question.affinity.model:
+        console.print(Text(_affinity(found), "dim"))
     if found.error is not None:
         console.print(bad(f"refused with {found.error.status} {found.error.code}: {found.error.message}"))
     _title(console, "The request")
@@ -176,6 +179,11 @@ def _headline(found: Explanation) -> Text:
     return words.append(chosen.model.name, "bold green").append(f" at {chosen.model.provider}")
 
 
+def _affinity(found: Explanation) -> str:
+    affinity = found.question.affinity
+    return f"the conversation is on {affinity.model}, which has read {affinity.cached_tokens:,} tokens of it"
+
+
 def _signals(told: Mapping[str, Any]) -> list[Sequence[Cell]]:
     """Numbers that are not zero and words that are not empty, those with evidence first."""
     evidence: Mapping[str, Sequence[str]] = told["evidence"]
@@ -196,13 +204,15 @@ def _rule(rule: Mapping[str, Any]) -> Sequence[Cell]:
         for one in rule["compared"]
         if not isinstance(one["operands"][0], list)
     ]
-    decides = rule["holds"]
+    decides, holds = rule["decides"], rule["holds"]
+    if rule["drawn"] is not None:
+        values.append(f"{'in' if rule['drawn'] else 'not in'} its share of {100 * rule['share']:g} %")
     return (
         good("→") if decides else "",
         str(rule["line"] or NOTHING),
         rule["name"],
         rule["when"] or "(always)",
-        good("yes") if decides else "no",
+        good("yes") if decides else "yes, not drawn" if holds else "no",
         "; ".join(values) or NOTHING,
     )
 

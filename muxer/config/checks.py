@@ -71,13 +71,15 @@ def check_routes(notes: Notes, routes: Sequence[RouteSettings | None], models: M
         here: Steps = ("routes", index)
         if catch_all:
             notes.add(here, f"never reached: {catch_all} matches every request", "move it up, or give that one a when")
-        elif not notes.has(*here, "when"):
+        elif not notes.has(*here, "when") and (route is None or route.takes_all):
             catch_all = path_of(here)
         if route is None:
             continue
         if first.setdefault(route.name, index) != index:
             where = path_of(("routes", first[route.name]))
             notes.add((*here, "name"), f"{notes.named((*here, 'name'))} is already the name of {where}")
+        if route.share is not None and ("," in route.name or route.name.startswith("not ")):
+            notes.add((*here, "name"), "a route with a share is named in records by its sides", "no comma, no `not `")
         _check_candidates(notes, here, route, models)
 
 

@@ -150,7 +150,8 @@ def lint_routes(
         if region.is_empty:
             notes.add(("routes", index, "when"), "no request can match this", "its parts exclude each other")
             continue
-        earlier = next((at for at, one in enumerate(regions[:index]) if one is not None and region.within(one)), None)
+        before = [(at, one) for at, one in enumerate(regions[:index]) if one is not None and routes[at].takes_all]
+        earlier = next((at for at, one in before if region.within(one)), None)
         if earlier is not None:
             what = f"never reached: routes[{earlier}] matches all that this does"
             notes.add(("routes", index, "when"), what, "move it up, or narrow that one")

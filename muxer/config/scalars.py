@@ -15,6 +15,8 @@ LARGEST_USD = 9_007_199
 _LARGEST_INT = 2**63 - 1
 _WHOLE = re.compile(r"[-+]?[0-9]{1,19}")
 _NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,4})?")
+PERCENT = r"[0-9]{1,3}(\.[0-9]{1,9})? ?%"
+_PERCENT = re.compile(PERCENT)
 _AMOUNT = re.compile(r"[0-9]+(\.[0-9]+)?|\.[0-9]+")
 _LONGEST_NUMBER = 40
 _NUMERIC = (inspect.IntType, inspect.FloatType, inspect.DecimalType)
@@ -128,10 +130,17 @@ def _whole(node: Scalar, wanted: inspect.IntType) -> object:
 
 
 def _number(node: Scalar, wanted: inspect.FloatType) -> object:
+    if is_share(wanted) and _PERCENT.fullmatch(node.text[:_LONGEST_NUMBER]) and node.sort in ("text", "filled"):
+        return _in_range(node, float(Decimal(node.text.removesuffix("%").rstrip()) / 100), wanted)
     digits = _digits(node, _NUMBER, ("whole", "number"))
     if digits is None or not math.isfinite(float(digits)):
-        return _numeric(node, "a number")
+        return _numeric(node, "a share such as 0.1 or 10%" if is_share(wanted) else "a number")
     return _in_range(node, float(digits), wanted)
+
+
+def is_share(wanted: inspect.FloatType) -> bool:
+    """Whether it is a part of a whole, which may be written in percent, too."""
+    return wanted.ge == 0 and wanted.le == 1
 
 
 def _amount(node: Scalar) -> object:

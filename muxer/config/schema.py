@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 from msgspec import NODEFAULT, Struct, inspect
 
-from muxer.config.scalars import LARGEST_USD
+from muxer.config.scalars import LARGEST_USD, PERCENT, is_share
 from muxer.config.settings import REQUIRED, Component, Listed, ListedGuard, ListedSink, Settings
 from muxer.interfaces import ProviderSettings
 
@@ -138,4 +138,6 @@ def _scalar(wanted: inspect.Type) -> Schema:
             "exclusiveMinimum": wanted.gt,
         }
     given = {key: value for key, value in own.items() if value is not None}
-    return {"anyOf": [given, {"$ref": "#/$defs/reference"}]}
+    percent = {"type": "string", "pattern": f"^{PERCENT}$"}
+    shares = [percent] if isinstance(wanted, inspect.FloatType) and is_share(wanted) else []
+    return {"anyOf": [given, *shares, {"$ref": "#/$defs/reference"}]}

@@ -30,6 +30,7 @@ FREE_SIGNALS: Mapping[str, type] = {
 
 Seconds = Annotated[float, Meta(gt=0)]
 Weight = Annotated[float, Meta(ge=0)]
+Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 class ServerSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -110,6 +111,14 @@ class RouteSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     when: Annotated[str | None, Meta(description="an expression over signals; none matches every request")] = None
     order: Annotated[Order, _ORDER] = "listed"
     weights: Annotated[tuple[Weight, ...], _WEIGHTS] = ()
+    share: Annotated[
+        Share | None,
+        Meta(description="only this part of the conversations that match; the others go on to the next rules"),
+    ] = None
+    sticky: Annotated[
+        Literal["conversation"] | None,
+        Meta(description="a conversation stays on its model while that costs no more than reading it anew elsewhere"),
+    ] = None
     on_budget: Annotated[
         Literal["refuse", "downgrade"],
         Meta(description="when the first model does not fit the budget: refuse, or take the next that fits"),
@@ -122,6 +131,11 @@ class RouteSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     guards: Annotated[
         tuple[str, ...], Meta(description="guards of this route alone; one that no route names is in force everywhere")
     ] = ()
+
+    @property
+    def takes_all(self) -> bool:
+        """Whether it takes everything that its condition matches."""
+        return self.share in (None, 1)
 
 
 Scope = Literal["all", "team", "user", "key", "model", "route", "tag"]

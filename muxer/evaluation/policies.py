@@ -11,7 +11,8 @@ from muxer.catalog import Model
 from muxer.errors import InvalidRequest, MuxerError
 from muxer.evaluation.rows import Price, Row, cost_usd
 from muxer.interfaces import Signal
-from muxer.routing import Question, Rules, plan
+from muxer.plans import Question, Rules
+from muxer.routing import plan
 from muxer.signals import measure
 from muxer.types import Caller, ChatRequest, Message
 
@@ -59,7 +60,15 @@ def choices(
     for row in rows:
         request = _request(row.prompt)
         measured = measure(request, msgspec.json.encode(request), signals)
-        question = Question(id=row.id, now=0.0, caller=_ANYBODY, requested="auto", measured=measured, is_cooling=_never)
+        question = Question(
+            id=row.id,
+            now=0.0,
+            caller=_ANYBODY,
+            requested="auto",
+            measured=measured,
+            is_cooling=_never,
+            conversation=row.id,
+        )
         try:
             model = plan(rules, question).candidates[0].model
         except MuxerError as error:

@@ -3,7 +3,7 @@
 import heapq
 from collections.abc import Sequence
 
-from muxer.routing import Candidate
+from muxer.plans import Candidate
 from muxer.stores import Granted, Standing, Store
 from muxer.types import Attempt, Record
 

@@ -9,10 +9,11 @@ from msgspec.structs import replace
 from muxer.catalog import Model
 from muxer.errors import MuxerError
 from muxer.keyring import Known
+from muxer.plans import Plan, Rules
 from muxer.records import reopened
 from muxer.replay.limits import Limits
 from muxer.replay.outcomes import Outcome
-from muxer.routing import Plan, Rules, plan
+from muxer.routing import plan
 from muxer.types import Attempt, Caller, Record
 
 _CALLERS = 10_000

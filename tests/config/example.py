@@ -33,7 +33,7 @@ models:
   local: {provider: openai, price: free, context_tokens: 8192, max_output_tokens: 1024}
   balanced: {use: [gpt-4o, haiku], order: weighted, weights: [9, 1]}
 routes:
-  - {name: code, when: "code >= 0.2 and team == 'research'", use: [gpt-4o], on_budget: downgrade}
+  - {name: code, when: "code >= 0.2 and team == 'research'", use: [gpt-4o], share: 25%, on_budget: downgrade}
   - {name: default, use: [balanced, local], order: cheapest, timeout_s: 20}
 limits:
   - {per: user, daily_usd: 10, monthly_usd: 99.99}

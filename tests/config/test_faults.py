@@ -157,6 +157,15 @@ IN_A_SECTION = [
         "7:59: routes[0].weights: expected at least one above 0",
     ),
     ("routes: [{name: a, use: [free], weights: [1]}]", "7:33: routes[0].weights: needs order: weighted"),
+    ("routes: [{name: a, use: [free], share: 120%}]", "7:40: routes[0].share: expected at most 1, found '120%'"),
+    (
+        "routes: [{name: a, use: [free], share: ten}]",
+        "7:40: routes[0].share: expected a share such as 0.1 or 10%, found 'ten'",
+    ),
+    (
+        "routes: [{name: not b, use: [free], share: 0.5}]",
+        "7:17: routes[0].name: a route with a share is named in records by its sides; no comma, no `not `",
+    ),
     ("routes: [{name: a, use: [free], timeout_s: 0}]", "7:44: routes[0].timeout_s: expected more than 0, found 0"),
     # conditions: plain, quoted, with escapes, over lines
     (

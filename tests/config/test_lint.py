@@ -75,6 +75,12 @@ def test_a_rule_that_may_be_reached_is_not(tmp_path: Path, second: str) -> None:
     assert load_text(tmp_path, YAML + routes, ENVIRON).warnings == ()
 
 
+@pytest.mark.parametrize(("share", "warns"), [("share: 10%, ", False), ("share: 1, ", True)])
+def test_a_rule_for_a_part_leaves_the_rest_to_the_next(tmp_path: Path, share: str, warns: bool) -> None:
+    routes = f'  - {{name: a, {share}when: "chars > 10", use: [m]}}\n  - {{name: b, when: "chars > 10", use: [v]}}\n'
+    assert bool(load_text(tmp_path, YAML + routes, ENVIRON).warnings) == warns
+
+
 @pytest.mark.parametrize(("use", "warns"), [("[m, g]", True), ("[m, v]", False), ("[v]", False)])
 def test_candidates_that_cannot_do_what_the_rule_asks_for_are_warned_of(tmp_path: Path, use: str, warns: bool) -> None:
     routes = f'  - {{name: a, when: "has_images and chars > 10", use: {use}}}\n'

@@ -33,6 +33,7 @@ def test_a_full_file_loads_whole(tmp_path: Path) -> None:
     assert settings.server.max_body_bytes == 1_000_000
     assert settings.models["haiku"].price_tiers[0].above_input_tokens == 200_000
     assert settings.models["balanced"].weights == (9.0, 1.0)
+    assert settings.routes[0].share == 0.25
     assert settings.routes[1].timeout_s == 20.0
     assert settings.timezone == "Europe/Zurich"
     assert (settings.budget_status, settings.strict_params) == (429, True)

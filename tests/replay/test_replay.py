@@ -7,12 +7,13 @@ from hypothesis import strategies as st
 from muxer.config.settings import LimitSettings
 from muxer.errors import MuxerError
 from muxer.inbound import Inbound
+from muxer.plans import Question, Rules
 from muxer.records import opening, reopened
 from muxer.replay.bounds import Bounds
 from muxer.replay.run import NO_TOKENS, as_json, replay, sampled
 from muxer.replay.sides import Decided, Recorded
 from muxer.replay.tally import Sum
-from muxer.routing import Question, Rules, plan
+from muxer.routing import plan
 from muxer.signals import measure
 from muxer.testing import a_request
 from muxer.testing.builders import START_S

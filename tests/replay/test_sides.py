@@ -1,9 +1,10 @@
 """What the records say was decided, what a file decides on them, and what cannot be told."""
 
+from muxer.gates import Excluded
 from muxer.keyring import Known
 from muxer.replay.outcomes import Outcome
 from muxer.replay.sides import Decided, Recorded
-from muxer.types import Attempt, Caller, Excluded, Needs
+from muxer.types import Attempt, Caller, Needs
 from tests.replay.values import a_request_of, a_route, some_rules
 
 RULES = some_rules(a_route("code", "dear", when="code >= 0.2"), a_route("any", "cheap", "dear"))

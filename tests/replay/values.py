@@ -11,11 +11,11 @@ from muxer.catalog import Catalog, Model
 from muxer.config.settings import FREE_SIGNALS, DefaultsSettings, LimitSettings, RouteSettings
 from muxer.expressions import compile_expression
 from muxer.money import Price, Rates
+from muxer.plans import Rules
 from muxer.replay.limits import Clock, Limits
 from muxer.replay.run import Story, replay
 from muxer.replay.sides import Decided, Side
 from muxer.replay.tally import Tally
-from muxer.routing import Rules
 from muxer.testing import open_context
 from muxer.testing.builders import START_S
 from muxer.types import Attempt, Record, Usage

@@ -1,0 +1,129 @@
+"""One model for one request: a candidate with its costs, or the gate that keeps it out. Pure."""
+
+from muxer.access import may_use
+from muxer.budgets import Target, claims, quotas
+from muxer.catalog import Model
+from muxer.gates import Excluded, Gate
+from muxer.plans import Candidate, Question, Rules
+from muxer.types import Needs, Usage
+
+# Under a hard budget every request has an output cap; without the operator's own this is the most we insert.
+INSERTED_CAP_TOKENS = 4_096
+# What a model likely writes, until its own answers have taught better.
+TYPICAL_OUTPUT_TOKENS = 400
+
+
+def judge(rules: Rules, question: Question, model: Model, route: str) -> Candidate | Excluded:
+    """One model through all gates: a candidate with its costs, or the gate that removed it."""
+    removed = _gate(question, model)
+    if removed is not None:
+        return removed
+    target = Target(model.name, route)
+    touched = claims(rules.limits, rules.calendar, question.caller, target, question.now)
+    is_hard = any(not claim.soft for claim in touched)
+    price, bound_input = model.price, question.measured.bound_tokens
+    if is_hard and price is None:
+        return Excluded(model.name, "price_unknown", "its price is unknown")
+    if is_hard and bound_input is None:
+        return Excluded(model.name, "cost_unbounded", "the cost has no upper bound")
+    inserted = _inserted_cap(rules, question, model, is_hard)
+    needs = question.measured.needs
+    cap = inserted or needs.cap_tokens or model.max_output_tokens or INSERTED_CAP_TOKENS
+    if needs.embeddings:
+        cap = 0  # a vector is no output: what it costs is its input
+    sizes = question.measured.estimate_tokens, bound_input or question.measured.estimate_tokens
+    likely = Usage(
+        input_tokens=sizes[0],
+        output_tokens=needs.n * min(cap, TYPICAL_OUTPUT_TOKENS),
+        cached_input_tokens=min(sizes[0], _found_cached(question, model)),
+    )
+    bound = price.bound_nanos(sizes[1], needs.n * cap) if price else 0
+    floor_cap = min(cap, rules.defaults.min_output_tokens) if inserted else cap
+    drawn = quotas(rules.limits, question.caller, target, likely.input_tokens + likely.output_tokens)
+    never = next((quota for quota in drawn if quota.amount > quota.capacity), None)
+    if never is not None:
+        detail = f"about {never.amount} {never.unit} at once; {never.limit} lets {never.capacity} burst"
+        return Excluded(model.name, "burst", detail)
+    return Candidate(
+        model=model,
+        bound_nanos=bound,
+        likely=likely,
+        floor_nanos=price.bound_nanos(sizes[1], needs.n * floor_cap) if price and floor_cap != cap else bound,
+        expected_nanos=min(bound, price.cost_nanos(likely)) if price else 0,
+        claims=touched,
+        quotas=drawn,
+        bound_input_tokens=sizes[1],
+        inserted_cap=inserted,
+    )
+
+
+def _found_cached(question: Question, model: Model) -> int:
+    """How many tokens of the prompt the model has read before in this conversation, and still has."""
+    return question.affinity.cached_tokens if question.affinity.model == model.name else 0
+
+
+def _inserted_cap(rules: Rules, question: Question, model: Model, is_hard: bool) -> int | None:
+    """The output cap we add: the operator's default, or under a hard budget one that makes the cost finite (S3)."""
+    asked = question.measured.needs.cap_tokens
+    # Some servers take a cap of 0 for none at all, so under a hard budget it bounds nothing.
+    if question.measured.needs.embeddings or (asked is not None and (asked > 0 or not is_hard)):
+        return None
+    wanted = rules.defaults.max_tokens or (INSERTED_CAP_TOKENS if is_hard else None)
+    if wanted is None or model.max_output_tokens is None:
+        return wanted
+    return min(wanted, model.max_output_tokens)
+
+
+def _gate(question: Question, model: Model) -> Excluded | None:
+    """Why this model cannot take this request, money aside; None when it can."""
+    name, measured, cap = model.name, question.measured, question.measured.needs.cap_tokens
+    if not may_use(question.caller, name):
+        return Excluded(name, "not_allowed", "not allowed for this key")
+    if model.unavailable:
+        return Excluded(name, "unavailable", model.unavailable)
+    cooling = question.is_cooling(model)
+    if cooling:
+        return Excluded(name, "cooling", cooling)
+    if measured.needs.embeddings and model.embeds is False:
+        return Excluded(name, "embeddings", "makes no embeddings")
+    if not measured.needs.embeddings and model.embeds:
+        return Excluded(name, "embeddings", "makes embeddings only")
+    lacking = _lacks(model, measured.needs)
+    if lacking is not None:
+        return Excluded(name, lacking, f"cannot do {lacking}")
+    if model.context_tokens is not None and measured.longest_tokens > model.context_tokens:
+        return Excluded(name, "context", f"takes {model.context_tokens} tokens")
+    if cap is not None and model.max_output_tokens is not None and cap > model.max_output_tokens:
+        return Excluded(name, "output_cap", f"writes at most {model.max_output_tokens} tokens")
+    return None
+
+
+def _lacks(model: Model, needs: Needs) -> Gate | None:
+    """The first thing this request needs that the model is known not to do."""
+    if model.can is None:
+        return None
+    if needs.tools and "tools" not in model.can:
+        return "tools"
+    if needs.images and "images" not in model.can:
+        return "images"
+    if needs.json and "json" not in model.can:
+        return "json"
+    if needs.logprobs and "logprobs" not in model.can:
+        return "logprobs"
+    return None
+
+
+def output_cap(candidate: Candidate, granted_nanos: int, n: int) -> int | None:
+    """The inserted cap that a grant pays for: the full one, or as many tokens as fit (S4)."""
+    cap, price = candidate.inserted_cap, candidate.model.price
+    if cap is None or price is None or granted_nanos >= candidate.bound_nanos:
+        return cap
+    # bound_nanos grows with the cap, so the largest cap within the grant is found by halving.
+    low, high = 0, cap
+    while low < high:
+        middle = (low + high + 1) // 2
+        if price.bound_nanos(candidate.bound_input_tokens, n * middle) <= granted_nanos:
+            low = middle
+        else:
+            high = middle - 1
+    return low

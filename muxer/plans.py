@@ -1,0 +1,108 @@
+"""What a decision is made of: the rules, the question, the candidates, and the plan that comes of them."""
+
+from collections.abc import Callable
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from muxer.budgets import Calendar
+from muxer.catalog import Catalog, Model
+from muxer.config.settings import DefaultsSettings, RouteSettings
+from muxer.expressions import Expression
+from muxer.gates import Excluded
+from muxer.limits import Line
+from muxer.signals import Measured
+from muxer.stores import BudgetClaim, HoldChoice, Quota
+from muxer.types import Affinity, Caller, FallbackCause, Usage
+
+
+class Rules(Struct, frozen=True, kw_only=True):
+    """All that decides, taken from one configuration: a request keeps the rules it began with. `lines` are where the
+    routes stand in the file, counted from 1."""
+
+    catalog: Catalog
+    routes: tuple[RouteSettings, ...]
+    conditions: tuple[Expression | None, ...]
+    limits: tuple[Line, ...]
+    calendar: Calendar
+    defaults: DefaultsSettings
+    config: str
+    strict: bool = False
+    lines: tuple[int, ...] = ()
+
+
+class Candidate(Struct, frozen=True, kw_only=True):
+    """A model that could serve the request, with the most and the likely cost, and the limits it would touch.
+
+    `likely` are the tokens that the expected cost is of. `inserted_cap` is the output cap we add because the caller set
+    none; it may shrink to what fits (S4).
+    """
+
+    model: Model
+    bound_nanos: int
+    floor_nanos: int
+    expected_nanos: int
+    claims: tuple[BudgetClaim, ...]
+    quotas: tuple[Quota, ...]
+    bound_input_tokens: int
+    likely: Usage = Usage()
+    inserted_cap: int | None = None
+
+    @property
+    def choice(self) -> HoldChoice:
+        """This candidate as the ledger takes it."""
+        return HoldChoice(
+            model=self.model.name,
+            bound_nanos=self.bound_nanos,
+            floor_nanos=self.floor_nanos,
+            expected_nanos=self.expected_nanos,
+            claims=self.claims,
+            quotas=self.quotas,
+        )
+
+    @property
+    def unasked(self) -> HoldChoice:
+        """The same where nobody has to be asked: it is a request, and costs nothing."""
+        quotas = tuple(quota for quota in self.quotas if quota.unit == "requests")
+        return replace(self.choice, bound_nanos=0, floor_nanos=0, expected_nanos=0, quotas=quotas)
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """The decision: candidates in the order they would be tried, those passed over, and the reason in words.
+
+    `branch` says on which side of each share it met the request is: `trial`, `not trial`, joined by commas.
+    """
+
+    route: str
+    reason: str
+    candidates: tuple[Candidate, ...]
+    excluded: tuple[Excluded, ...]
+    branch: str = ""
+    is_sticky: bool = False
+    downgrades: bool = False
+    timeout_s: float | None = None
+    fallback_on: tuple[FallbackCause, ...] = ()
+
+    @property
+    def offered(self) -> tuple[Candidate, ...]:
+        """Those that a hold may be for: the first, or where the route lets the budget decide, all."""
+        return self.candidates if self.downgrades else self.candidates[:1]
+
+
+class Question(Struct, frozen=True, kw_only=True):
+    """Everything a plan depends on besides the rules. `is_cooling` tells why a model is set aside just now, or ''.
+    `conversation` ties the turns of one together: what is drawn for it is drawn alike for each. `affinity` is where it
+    is.
+
+    `settled` is the plan made before a guard of its route changed the request: its route stands, its costs do not.
+    """
+
+    id: str
+    now: float
+    caller: Caller
+    requested: str
+    measured: Measured
+    is_cooling: Callable[[Model], str]
+    conversation: str = ""
+    affinity: Affinity = Affinity()
+    settled: Plan | None = None
