@@ -8,6 +8,8 @@ from muxer.plans import Candidate
 from muxer.signals import BYTES_PER_TOKEN
 from muxer.types import Attempt, Choice, Chunk, Outcome, ToolCallDelta, Usage
 
+MAX_BYTES_PER_TOKEN = 16  # on average over an answer: English has 4 to 5, Hindi 9, a line of dashes more
+
 
 def written_bytes(said: Chunk | Choice) -> int:
     """The size of what a model wrote: text, reasoning and arguments of tools."""
@@ -15,6 +17,12 @@ def written_bytes(said: Chunk | Choice) -> int:
         call.arguments if isinstance(call, ToolCallDelta) else call.function.arguments for call in said.tool_calls
     ]
     return sum(len(text.encode("utf-8", "surrogatepass")) for text in (said.text or "", said.reasoning, *arguments))
+
+
+def most_bytes(tokens: int, asked_bytes: int) -> int:
+    """More than so many tokens write, also where they repeat what was asked (`echo`): past it, the upstream ignores
+    its cap (B59)."""
+    return tokens * MAX_BYTES_PER_TOKEN + asked_bytes
 
 
 class Running(Struct, frozen=True, kw_only=True):

@@ -37,7 +37,11 @@ PRESUMED_USD = Metric("muxer_presumed_usd", "gauge", "Dollars counted whose outc
 HELD_USD = Metric("muxer_held_usd", "gauge", "Dollars set aside for requests in flight.")
 LIMIT_USED_RATIO = Metric("muxer_limit_used_ratio", "gauge", "The fullest subject's share of each limit.", ("limit",))
 BUDGET_REFUSALS = Metric("muxer_budget_refusals_total", "counter", "Requests refused by a limit.", ("limit",))
-BUDGET_OVERRUN = Metric("muxer_budget_overrun_total", "counter", "Requests billed past their hold.")
+BUDGET_OVERRUN = Metric(
+    "muxer_budget_overrun_total",
+    "counter",
+    "Requests billed past their hold, or cut off because the upstream wrote on past their output cap.",
+)
 ATTEMPTS = Metric("muxer_attempts_total", "counter", "Upstream attempts.", ("model", "provider", "outcome"))
 FALLBACKS = Metric("muxer_fallbacks_total", "counter", "Moves to another candidate.", ("from", "to", "reason"))
 PROVIDER_UP = Metric(

@@ -20,13 +20,13 @@ from msgspec.structs import replace
 
 from muxer import measurements
 from muxer.answers import each, pieces
-from muxer.attempts import written_bytes
+from muxer.attempts import most_bytes, written_bytes
 from muxer.catalog import Model
 from muxer.conversations import Conversations
 from muxer.dispatch import Dispatch, Dispatcher
 from muxer.errors import ClientGone, MuxerError, ShuttingDown
 from muxer.explanation import Explanation, as_json, explain
-from muxer.failures import UpstreamTimeout
+from muxer.failures import UpstreamBadResponse, UpstreamTimeout
 from muxer.gates import Excluded
 from muxer.guards import Guards, Watch
 from muxer.inbound import Inbound
@@ -162,6 +162,7 @@ class Exchange:
         self._error: MuxerError | None = None
         self._usage: Usage | None = None
         self._written_bytes = 0
+        self._most_bytes: int | None = None
         self._finished_choices = 0
         self._chunks: AsyncIterator[Chunk] | None = None
         self._ready: Answer | None = None
@@ -232,13 +233,15 @@ class Exchange:
             request, changes = replace(request, temperature=temperature), {"temperature": temperature}
         cap = output_cap(candidate, granted_nanos, needs.n)
         self.output_cap = None if cap == candidate.inserted_cap else cap
+        sent_cap = needs.cap_tokens if candidate.inserted_cap is None else cap
+        self._most_bytes = None if sent_cap is None else most_bytes(sent_cap * needs.n, len(inbound.raw))
         return Call(
             id=self.record.id,
             api=inbound.sent_api,
             raw=inbound.raw,
             request=request,
             model=candidate.model.upstream,
-            output_cap=needs.cap_tokens if candidate.inserted_cap is None else cap,
+            output_cap=sent_cap,
             takes_sampling=candidate.model.takes_sampling,
             strict=self._parts.rules.strict,
             changes=changes,
@@ -264,6 +267,9 @@ class Exchange:
             self._usage = chunk.usage or self._usage
             self._finished_choices += chunk.finish_reason is not None
             self._written_bytes += written_bytes(chunk)
+            if self._most_bytes is not None and self._written_bytes > self._most_bytes:
+                self._parts.meter.add(measurements.BUDGET_OVERRUN, 1)
+                raise UpstreamBadResponse("the upstream wrote on past the output cap; the answer was cut off")
             yield chunk if keeps_raw else replace(chunk, raw=b"")
 
     @property

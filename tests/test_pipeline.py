@@ -308,10 +308,10 @@ async def test_an_answer_nobody_waits_for_is_recorded_as_such(proxy: OpenProxy) 
 
 async def test_a_client_that_reads_nothing_counts_as_gone(proxy: OpenProxy) -> None:
     word = b'data: {"choices":[{"delta":{"content":"%s"}}]}\n\n' % (b"x" * 900_000)
-    opened = await proxy(
-        Raw(pieces=(*[word] * 20, *COUNTED.pieces), billed=Usage(10, 1)), patience=Patience(write_s=0.1)
-    )
-    body = json.dumps({"model": "small", "stream": True, "messages": [{"role": "user", "content": "Hi"}]}).encode()
+    said = Raw(pieces=(*[word] * 20, *COUNTED.pieces), billed=Usage(10, 1))
+    opened = await proxy(said, patience=Patience(write_s=0.1), limits="[{per: user, daily_usd: 100}]")
+    fields = {"model": "small", "stream": True, "max_tokens": 2_000_000}
+    body = json.dumps({**fields, "messages": [{"role": "user", "content": "Hi"}]}).encode()
     async with idle_client(opened, b"POST /v1/chat/completions", body=body):
         await opened.log.wait_for("request")
     record, accounts = await opened.last_record(), await opened.accounts()
