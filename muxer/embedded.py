@@ -9,6 +9,7 @@ from typing import Any, Literal, overload
 
 import msgspec
 
+from muxer import json_guard
 from muxer.access import ANONYMOUS
 from muxer.assemble import Assembly, assemble
 from muxer.config.load import load
@@ -88,6 +89,7 @@ class Muxer:
             body = msgspec.json.encode({"messages": messages, "stream": stream, **fields})
         except (TypeError, UnicodeEncodeError) as error:
             raise InvalidJSON(f"the request is not JSON: {error}") from error
+        json_guard.check(body)
         inbound = Inbound(api=openai_chat.API, raw=body, request=openai_inbound.decode_request(body))
         user = inbound.request.user
         caller = Caller(key=ANONYMOUS.key, user=user) if user else ANONYMOUS

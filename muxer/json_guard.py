@@ -6,8 +6,6 @@ decoder in C and a look at each list and object. Only a body that differs is rea
 
 import json
 import re
-from collections import Counter
-from collections.abc import Iterator
 from itertools import chain
 
 import msgspec
@@ -36,6 +34,7 @@ _OPAQUE = frozenset({"metadata", "parameters", "input_schema", "schema", "argume
 _decode = msgspec.json.Decoder().decode
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
+_TOOL_USE = ("type", "tool_use")
 _NO_NUMBER = (b"NaN", b"Infinity")
 _SHOWN = 64
 _CONTAINERS = (dict, list)
@@ -59,10 +58,8 @@ def check(body: bytes) -> None:
         return
     except UnicodeDecodeError:
         return
-    if _has_forbidden_name(value):
-        _refuse_forbidden(value)
-    if _encode(value) != body:
-        _refuse_duplicates(body)
+    if _has_forbidden_name(value) or (_encode(value) != body and _has_duplicate(body)):
+        _refuse(_members(body.decode()), "", is_read=True)
 
 
 def _count(body: bytes) -> int:
@@ -106,45 +103,49 @@ def _has_forbidden_name(value: object) -> bool:
     raise _too_deep()
 
 
-def _refuse_forbidden(value: object) -> None:
-    """Raises ForbiddenParameter where somebody would interpret the name."""
-    for path, name in _interpreted(value, ""):
-        if name in FORBIDDEN:
-            param = f"{path}.{name}" if path else name
-            raise ForbiddenParameter(f"{param[-_SHOWN:]!a} is nothing a request may set", param=param[-_SHOWN:])
+class _Members(list[tuple[str, object]]):
+    """The members of an object as they stand there."""
 
 
-def _interpreted(value: object, path: str) -> Iterator[tuple[str, str]]:
-    """Each name in an object with the path of that object, but for what nobody looks into."""
-    if isinstance(value, list):
-        for index, one in enumerate(value):
-            yield from _interpreted(one, f"{path}[{index}]")
-    if not isinstance(value, dict):
-        return
-    for name, inner in value.items():
-        yield path, name
-        if not _is_opaque(value, name, path):
-            yield from _interpreted(inner, f"{path}.{name}" if path else name)
+class _Twice(Exception):
+    """An object has a name twice."""
 
 
-def _is_opaque(holder: dict[str, object], name: str, path: str) -> bool:
-    """Whether nobody but the caller's own tools reads what stands there."""
-    if name == "input":
-        return holder.get("type") == "tool_use"
-    return name == "metadata" or (bool(path) and name in _OPAQUE)
-
-
-def _refuse_duplicates(body: bytes) -> None:
-    """Raises DuplicateKey. Numbers stay texts: whatever they are, they are not counted with here."""
-    _by_pairs(body.decode())
-
-
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     read = dict(pairs)
-    if len(read) == len(pairs):
-        return read
-    (twice, _), *_ = Counter(name for name, _ in pairs).most_common(1)
-    raise DuplicateKey(f"{twice[:_SHOWN]!a} is there twice in one object", param=twice[:_SHOWN])
+    if len(read) < len(pairs):
+        raise _Twice
+    return read
 
 
-_by_pairs = json.JSONDecoder(object_pairs_hook=_unique, parse_int=str, parse_float=str, strict=False).decode
+# Numbers stay texts: whatever they are, nothing is counted with them here.
+_named_once = json.JSONDecoder(object_pairs_hook=_once, parse_int=str, parse_float=str, strict=False).decode
+_members = json.JSONDecoder(object_pairs_hook=_Members, parse_int=str, parse_float=str, strict=False).decode
+
+
+def _has_duplicate(body: bytes) -> bool:
+    try:
+        _named_once(body.decode())
+    except _Twice:
+        return True
+    return False
+
+
+def _refuse(value: object, where: str, *, is_read: bool) -> None:
+    """Raises DuplicateKey for the first name that stands twice, and ForbiddenParameter where somebody would interpret
+    such a name; nobody but the caller's own tools does below `_OPAQUE`."""
+    if isinstance(value, list) and not isinstance(value, _Members):
+        for place, member in enumerate(value):
+            _refuse(member, f"{where.removesuffix('.')}[{place}].", is_read=is_read)
+    if not isinstance(value, _Members):
+        return
+    seen: set[str] = set()
+    for name, member in value:
+        field = where + "".join(letter if letter.isprintable() else "?" for letter in name[:_SHOWN])
+        if name in seen:
+            raise DuplicateKey(f"{field} stands twice; send it once", param=field)
+        if is_read and name in FORBIDDEN:
+            raise ForbiddenParameter(f"{field}: where a request goes, and as whom, the proxy's file says", param=field)
+        seen.add(name)
+        is_own = name == "metadata" or (where and name in _OPAQUE) or (name == "input" and _TOOL_USE in value)
+        _refuse(member, f"{field}.", is_read=is_read and not is_own)

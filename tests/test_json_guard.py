@@ -52,10 +52,22 @@ def test_no_bytes_raise_anything_else(body: bytes) -> None:
         assert len(error.message) < 200 and error.message.isprintable()
 
 
-@pytest.mark.parametrize("body", [b'{"mod\\u0065l":1,"model":2}', b'{"a":{"b":1,"b":1}}', b'[{"":1,"":2}]'])
-def test_a_name_is_the_same_however_it_is_escaped(body: bytes) -> None:
-    with pytest.raises(DuplicateKey):
+@pytest.mark.parametrize(
+    ("body", "place"),
+    [
+        (b'{"model":"a","messages":[],"model":"b"}', "model"),
+        (b'{"max_tokens":1,"x":2,"max_tokens" : 99999}', "max_tokens"),
+        (b'{"mod\\u0065l":1,"model":2}', "model"),
+        (b'{"messages":[{"role":"user","content":"a","content":"b"}]}', "messages[0].content"),
+        (b'{"input":[{"content":[{"text":"a","text":"b"}]}]}', "input[0].content[0].text"),
+        (b'{"metadata":{"a":1,"a":2}}', "metadata.a"),
+        (b'[{"":1,"":2}]', "[0]."),
+    ],
+)
+def test_the_place_of_a_name_that_stands_twice_is_told(body: bytes, place: str) -> None:
+    with pytest.raises(DuplicateKey, match="stands twice") as refused:
         json_guard.check(body)
+    assert refused.value.param == place
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,13 @@
 """Bodies of requests, whichever format they are in: one JSON object, read once, its faults named by field."""
 
+import binascii
 import re
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import msgspec
 
-from muxer.errors import InvalidJSON, InvalidRequest, InvalidUTF8
-from muxer.wire.keys import check_keys
+from muxer.errors import InvalidJSON, InvalidMessages, InvalidRequest, InvalidUTF8, URLNotAllowed
 
 MAX_QUOTED = 80
 T = TypeVar("T")
@@ -23,7 +23,6 @@ def decoded(decode: Callable[[bytes], T], body: bytes, kinds: Mapping[str, type[
         raise InvalidJSON("the body is empty; send a JSON object")
     try:
         body.decode()  # also what we pass on without reading it
-        check_keys(body)
         return decode(body)
     except msgspec.ValidationError as error:
         raise _field_error(str(error), kinds) from error
@@ -35,6 +34,21 @@ def decoded(decode: Callable[[bytes], T], body: bytes, kinds: Mapping[str, type[
         raise InvalidJSON(f"the body is not JSON: {error}") from error
     except RecursionError as error:
         raise InvalidJSON("the body is nested too deeply") from error
+
+
+def check_image(url: str, place: str) -> None:
+    """Raises URLNotAllowed for an address that is neither https nor data, and InvalidMessages for data that is none
+    (B29, B30). Nothing is fetched."""
+    if url.startswith("https://"):
+        return
+    if not url.startswith("data:image/"):
+        raise URLNotAllowed(f"{place}: must be an https address or a data: URL", param=place)
+    _, is_base64, data = url.partition(";base64,")
+    try:
+        if is_base64:
+            binascii.a2b_base64(data, strict_mode=True)
+    except ValueError as error:  # not ASCII, or not base64
+        raise InvalidMessages(f"{place}: the image's base64 is damaged", param=place) from error
 
 
 def _field_error(message: str, kinds: Mapping[str, type[InvalidRequest]]) -> InvalidRequest:

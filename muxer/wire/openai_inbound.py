@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 from msgspec import Raw
 
-from muxer.errors import InvalidMessages, InvalidModel, InvalidRequest, InvalidTools, Unsupported, URLNotAllowed
+from muxer.errors import InvalidMessages, InvalidModel, InvalidRequest, InvalidTools, Unsupported
 from muxer.inbound import Inbound
 from muxer.sse import write_event
 from muxer.types import (
@@ -23,7 +23,7 @@ from muxer.types import (
     ToolCallDelta,
 )
 from muxer.wire import openai_chat
-from muxer.wire.bodies import decoded
+from muxer.wire.bodies import check_image, decoded
 from muxer.wire.openai_chat import decode_fields, encode, raw, usage_fields
 
 DONE = b"data: [DONE]\n\n"
@@ -152,8 +152,8 @@ def _check_messages(request: ChatRequest) -> None:
             param = f"{here}.content[{number}]"
             if isinstance(part, AudioPart):
                 raise Unsupported(f"{param}: audio is not supported", param=param)
-            if isinstance(part, ImagePart) and not part.image_url.url.startswith(("https://", "data:image/")):
-                raise URLNotAllowed(f"{param}.image_url.url: must be an https address or a data: URL", param=param)
+            if isinstance(part, ImagePart):
+                check_image(part.image_url.url, f"{param}.image_url.url")
 
 
 def encode_answer(answer: Answer, id: str, created: int, metadata: Mapping[str, object]) -> bytes:

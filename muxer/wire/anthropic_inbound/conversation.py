@@ -18,6 +18,7 @@ from muxer.types import (
     ToolCall,
 )
 from muxer.wire.anthropic_inbound.body import Block, CacheControl, MessagesBody, Source, Turn
+from muxer.wire.bodies import check_image
 from muxer.wire.carried import is_packed, unpacked
 
 _encode = msgspec.json.Encoder().encode
@@ -137,7 +138,9 @@ def _image(block: Block, place: str) -> ImagePart | FilePart:
     if source.type == "base64":
         if not source.media_type.startswith("image/"):
             raise InvalidMessages(f"{place}.source.media_type: must be an image's", param=f"{place}.source.media_type")
-        return ImagePart(ImageURL(f"data:{source.media_type};base64,{source.data}"))
+        url = f"data:{source.media_type};base64,{source.data}"
+        check_image(url, f"{place}.source.data")
+        return ImagePart(ImageURL(url))
     if source.type != "url":
         return _foreign("image")
     if not source.url.startswith("https://"):

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from muxer.errors import InvalidMessages, Unsupported, URLNotAllowed
+from muxer.errors import InvalidMessages, Unsupported
 from muxer.types import (
     FunctionCall,
     ImagePart,
@@ -16,6 +16,7 @@ from muxer.types import (
     TextPart,
     ToolCall,
 )
+from muxer.wire.bodies import check_image
 from muxer.wire.carried import unpacked
 from muxer.wire.responses_inbound import body
 
@@ -90,6 +91,5 @@ def _part(part: body.Part, place: str) -> Part:
         return RefusalPart(part.refusal)
     if part.type != "input_image" or part.image_url is None:
         raise Unsupported(f"{place}: only texts and images by image_url are taken", param=place)
-    if not part.image_url.startswith(("https://", "data:image/")):
-        raise URLNotAllowed(f"{place}.image_url: must be an https address or a data: URL", param=f"{place}.image_url")
+    check_image(part.image_url, f"{place}.image_url")
     return ImagePart(ImageURL(part.image_url, part.detail))
