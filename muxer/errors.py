@@ -99,6 +99,18 @@ class InvalidJSON(InvalidRequest):
     code = "invalid_json"
 
 
+class DuplicateKey(InvalidRequest):
+    """A field stands twice: we would price one and the upstream run the other (B19)."""
+
+    code = "duplicate_key"
+
+
+class ForbiddenParameter(InvalidRequest):
+    """A field by which other gateways let callers choose an address or a key; here nobody does (B22)."""
+
+    code = "forbidden_parameter"
+
+
 class InvalidUTF8(InvalidRequest):
     """The body has bytes, or half of a surrogate pair, that are no text."""
 

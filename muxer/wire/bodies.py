@@ -7,6 +7,7 @@ from typing import TypeVar
 import msgspec
 
 from muxer.errors import InvalidJSON, InvalidRequest, InvalidUTF8
+from muxer.wire.keys import check_keys
 
 MAX_QUOTED = 80
 T = TypeVar("T")
@@ -22,6 +23,7 @@ def decoded(decode: Callable[[bytes], T], body: bytes, kinds: Mapping[str, type[
         raise InvalidJSON("the body is empty; send a JSON object")
     try:
         body.decode()  # also what we pass on without reading it
+        check_keys(body)
         return decode(body)
     except msgspec.ValidationError as error:
         raise _field_error(str(error), kinds) from error

@@ -112,15 +112,6 @@ def test_what_need_not_change_keeps_its_bytes_and_its_place() -> None:
     assert body == b'{"odd":%s,"model":"m-1","messages":[{"role": "user", "content": "Hi", "odd": %s}]}' % (odd, odd)
 
 
-def test_a_field_sent_twice_is_passed_on_once_as_we_read_it() -> None:
-    raw = b'{"messages":[{"role":"user","content":"Hi"}],"n":1,"n":3,"max_tokens":1,"max_tokens":9}'
-    request = openai_inbound.decode_request(raw)
-    call = Call(id="r", api="openai.chat", raw=raw, request=request, model="m-1", output_cap=request.caller_cap)
-    body = openai_chat.encode(openai_chat.request_fields(call, cap_field="max_tokens")[0])
-    assert (request.n, request.caller_cap) == (3, 9)
-    assert body.count(b'"n":3') == body.count(b'"max_tokens":9') == 1 and b":1" not in body
-
-
 @pairs_of("answers")
 def test_an_answer_is_read_or_is_no_answer(path: Path) -> None:
     pair = msgspec.json.decode(path.read_bytes(), type=AnswerPair)

@@ -47,7 +47,7 @@ def refused(body: bytes) -> tuple[str, str | None, str]:
         {"temperature": 2, "top_p": 0, "n": 8, "presence_penalty": -2},
         {"stop": "x", "tools": [], "tool_choice": "auto", "logprobs": True, "top_logprobs": 0},
         {"tools": [LOOK, {"type": "web_search"}], "modalities": ["text"]},
-        {"unknown": {"api_base": "anything"}, "stream_options": {"include_usage": True}},
+        {"unknown": {"any": "thing"}, "stream_options": {"include_usage": True}},
     ],
     ids=range(13),
 )

@@ -95,9 +95,9 @@ class SignalContract:
     def test_takes_a_long_text_in_its_stride(self, pattern: str) -> None:
         signal = self.signal()
         request = a_request((pattern * LONG_BYTES)[:LONG_BYTES])
-        started = time.perf_counter()
+        started = time.process_time()  # a busy machine is not its fault
         self.check(signal, request)
-        assert time.perf_counter() - started < LONG_S
+        assert time.process_time() - started < LONG_S
 
     @any_text
     @given(text=st.text())
