@@ -211,6 +211,15 @@ class Ledger:
         budgets = await self._outage.watch("standings", partial(self._store.standings, choice.claims))
         return budgets, await self._outage.watch("quotas", partial(self._store.quotas, choice.quotas))
 
+    async def latest(self, since_s: float, limit: int) -> list[Record]:
+        """The records since then, the newest first, at most `limit`. Raises StoreUnavailable, which says nothing of
+        whether the store takes holds."""
+
+        async def read() -> list[Record]:
+            return [record async for record in self._store.records(since_s, {}, limit)]
+
+        return await self._outage.watch("records", read, is_suspect=True)
+
     async def measure(self) -> bool:
         """Sets the gauges of what is held and presumed; whether the store answered."""
         try:

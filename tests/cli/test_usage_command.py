@@ -113,4 +113,19 @@ def test_without_a_share_there_is_nothing_to_compare(recorded: Path, muxer: Run)
 def test_a_comparison_stands_alone_and_has_no_csv(muxer: Run) -> None:
     assert muxer("usage", "--by", "branch,model").code == 2
     ran = muxer("usage", "--by", "branch", "--csv")
-    assert (ran.code, ran.err) == (2, "--by branch has no --csv; take --json\n")
+    assert (ran.code, ran.err) == (2, "only sums have --csv; take --json\n")
+
+
+def test_expected_costs_are_put_beside_settled_ones(recorded: Path, muxer: Run) -> None:
+    found = json.loads(muxer("usage", "--calibration", "--json").out)
+    assert [one["model"] for one in found["models"]] == ["big", "small"] and found["left_out"] == 1
+    for one in found["models"]:
+        assert one["requests"] == 1 and one["ratio"] == one["quantiles"]["p50"]
+        assert one["ratio"] == pytest.approx(float(one["settled_usd"]) / float(one["expected_usd"]))
+    titles, big, small = muxer("usage", "--calibration").lines
+    assert (titles[0], big[:2], small[:2]) == ("model", ["big", "1"], ["small", "1"])
+
+
+def test_without_records_nothing_is_calibrated(routing: Path, muxer: Run) -> None:
+    assert muxer("usage", "--calibration").out == "no requests recorded yet in muxer.db\n"
+    assert muxer("usage", "--calibration", "--by", "user").code == 2
