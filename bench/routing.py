@@ -17,7 +17,7 @@ from muxer_difficulty.model import load
 from muxer_heuristics import Heuristics
 from muxer_heuristics.words import COMPLEXITY
 
-from bench.routing_sets import ALLOWED, PAIRS, labelled, read_set
+from bench.routing_sets import ALLOWED, PAIRS, labelled, read_set, stem
 from muxer import ChatRequest, Labelled, Message
 from muxer.evaluation.curves import Ordered, intervals, measures
 from muxer.evaluation.policies import scores
@@ -40,11 +40,11 @@ def within(rows: Sequence[Labelled]) -> list[float]:
 
 
 def left_out(data: Path, name: str, prompts: Sequence[str]) -> list[float]:
-    """Each prompt by a model that was learned from the other sets alone."""
-    chance, rows = random.Random(SEED), []
+    """Each prompt by a model that was learned from the other sets alone, without questions that are in both."""
+    chance, rows, own = random.Random(SEED), [], {stem(prompt) for prompt in prompts}
     for other in ALLOWED:
         if other != name:
-            known = labelled(*read_set(data, other))
+            known = [row for row in labelled(*read_set(data, other)) if stem(row.prompt) not in own]
             rows += chance.sample(known, min(MOST, len(known)))
     model = load(fit(rows, lambda done: None))
     return [model.chance(prompt) for prompt in prompts]

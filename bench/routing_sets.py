@@ -1,5 +1,6 @@
 """The public sets of per-prompt results, the two models that are compared on each, and which may be learned from."""
 
+import re
 from pathlib import Path
 
 from muxer import Labelled
@@ -27,6 +28,11 @@ def read_set(data: Path, name: str) -> tuple[list[Row], list[Pair]]:
     strong, cheap = PAIRS[name]
     rows = [row for row in read_rows([data / f"{name}.jsonl.gz"]) if strong in row.models and cheap in row.models]
     return rows, pairs(rows, strong, cheap, read_prices(data / "prices.json"))
+
+
+def stem(prompt: str) -> str:
+    """What a question is known again by in another set: its first letters and digits, without options."""
+    return re.sub(r"\W+", "", re.sub(r"^\s*(Q|Question):", "", prompt).partition("\nA. ")[0].casefold())[:80]
 
 
 def labelled(rows: list[Row], known: list[Pair]) -> list[Labelled]:

@@ -1,4 +1,4 @@
-"""Trains the model that ships with the `difficulty` plugin: `ROUTING_DATA=DIR python scripts/make_prior.py`.
+"""Trains the model that ships with the `difficulty` plugin: `ROUTING_DATA=DIR python -m scripts.make_prior`.
 
 Only from sets under the Apache-2.0 and MIT licences, at most so many prompts of each.
 """
