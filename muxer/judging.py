@@ -1,15 +1,11 @@
 """One model for one request: a candidate with its costs, or the gate that keeps it out. Pure."""
 
-import math
-
-from msgspec.structs import replace
-
 from muxer.access import may_use
 from muxer.budgets import Target, claims, quotas
 from muxer.catalog import Model
 from muxer.estimates import TYPICAL_OUTPUT_TOKENS, Estimate
 from muxer.gates import Excluded, Gate
-from muxer.plans import Candidate, Question, Rules
+from muxer.plans import Candidate, Question, Rules, with_retries
 from muxer.types import Needs, Usage
 
 # Under a hard budget every request has an output cap; without the operator's own this is the most we insert.
@@ -46,14 +42,14 @@ def judge(rules: Rules, question: Question, model: Model, route: str) -> Candida
         return Excluded(model.name, "burst", detail)
     estimate = question.estimates.of(model.name, route)
     likely = _likely(question, model, estimate, cap)
-    longer = replace(likely, output_tokens=max(likely.output_tokens, round(needs.n * estimate.long_output_tokens(cap))))
     return Candidate(
         model=model,
         bound_nanos=bound,
         likely=likely,
         floor_nanos=price.bound_nanos(sizes[1], needs.n * floor_cap) if price and floor_cap != cap else bound,
-        expected_nanos=min(bound, _with_retries(price.cost_nanos(likely), estimate)) if price else 0,
-        high_nanos=min(bound, _with_retries(price.cost_nanos(longer), estimate)) if price else 0,
+        expected_nanos=min(bound, with_retries(price.cost_nanos(likely), estimate.retry_share)) if price else 0,
+        long_output_tokens=round(needs.n * estimate.long_output_tokens(cap)),
+        retry_share=estimate.retry_share,
         claims=touched,
         quotas=drawn,
         bound_input_tokens=sizes[1],
@@ -75,10 +71,6 @@ def _likely(question: Question, model: Model, estimate: Estimate, cap: int) -> U
         cached_input_tokens=cached,
         cache_write_tokens=min(tokens - cached, round(tokens * estimate.written_share)),
     )
-
-
-def _with_retries(nanos: int, estimate: Estimate) -> int:
-    return nanos + math.ceil(nanos * estimate.retry_share)
 
 
 def _inserted_cap(rules: Rules, question: Question, model: Model, is_hard: bool) -> int | None:

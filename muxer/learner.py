@@ -28,7 +28,9 @@ class Learner:
     async def learn(self) -> None:
         """Makes the tables anew. Those there are stay while the store cannot be read."""
         with suppress(StoreUnavailable):
-            self.estimates = learned(await self._latest(self._clock() - _OLDEST_S, LATEST))
+            records = await self._latest(self._clock() - _OLDEST_S, LATEST)
+            # Some hundredths of a second, which requests should not have to wait for.
+            self.estimates = await asyncio.to_thread(learned, records)
 
 
 @asynccontextmanager

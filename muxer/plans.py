@@ -1,5 +1,6 @@
 """What a decision is made of: the rules, the question, the candidates, and the plan that comes of them."""
 
+import math
 from collections.abc import Callable
 
 from msgspec import Struct
@@ -32,12 +33,17 @@ class Rules(Struct, frozen=True, kw_only=True):
     lines: tuple[int, ...] = ()
 
 
+def with_retries(nanos: int, retry_share: float) -> int:
+    """A cost with what failed tries add to it."""
+    return nanos + math.ceil(nanos * retry_share)
+
+
 class Candidate(Struct, frozen=True, kw_only=True):
     """A model that could serve the request, with the most and the likely cost, and the limits it would touch.
 
-    `likely` are the tokens that the expected cost is of, without what is lost on failed tries; nine requests in ten
-    cost no more than `high_nanos`. `inserted_cap` is the output cap we add because the caller set none; it may shrink
-    to what fits (S4).
+    `likely` are the tokens that the expected cost is of; nine answers in ten are no longer than `long_output_tokens`,
+    and failed tries cost `retry_share` of what an answer does. `inserted_cap` is the output cap we add because the
+    caller set none; it may shrink to what fits (S4).
     """
 
     model: Model
@@ -48,8 +54,18 @@ class Candidate(Struct, frozen=True, kw_only=True):
     quotas: tuple[Quota, ...]
     bound_input_tokens: int
     likely: Usage = Usage()
-    high_nanos: int = 0
+    long_output_tokens: int = 0
+    retry_share: float = 0.0
     inserted_cap: int | None = None
+
+    @property
+    def high_nanos(self) -> int:
+        """What nine requests in ten cost no more than."""
+        if self.model.price is None:
+            return 0
+        output = max(self.likely.output_tokens, self.long_output_tokens)
+        nanos = self.model.price.cost_nanos(replace(self.likely, output_tokens=output))
+        return min(self.bound_nanos, with_retries(nanos, self.retry_share))
 
     @property
     def choice(self) -> HoldChoice:
