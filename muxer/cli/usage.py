@@ -1,14 +1,17 @@
 """`muxer usage`: spend and tokens, summed up by who, what or when."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 
+from muxer.branches import Comparison, as_json
+from muxer.cli.branches import compared, print_comparisons
 from muxer.cli.configuration import read
 from muxer.cli.output import NOTHING, Column, print_csv, print_error, print_json, print_table
 from muxer.cli.recorded import add_filters, fetch, nothing_recorded, since_s, where
 from muxer.errors import MuxerError
 from muxer.money import usd
-from muxer.stores import Summary
+from muxer.stores import Store, Summary
 
 _FIELDS = ("user", "team", "key", "route", "model", "provider", "day", "state")
 _TITLES = {
@@ -20,12 +23,14 @@ _TITLES = {
     "held_usd": "held $",
     "presumed_usd": "presumed $",
 }
+_BRANCH = "branch"
 _RARE = ("cached_input_tokens", "held_usd", "presumed_usd")  # not worth a column where all of it is zero
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declares the words of the command."""
-    words = f"what to sum up by, one or more of {', '.join(_FIELDS)}; days are in UTC (default: model)"
+    words = f"what to sum up by, one or more of {', '.join(_FIELDS)}; days are in UTC; or branch alone, to "
+    words += "compare both sides of each route with a share (default: model)"
     parser.add_argument("--by", type=_fields, default=["model"], metavar="FIELD,...", help=words)
     add_filters(parser)
     forms = parser.add_mutually_exclusive_group()
@@ -36,6 +41,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Prints the sums; 2 when they cannot be read."""
     by: list[str] = arguments.by
+    if by == [_BRANCH]:
+        return _compare(arguments)
     try:
         configuration = read(arguments.config).configuration
         begin_s, wanted = since_s(arguments), where(arguments)
@@ -56,8 +63,35 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _compare(arguments: argparse.Namespace) -> int:
+    """Prints both sides of each share; there is no CSV of it."""
+    if arguments.csv:
+        print_error("--by branch has no --csv; take --json")
+        return 2
+    try:
+        configuration = read(arguments.config).configuration
+        begin_s, wanted = since_s(arguments), where(arguments)
+
+        async def look(store: Store) -> list[Comparison]:
+            return await compared(store.records(begin_s, wanted, sys.maxsize))
+
+        found = fetch(configuration, look, list[Comparison]())
+    except MuxerError as error:
+        print_error(error)
+        return 2
+    if arguments.json:
+        print_json(as_json(found))
+    elif not found:
+        print("no request met a route with a share")
+    else:
+        print_comparisons(found)
+    return 0
+
+
 def _fields(words: str) -> list[str]:
     fields = list(dict.fromkeys(word.strip() for word in words.split(",")))
+    if fields == [_BRANCH]:
+        return fields
     unknown = [field for field in fields if field not in _FIELDS]
     if unknown:
         raise argparse.ArgumentTypeError(f"cannot sum up by {unknown[0]!r}; known: {', '.join(_FIELDS)}")
