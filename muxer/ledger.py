@@ -53,8 +53,9 @@ class Ledger:
 
     async def close(self, grace_s: float) -> None:
         """Tells the store what it is owed for at most `grace_s`; what is left then is in the journal."""
+        await self._escrow.stop()
         await self._debts.close(grace_s)
-        await self._escrow.close()
+        await self._escrow.give_back()
 
     def begin(self) -> None:
         """Begins to tell the store what it is owed; call it after `take_over`."""
