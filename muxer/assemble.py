@@ -23,6 +23,7 @@ from muxer.inflight import InFlight
 from muxer.interfaces import Context, Log, Meter, ProviderSettings
 from muxer.keyring import Keyring, Known
 from muxer.keys import KeepsKeys, instant
+from muxer.learner import Learner, open_learner
 from muxer.ledger import Ledger, open_ledger
 from muxer.opener import Held, Meters, Opener
 from muxer.pipeline import Parts
@@ -127,6 +128,7 @@ class Assembler:
                 clock=clock,
                 in_flight=last.in_flight,
                 conversations=last.conversations,
+                learner=last.learner,
             ),
             store=store,
             callers=Callers(Keys(map(known_of, settings.keys), last.ring, clock), await opener.authenticators(context)),
@@ -171,6 +173,7 @@ class Assembler:
             retries=RetryBudget(),
             in_flight=InFlight(self.meters),
             conversations=Conversations(self._clock),
+            learner=await self._opened.enter_async_context(open_learner(ledger.latest, self._clock)),
             begun_at=self._clock(),
         )
 
@@ -185,6 +188,7 @@ class _Lasting(Struct, frozen=True, kw_only=True):
     retries: RetryBudget
     in_flight: InFlight
     conversations: Conversations
+    learner: Learner
     begun_at: float
 
 

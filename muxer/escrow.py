@@ -42,8 +42,8 @@ class _Seen(Struct):
 
 
 class Escrow:
-    """The purses of the accounts seen lately, filled in the background; `close` it. Strict: what is let in by them was
-    held in the store before, and stays held there until the store knows the requests themselves."""
+    """The purses of the accounts seen lately, filled in the background; `stop` it, and give back at the end. Strict:
+    what is let in by them was held in the store before, and stays held there until the store knows the requests."""
 
     def __init__(
         self, store: Store, journal: Journal, debts: Debts, outage: Outage, clock: Callable[[], float]
@@ -114,11 +114,14 @@ class Escrow:
         for purse, nanos in self._taken.pop(id, {}).values():
             purse.left += nanos - cost_nanos
 
-    async def close(self) -> None:
-        """Gives everything back, once the store knows the requests. While it is away nobody waits for that: the next
-        start does it."""
+    async def stop(self) -> None:
+        """Sets nothing more aside. What was being set aside just now is owed back, for the debts to tell."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
+
+    async def give_back(self) -> None:
+        """Gives everything back, once the store knows the requests. While it is away nobody waits for that: the next
+        start does it."""
         with suppress(StoreUnavailable):
             while self._purses and not self._outage.is_on:
                 _, purse = self._purses.popitem()

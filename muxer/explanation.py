@@ -213,15 +213,25 @@ def _judged(one: Candidate | Excluded) -> dict[str, Any]:
 
 def _parts(price: Price, one: Candidate) -> dict[str, Any]:
     """The expected cost by what it is for; the parts add up to it."""
-    likely, whole = one.likely, one.expected_nanos
-    fresh = Usage(input_tokens=likely.input_tokens - likely.cached_input_tokens)
-    for_input = min(whole, price.cost_nanos(replace(likely, output_tokens=0)))
-    for_fresh = min(for_input, Price(price.rates_for(likely.input_tokens)).cost_nanos(fresh))
+    likely, rates = one.likely, Price(price.rates_for(one.likely.input_tokens))
+    fresh, written = _fresh_tokens(likely), likely.cache_write_tokens
+    answered = min(one.expected_nanos, price.cost_nanos(likely))
+    for_input = min(answered, price.cost_nanos(replace(likely, output_tokens=0)))
+    for_fresh = min(for_input, rates.cost_nanos(Usage(input_tokens=fresh)))
+    for_written = min(for_input - for_fresh, rates.cost_nanos(Usage(written, cache_write_tokens=written)))
     return {
-        "input_tokens": fresh.input_tokens,
+        "input_tokens": fresh,
         "cached_tokens": likely.cached_input_tokens,
+        "cache_write_tokens": written,
         "output_tokens": likely.output_tokens,
         "input_usd": usd(for_fresh),
-        "cached_usd": usd(for_input - for_fresh),
-        "output_usd": usd(whole - for_input),
+        "cached_usd": usd(for_input - for_fresh - for_written),
+        "cache_write_usd": usd(for_written),
+        "output_usd": usd(answered - for_input),
+        "retries_usd": usd(one.expected_nanos - answered),
+        "nine_in_ten_usd": usd(one.high_nanos),
     }
+
+
+def _fresh_tokens(likely: Usage) -> int:
+    return likely.input_tokens - likely.cached_input_tokens - likely.cache_write_tokens

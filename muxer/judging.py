@@ -3,14 +3,13 @@
 from muxer.access import may_use
 from muxer.budgets import Target, claims, quotas
 from muxer.catalog import Model
+from muxer.estimates import TYPICAL_OUTPUT_TOKENS, Estimate
 from muxer.gates import Excluded, Gate
-from muxer.plans import Candidate, Question, Rules
+from muxer.plans import Candidate, Question, Rules, with_retries
 from muxer.types import Needs, Usage
 
 # Under a hard budget every request has an output cap; without the operator's own this is the most we insert.
 INSERTED_CAP_TOKENS = 4_096
-# What a model likely writes, until its own answers have taught better.
-TYPICAL_OUTPUT_TOKENS = 400
 
 
 def judge(rules: Rules, question: Question, model: Model, route: str) -> Candidate | Excluded:
@@ -32,24 +31,25 @@ def judge(rules: Rules, question: Question, model: Model, route: str) -> Candida
     if needs.embeddings:
         cap = 0  # a vector is no output: what it costs is its input
     sizes = question.measured.estimate_tokens, bound_input or question.measured.estimate_tokens
-    likely = Usage(
-        input_tokens=sizes[0],
-        output_tokens=needs.n * min(cap, TYPICAL_OUTPUT_TOKENS),
-        cached_input_tokens=min(sizes[0], _found_cached(question, model)),
-    )
     bound = price.bound_nanos(sizes[1], needs.n * cap) if price else 0
     floor_cap = min(cap, rules.defaults.min_output_tokens) if inserted else cap
-    drawn = quotas(rules.limits, question.caller, target, likely.input_tokens + likely.output_tokens)
+    # Of a rate an amount that does not depend on what was learned: a burst that fits today fits tomorrow.
+    tokens = sizes[0] + needs.n * min(cap, TYPICAL_OUTPUT_TOKENS)
+    drawn = quotas(rules.limits, question.caller, target, tokens)
     never = next((quota for quota in drawn if quota.amount > quota.capacity), None)
     if never is not None:
         detail = f"about {never.amount} {never.unit} at once; {never.limit} lets {never.capacity} burst"
         return Excluded(model.name, "burst", detail)
+    estimate = question.estimates.of(model.name, route)
+    likely = _likely(question, model, estimate, cap)
     return Candidate(
         model=model,
         bound_nanos=bound,
         likely=likely,
         floor_nanos=price.bound_nanos(sizes[1], needs.n * floor_cap) if price and floor_cap != cap else bound,
-        expected_nanos=min(bound, price.cost_nanos(likely)) if price else 0,
+        expected_nanos=min(bound, with_retries(price.cost_nanos(likely), estimate.retry_share)) if price else 0,
+        long_output_tokens=round(needs.n * estimate.long_output_tokens(cap)),
+        retry_share=estimate.retry_share,
         claims=touched,
         quotas=drawn,
         bound_input_tokens=sizes[1],
@@ -57,9 +57,20 @@ def judge(rules: Rules, question: Question, model: Model, route: str) -> Candida
     )
 
 
-def _found_cached(question: Question, model: Model) -> int:
-    """How many tokens of the prompt the model has read before in this conversation, and still has."""
-    return question.affinity.cached_tokens if question.affinity.model == model.name else 0
+def _likely(question: Question, model: Model, estimate: Estimate, cap: int) -> Usage:
+    """The tokens this request will likely take."""
+    measured, affinity = question.measured, question.affinity
+    tokens = round(measured.estimate_tokens * estimate.input_ratio)
+    if measured.bound_tokens is not None:
+        tokens = min(tokens, measured.bound_tokens)
+    is_here = affinity.model == model.name  # then what it still has is known
+    cached = min(tokens, affinity.cached_tokens if is_here else round(tokens * estimate.cached_share))
+    return Usage(
+        input_tokens=tokens,
+        output_tokens=round(measured.needs.n * estimate.output_tokens(cap)),
+        cached_input_tokens=cached,
+        cache_write_tokens=min(tokens - cached, round(tokens * estimate.written_share)),
+    )
 
 
 def _inserted_cap(rules: Rules, question: Question, model: Model, is_hard: bool) -> int | None:

@@ -53,8 +53,9 @@ class Ledger:
 
     async def close(self, grace_s: float) -> None:
         """Tells the store what it is owed for at most `grace_s`; what is left then is in the journal."""
+        await self._escrow.stop()
         await self._debts.close(grace_s)
-        await self._escrow.close()
+        await self._escrow.give_back()
 
     def begin(self) -> None:
         """Begins to tell the store what it is owed; call it after `take_over`."""
@@ -210,6 +211,15 @@ class Ledger:
         """How the limits that a choice would meet stand, one per claim and per quota. Raises StoreUnavailable."""
         budgets = await self._outage.watch("standings", partial(self._store.standings, choice.claims))
         return budgets, await self._outage.watch("quotas", partial(self._store.quotas, choice.quotas))
+
+    async def latest(self, since_s: float, limit: int) -> list[Record]:
+        """The records since then, the newest first, at most `limit`. Raises StoreUnavailable, which says nothing of
+        whether the store takes holds."""
+
+        async def read() -> list[Record]:
+            return [record async for record in self._store.records(since_s, {}, limit)]
+
+        return await self._outage.watch("records", read, is_suspect=True)
 
     async def measure(self) -> bool:
         """Sets the gauges of what is held and presumed; whether the store answered."""

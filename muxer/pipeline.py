@@ -33,6 +33,7 @@ from muxer.inbound import Inbound
 from muxer.inflight import InFlight
 from muxer.interfaces import Log, Meter, Signal
 from muxer.judging import output_cap
+from muxer.learner import Learner
 from muxer.ledger import Ledger
 from muxer.money import NANOS_PER_USD
 from muxer.plans import Candidate, Plan, Question, Rules
@@ -61,6 +62,7 @@ class Parts(Struct, frozen=True, kw_only=True):
     clock: Callable[[], float]
     in_flight: InFlight
     conversations: Conversations
+    learner: Learner
 
 
 class Decision(Struct, frozen=True, kw_only=True):
@@ -95,6 +97,7 @@ def question(parts: Parts, caller: Caller, inbound: Inbound, id: str, before: De
         is_cooling=parts.dispatcher.breakers.reason,
         conversation=conversation,
         affinity=before.question.affinity if before else parts.conversations.affinity(caller.key, conversation),
+        estimates=before.question.estimates if before else parts.learner.estimates,
         settled=before.plan if before else None,
     )
 
@@ -208,7 +211,13 @@ class Exchange:
         """Records the candidates that did not fit the budget, where the route lets the next one serve."""
         if too_dear:
             passed = tuple(Excluded(one.model.name, "budget", "does not fit the budget") for one in too_dear)
-            self.record = replace(self.record, excluded=self.record.excluded + passed)
+            taken = self._decision.plan.offered[len(too_dear)]
+            self.record = replace(
+                self.record,
+                excluded=self.record.excluded + passed,
+                expected_nanos=taken.expected_nanos,
+                expected_high_nanos=taken.high_nanos,
+            )
 
     async def _first_answer(self, plan: Plan, granted: Granted) -> Answer | AsyncIterator[Chunk]:
         candidates = plan.candidates[granted.choice :]

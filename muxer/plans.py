@@ -1,5 +1,6 @@
 """What a decision is made of: the rules, the question, the candidates, and the plan that comes of them."""
 
+import math
 from collections.abc import Callable
 
 from msgspec import Struct
@@ -8,6 +9,7 @@ from msgspec.structs import replace
 from muxer.budgets import Calendar
 from muxer.catalog import Catalog, Model
 from muxer.config.settings import DefaultsSettings, RouteSettings
+from muxer.estimates import Estimates
 from muxer.expressions import Expression
 from muxer.gates import Excluded
 from muxer.limits import Line
@@ -31,11 +33,17 @@ class Rules(Struct, frozen=True, kw_only=True):
     lines: tuple[int, ...] = ()
 
 
+def with_retries(nanos: int, retry_share: float) -> int:
+    """A cost with what failed tries add to it."""
+    return nanos + math.ceil(nanos * retry_share)
+
+
 class Candidate(Struct, frozen=True, kw_only=True):
     """A model that could serve the request, with the most and the likely cost, and the limits it would touch.
 
-    `likely` are the tokens that the expected cost is of. `inserted_cap` is the output cap we add because the caller set
-    none; it may shrink to what fits (S4).
+    `likely` are the tokens that the expected cost is of; nine answers in ten are no longer than `long_output_tokens`,
+    and failed tries cost `retry_share` of what an answer does. `inserted_cap` is the output cap we add because the
+    caller set none; it may shrink to what fits (S4).
     """
 
     model: Model
@@ -46,7 +54,18 @@ class Candidate(Struct, frozen=True, kw_only=True):
     quotas: tuple[Quota, ...]
     bound_input_tokens: int
     likely: Usage = Usage()
+    long_output_tokens: int = 0
+    retry_share: float = 0.0
     inserted_cap: int | None = None
+
+    @property
+    def high_nanos(self) -> int:
+        """What nine requests in ten cost no more than."""
+        if self.model.price is None:
+            return 0
+        output = max(self.likely.output_tokens, self.long_output_tokens)
+        nanos = self.model.price.cost_nanos(replace(self.likely, output_tokens=output))
+        return min(self.bound_nanos, with_retries(nanos, self.retry_share))
 
     @property
     def choice(self) -> HoldChoice:
@@ -92,7 +111,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 class Question(Struct, frozen=True, kw_only=True):
     """Everything a plan depends on besides the rules. `is_cooling` tells why a model is set aside just now, or ''.
     `conversation` ties the turns of one together: what is drawn for it is drawn alike for each. `affinity` is where it
-    is.
+    is. `estimates` are the tables of what is likely.
 
     `settled` is the plan made before a guard of its route changed the request: its route stands, its costs do not.
     """
@@ -105,4 +124,5 @@ class Question(Struct, frozen=True, kw_only=True):
     is_cooling: Callable[[Model], str]
     conversation: str = ""
     affinity: Affinity = Affinity()
+    estimates: Estimates = Estimates()
     settled: Plan | None = None

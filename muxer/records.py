@@ -63,6 +63,7 @@ def opening(inbound: Inbound, question: Question, plan: Plan, rules: Rules) -> R
         model=first.model.name,
         provider=first.model.provider,
         expected_nanos=first.expected_nanos,
+        expected_high_nanos=first.high_nanos,
         config=rules.config,
         prices=rules.catalog.prices,
     )
@@ -150,7 +151,7 @@ def as_json(record: Record) -> dict[str, object]:
         "output": usage.output_tokens,
         "reasoning": usage.reasoning_tokens,
     }
-    for name in ("cost", "presumed", "expected", "saved"):
+    for name in ("cost", "presumed", "expected", "expected_high", "saved"):
         fields[f"{name}_usd"] = usd(int(str(fields.pop(f"{name}_nanos"))))
     fields["attempts"] = [attempt_fields(attempt) for attempt in record.attempts]
     return fields

@@ -381,6 +381,7 @@ class Record(Struct, frozen=True, kw_only=True):
     cost_nanos: int = 0
     presumed_nanos: int = 0
     expected_nanos: int = 0
+    expected_high_nanos: int = 0
     saved_nanos: int = 0
     attempts: tuple[Attempt, ...] = ()
     notes: dict[str, str] = field(default_factory=dict)

@@ -5,13 +5,16 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from muxer.errors import MuxerError
+from muxer.estimates import learned
 from muxer.explanation import explain
 from muxer.pipeline import decide, explained, question
+from muxer.records import conversation_of
 from muxer.standings import untouched
-from muxer.testing import Fail, Say
-from muxer.types import Caller
+from muxer.testing import Fail, Say, a_record, an_attempt
+from muxer.types import Caller, Record, Usage
 from muxer.wire.openai_chat import encode
 from muxer.wire.openai_inbound import CHAT
 from tests.proxy import QUESTION, OpenProxy, Proxy, events
@@ -26,6 +29,7 @@ SECTIONS: dict[str, Any] = {
   either: {use: [dear, cheap], order: weighted, weights: [1, 3]}""",
     "routes": """
   - {name: code, when: "code >= 0.2", use: [dear, cheap]}
+  - {name: trial, when: "chars < 20", use: [cheap, dear], sticky: conversation, share: 50%}
   - {name: long, when: "chars > 50 and not has_tools", use: [both, vague], on_budget: downgrade}
   - {name: rest, use: [either]}""",
     "limits": "[{per: user, daily_usd: 0.01}, {per: key, requests_per_minute: 60}]",
@@ -41,6 +45,19 @@ REQUESTS = st.fixed_dictionaries(
         "stream": st.booleans(),
     },
 )
+PAST = st.builds(
+    lambda model, route, output: a_record(
+        state="done",
+        model=model,
+        route=route,
+        estimate_tokens=100,
+        usage=Usage(130, output, cached_input_tokens=30),
+        attempts=(an_attempt(cost_nanos=100, model=model),),
+    ),
+    st.sampled_from(["cheap", "dear"]),
+    st.sampled_from(["code", "trial", "rest"]),
+    st.integers(0, 5_000),
+)
 CALLERS = st.sampled_from(
     [Caller(key="alice", user="alice"), Caller(key="bob", user="bob", models=("cheap",)), Caller(key="", user="x")]
 )
@@ -55,9 +72,14 @@ async def test_the_explanation_is_the_decision(proxy: OpenProxy) -> None:
     parts = running.assembly.parts
 
     @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(body=REQUESTS, caller=CALLERS, id=st.sampled_from(["req_1", "req_2", "req_3"]))
-    def is_the_same(body: dict[str, Any], caller: Caller, id: str) -> None:
+    @given(body=REQUESTS, caller=CALLERS, id=st.sampled_from(["req_1", "req_2", "req_3"]), past=st.lists(PAST))
+    def is_the_same(body: dict[str, Any], caller: Caller, id: str, past: list[Record]) -> None:
         inbound = CHAT.read(encode(body))
+        parts.learner.estimates = learned(past)
+        for record in past[:1]:
+            parts.conversations.remember(
+                replace(record, key=caller.key, conversation=conversation_of(inbound, caller), usage=Usage(9_000, 1))
+            )
         asked = question(parts, caller, inbound, id)
         coroutine = explain(parts.rules, asked, inbound.request, parts.signals, _nowhere)
         with pytest.raises(StopIteration) as ended:
@@ -72,11 +94,12 @@ async def test_the_explanation_is_the_decision(proxy: OpenProxy) -> None:
         assert told.error is None
         assert [one.model for one in told.plan.candidates] == [one.model for one in decision.plan.candidates]
         assert (told.plan.route, told.plan.reason) == (decision.plan.route, decision.plan.reason)
-        assert told.plan.excluded == decision.plan.excluded
+        assert told.plan.excluded == decision.plan.excluded and told.plan.branch == decision.plan.branch
+        assert told.question.affinity == decision.question.affinity
         costs = [(one.bound_nanos, one.floor_nanos, one.expected_nanos) for one in decision.plan.candidates]
         assert [(one.bound_nanos, one.floor_nanos, one.expected_nanos) for one in told.plan.candidates] == costs
         if told.rules:
-            assert [rule.holds for rule in told.rules] == [False] * (len(told.rules) - 1) + [True]
+            assert [rule.decides for rule in told.rules] == [False] * (len(told.rules) - 1) + [True]
             assert told.rules[-1].name == decision.plan.route
 
     is_the_same()

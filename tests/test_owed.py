@@ -305,3 +305,22 @@ async def test_the_journal_of_an_ended_process_is_taken_over_and_removed(house: 
         "j.3.db.damaged-wal",
     }
     assert (await house.log.wait_for("journal_damaged"))["file"] == "j.3.db.damaged"
+
+
+async def test_money_that_is_being_set_aside_at_the_end_is_given_back(house: House) -> None:
+    claim = replace(CLAIM, on_store_error="escrow")
+    async with house.process() as (ledger, store):
+        is_taken = asyncio.Event()
+
+        async def hangs(call: str, id: str) -> None:
+            if call == "held" and id.startswith("escrow"):
+                is_taken.set()
+                await asyncio.sleep(1000)
+
+        store.play = hangs  # type: ignore[method-assign]  # the fault of this test
+        await hold(ledger, "r", 10, claim)
+        await settle(ledger, "r", 10)
+        await is_taken.wait()
+        assert house.counted(claim)[1] > 0
+        await ledger.close(grace_s=SOON_S)
+        assert house.counted(claim) == (10, 0, 0)

@@ -20,17 +20,19 @@ from muxer.cli.output import NOTHING, Cell, Column, bad, good, print_error, prin
 from muxer.cli.recorded import fetch, note_event
 from muxer.config.settings import Configuration
 from muxer.errors import ConfigInvalid, Fault, MuxerError
+from muxer.estimates import Estimates
 from muxer.explanation import Explanation, as_json, explain
 from muxer.fence import Fence, FencedSignal
 from muxer.inbound import Inbound
 from muxer.interfaces import Context, Signal
+from muxer.learner import Learner
 from muxer.opener import Meters
 from muxer.plans import Question
 from muxer.records import conversation_of, new_id
 from muxer.signals import measure
 from muxer.standings import untouched
 from muxer.stores import HoldChoice, Store
-from muxer.types import Caller
+from muxer.types import Caller, Record
 from muxer.upstream import open_client
 from muxer.wire import openai_inbound
 
@@ -49,6 +51,9 @@ _CANDIDATES = (
     Column("expected $", is_number=True),
     Column("input $", is_number=True, is_spare=True),
     Column("output $", is_number=True, is_spare=True),
+    Column("9 in 10 $", is_number=True, is_spare=True),
+    Column("cached $", is_number=True, is_spare=True),
+    Column("retries $", is_number=True, is_spare=True),
     Column("at most $", is_number=True),
     Column("passed over because", wraps=True),
 )
@@ -124,6 +129,7 @@ async def _explained(loaded: Loaded, caller: Caller, inbound: Inbound) -> Explan
             measured=measure(inbound.request, inbound.raw, signals, is_priced=inbound.is_priced),
             is_cooling=lambda model: "",
             conversation=conversation_of(inbound, caller),
+            estimates=await asyncio.to_thread(_estimates, configuration),
         )
 
         async def stand(choice: HoldChoice) -> Any:
@@ -133,6 +139,24 @@ async def _explained(loaded: Loaded, caller: Caller, inbound: Inbound) -> Explan
             return await asyncio.to_thread(fetch, configuration, look, untouched(choice))
 
         return await explain(rules_of(configuration, loaded.table), question, inbound.request, signals, stand)
+
+
+def _estimates(configuration: Configuration) -> Estimates:
+    """By what is recorded in the store, as a proxy on it has them."""
+
+    async def latest(store: Store) -> Estimates:
+        async def read(since_s: float, limit: int) -> list[Record]:
+            return [record async for record in store.records(since_s, {}, limit)]
+
+        learner = Learner(read, time.time)
+        await learner.learn()
+        return learner.estimates
+
+    try:
+        return fetch(configuration, latest, Estimates())
+    except MuxerError as error:
+        print_note(f"nothing is learned from the records: {error}")
+        return Estimates()
 
 
 def _print(found: Explanation, told: Mapping[str, Any], *, chose_demo: bool) -> None:
@@ -226,6 +250,9 @@ def _candidate(one: Mapping[str, Any]) -> Sequence[Cell]:
         one["expected_usd"] or NOTHING,
         parts.get("input_usd", NOTHING),
         parts.get("output_usd", NOTHING),
+        parts.get("nine_in_ten_usd", NOTHING),
+        parts.get("cached_usd", NOTHING),
+        parts.get("retries_usd", NOTHING),
         one["bound_usd"] or NOTHING,
         f"{one['gate']}: {one['why']}" if one["gate"] else NOTHING,
     )

@@ -26,7 +26,7 @@ from muxer.replay.bounds import Bounds
 from muxer.replay.limits import Clock, Limits
 from muxer.replay.page import page
 from muxer.replay.run import Story, as_json, replay, sampled
-from muxer.replay.sides import Decided, Recorded, Side
+from muxer.replay.sides import Decided, Past, Recorded, Side
 from muxer.upstream import open_client
 
 
@@ -105,10 +105,11 @@ async def _replay(arguments: argparse.Namespace, loaded: Loaded, against: Loaded
         count = await archive.count(begin_s, where)
         share = 1.0 if arguments.sample is None else min(1.0, arguments.sample / max(1, count))
         is_whole = share == 1.0 and not where
-        async with _sides(loaded, against, archive, has_limits=is_whole) as (before, after):
+        past = Past()
+        async with _sides(loaded, against, archive, past, has_limits=is_whole) as (before, after):
             with progress_bar(round(count * share), "replaying") as advance, _without_collector():
                 batches = archive.history(begin_s, where, None if share == 1.0 else sampled(share))
-                tally = await replay(batches, before, after, advance)
+                tally = await replay(batches, before, after, advance, past)
     return Story(
         tally=tally,
         new=str(arguments.file),
@@ -136,14 +137,14 @@ async def _explain(arguments: argparse.Namespace, loaded: Loaded, against: Loade
         if record is None:
             print_error(f"no request {arguments.explain!r} is recorded in {log.name}")
             return 1
-        async with _sides(loaded, against, archive, has_limits=False) as (before, after):
+        async with _sides(loaded, against, archive, Past(), has_limits=False) as (before, after):
             await print_explained(record, before, after, str(arguments.against or "the record"), str(arguments.file))
     return 0
 
 
 @asynccontextmanager
 async def _sides(
-    loaded: Loaded, against: Loaded | None, archive: Archive, *, has_limits: bool
+    loaded: Loaded, against: Loaded | None, archive: Archive, past: Past, *, has_limits: bool
 ) -> AsyncIterator[tuple[Side, Decided]]:
     """Both sides of the comparison, the old one first."""
     of_store = [known(key) for key in await archive.keys() if key.revoked_at is None]
@@ -152,7 +153,7 @@ async def _sides(
         async def decided(one: Loaded) -> Decided:
             limits = await opened.enter_async_context(_limits()) if has_limits else None
             of_file = [known_of(key) for key in one.configuration.settings.keys]
-            return Decided(rules_of(one.configuration, one.table), [*of_store, *of_file], limits)
+            return Decided(rules_of(one.configuration, one.table), [*of_store, *of_file], limits, past)
 
         after = await decided(loaded)
         yield (Recorded(after.rules) if against is None else await decided(against)), after

@@ -1,14 +1,25 @@
 """`muxer usage`: spend and tokens, summed up by who, what or when."""
 
 import argparse
-from collections.abc import Sequence
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import TypeVar
 
+from muxer import branches, calibration
+from muxer.branches import Comparison
+from muxer.calibration import Calibration
+from muxer.cli.branches import compared, print_comparisons
+from muxer.cli.calibration import calibrated, print_calibration
 from muxer.cli.configuration import read
 from muxer.cli.output import NOTHING, Column, print_csv, print_error, print_json, print_table
 from muxer.cli.recorded import add_filters, fetch, nothing_recorded, since_s, where
+from muxer.config.settings import Configuration
 from muxer.errors import MuxerError
 from muxer.money import usd
 from muxer.stores import Summary
+from muxer.types import Record
+
+T = TypeVar("T")
 
 _FIELDS = ("user", "team", "key", "route", "model", "provider", "day", "state")
 _TITLES = {
@@ -20,13 +31,18 @@ _TITLES = {
     "held_usd": "held $",
     "presumed_usd": "presumed $",
 }
+_BRANCH = "branch"
 _RARE = ("cached_input_tokens", "held_usd", "presumed_usd")  # not worth a column where all of it is zero
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declares the words of the command."""
-    words = f"what to sum up by, one or more of {', '.join(_FIELDS)}; days are in UTC (default: model)"
-    parser.add_argument("--by", type=_fields, default=["model"], metavar="FIELD,...", help=words)
+    words = f"what to sum up by: one or more of {', '.join(_FIELDS)}; days are in UTC; or branch alone, to "
+    words += "compare both sides of each route with a share (default: model)"
+    subjects = parser.add_mutually_exclusive_group()
+    subjects.add_argument("--by", type=_fields, default=["model"], metavar="FIELD,...", help=words)
+    words = "expected costs against settled ones, by model"
+    subjects.add_argument("--calibration", action="store_true", help=words)
     add_filters(parser)
     forms = parser.add_mutually_exclusive_group()
     forms.add_argument("--json", action="store_true", help="print a list of the groups as JSON")
@@ -34,15 +50,23 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints the sums; 2 when they cannot be read."""
+    """Prints the sums, or what they are compared with; 2 when they cannot be read."""
     by: list[str] = arguments.by
+    special = _calibrate if arguments.calibration else _compare if by == [_BRANCH] else None
+    if special is not None and arguments.csv:
+        print_error("only sums have --csv; take --json")
+        return 2
     try:
-        configuration = read(arguments.config).configuration
-        begin_s, wanted = since_s(arguments), where(arguments)
-        rows = fetch(configuration, lambda store: store.summary(by, begin_s, wanted), list[Summary]())
+        return _sum_up(arguments, by) if special is None else special(arguments)
     except MuxerError as error:
         print_error(error)
         return 2
+
+
+def _sum_up(arguments: argparse.Namespace, by: list[str]) -> int:
+    configuration = read(arguments.config).configuration
+    begin_s, wanted = since_s(arguments), where(arguments)
+    rows = fetch(configuration, lambda store: store.summary(by, begin_s, wanted), list[Summary]())
     if "day" in by:
         rows.sort(key=lambda row: [row.group[field] for field in by])
     if arguments.json:
@@ -56,8 +80,47 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _compare(arguments: argparse.Namespace) -> int:
+    """Prints both sides of each share."""
+    configuration = read(arguments.config).configuration
+    found = _told(configuration, arguments, compared, list[Comparison]())
+    if arguments.json:
+        print_json(branches.as_json(found))
+    elif found:
+        print_comparisons(found)
+    else:
+        print("no request met a route with a share")
+    return 0
+
+
+def _calibrate(arguments: argparse.Namespace) -> int:
+    """Prints how well costs were expected."""
+    configuration = read(arguments.config).configuration
+    found = _told(configuration, arguments, calibrated, Calibration())
+    if arguments.json:
+        print_json(calibration.as_json(found))
+    elif found.found:
+        print_calibration(found)
+    else:
+        print(nothing_recorded(configuration, arguments))
+    return 0
+
+
+def _told(
+    configuration: Configuration,
+    arguments: argparse.Namespace,
+    tell: Callable[[AsyncIterator[Record]], Awaitable[T]],
+    otherwise: T,
+) -> T:
+    """What the records that are meant tell."""
+    begin_s, wanted = since_s(arguments), where(arguments)
+    return fetch(configuration, lambda store: tell(store.records(begin_s, wanted, sys.maxsize)), otherwise)
+
+
 def _fields(words: str) -> list[str]:
     fields = list(dict.fromkeys(word.strip() for word in words.split(",")))
+    if fields == [_BRANCH]:
+        return fields
     unknown = [field for field in fields if field not in _FIELDS]
     if unknown:
         raise argparse.ArgumentTypeError(f"cannot sum up by {unknown[0]!r}; known: {', '.join(_FIELDS)}")

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from msgspec import Struct
 
 from muxer.money import usd
-from muxer.replay.sides import Side
+from muxer.replay.sides import Past, Side
 from muxer.replay.tally import Sum, Tally
 from muxer.types import Record
 
@@ -27,9 +27,13 @@ class Story(Struct, frozen=True, kw_only=True):
 
 
 async def replay(
-    batches: AsyncIterator[Sequence[Record]], before: Side, after: Side, done: Callable[[int], None]
+    batches: AsyncIterator[Sequence[Record]],
+    before: Side,
+    after: Side,
+    done: Callable[[int], None],
+    past: Past | None = None,
 ) -> Tally:
-    """Asks both sides about every request; `done` hears of how many more now and then."""
+    """Asks both sides about every request; `done` hears of how many more now and then, `past` of each that is over."""
     tally = Tally()
     async for batch in batches:
         for record in batch:
@@ -37,6 +41,8 @@ async def replay(
                 tally.add(record, await before.outcome(record), await after.outcome(record))
             else:
                 tally.leave_out(NO_TOKENS)
+            if past is not None:
+                past.add(record)
         done(len(batch))
     return tally
 

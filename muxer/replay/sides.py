@@ -1,5 +1,6 @@
 """The two sides of a replay: what the records say was decided, and what a file decides."""
 
+from collections import deque
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Protocol
@@ -8,7 +9,9 @@ from msgspec.structs import replace
 
 from muxer.catalog import Model
 from muxer.errors import MuxerError
+from muxer.estimates import Estimates, learned
 from muxer.keyring import Known
+from muxer.learner import LATEST
 from muxer.plans import Plan, Rules
 from muxer.records import reopened
 from muxer.replay.limits import Limits
@@ -49,24 +52,43 @@ class Recorded:
         return first.cost_nanos if first is not None and first.outcome == "exact" else None
 
 
+class Past:
+    """What could be learned from the requests before: as in a proxy, from the latest, and anew after every so many."""
+
+    def __init__(self, most: int = LATEST) -> None:
+        self._latest: deque[Record] = deque(maxlen=most)
+        self._until_learned = 1
+        self.estimates = Estimates()
+
+    def add(self, record: Record) -> None:
+        """A request is over, by all sides."""
+        self._latest.append(record)
+        self._until_learned -= 1
+        if not self._until_learned:
+            self.estimates = learned(self._latest)
+            self._until_learned = len(self._latest)
+
+
 class Decided:
     """What the rules of a file decide, by the code that decides live requests. Every provider is taken to have its key.
 
     `keys` are those of the file and of the store, for the models and limits of a key; of a key that is in neither only
-    what the record says is known. Without `limits` none refuses.
+    what the record says is known. Without `limits` none refuses. What is likely is what `past` has learned so far.
     """
 
-    def __init__(self, rules: Rules, keys: Iterable[Known], limits: Limits | None) -> None:
+    def __init__(self, rules: Rules, keys: Iterable[Known], limits: Limits | None, past: "Past | None" = None) -> None:
         available = {name: replace(model, unavailable="") for name, model in rules.catalog.models.items()}
         self.rules = replace(rules, catalog=replace(rules.catalog, models=available))
         self._keys: Mapping[str, Caller] = {key.caller.key: key.caller for key in keys}
         self._limits = limits
+        self._past = past or Past()
         self._caller = lru_cache(maxsize=_CALLERS)(self._found)
         self._names = {name for rule in rules.conditions if rule is not None for name in rule.names}
 
     def plan(self, record: Record) -> Plan:
         """The decision alone. Raises MuxerError, and KeyError for a signal that was not recorded."""
-        return plan(self.rules, reopened(record, self._caller(record.key, record.user, record.team, record.tags)))
+        question = reopened(record, self._caller(record.key, record.user, record.team, record.tags))
+        return plan(self.rules, replace(question, estimates=self._past.estimates))
 
     async def outcome(self, record: Record) -> Outcome:
         """See Side."""

@@ -74,7 +74,8 @@ class SqliteArchive:
 # Half of the columns are for people to read, and a third of the time.
 _FOR_PEOPLE = {
     "reason", "branch", "end_user", "notes", "error", "status", "provider", "first_byte_ms", "client_gone", "config",
-    "prices", "schema", "cost_nanos", "presumed_nanos", "expected_nanos", "saved_nanos", "reasoning_tokens",
+    "prices", "schema", "cost_nanos", "presumed_nanos", "expected_nanos", "expected_high_nanos", "saved_nanos",
+    "reasoning_tokens",
 }  # fmt: skip
 _DECIDING = tuple(name for name in NAMES if name not in _FOR_PEOPLE)
 _AT, _ID = _DECIDING.index("at"), _DECIDING.index("id")

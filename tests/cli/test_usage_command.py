@@ -1,3 +1,4 @@
+import asyncio
 import csv
 import json
 from collections.abc import Callable
@@ -6,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.running import Ran
+from muxer.embedded import Muxer
+from tests.cli.running import ROUTING, Ran
 
 Run = Callable[..., Ran]
 
@@ -69,3 +71,61 @@ def test_a_store_of_another_program_is_not_read(routing: Path, muxer: Run) -> No
     ran = muxer("usage")
     assert ran.code == 2
     assert "the store 'muxer.db' cannot be opened" in ran.err
+
+
+SHARED = ROUTING.replace("{name: code,", "{name: trial, use: [small], share: 50%}\n  - {name: code,").replace(
+    "limits: [{per: user, daily_usd: 1, hold: expected}]", "limits: [{per: user, concurrent: 9}]"
+)
+
+
+@pytest.fixture
+def tried(tmp_path: Path) -> Path:
+    """A store with forty conversations that met a share."""
+    path = tmp_path / "routing.yaml"
+    path.write_text(SHARED)
+
+    async def record() -> None:
+        async with Muxer(path, demo=True, environ={}) as mux:
+            for number in range(40):
+                await mux.acompletion(messages=[{"role": "user", "content": f"What is 2+{number}?"}])
+
+    asyncio.run(record())
+    return path
+
+
+def test_both_sides_of_a_share_are_compared(tried: Path, muxer: Run) -> None:
+    (found,) = json.loads(muxer("usage", "--by", "branch", "--json").out)
+    assert found["route"] == "trial" and found["in"]["requests"] + found["not_in"]["requests"] == 40
+    assert 8 <= found["in"]["requests"] == found["in"]["conversations"] <= 32
+    usd = found["difference"]["usd"]
+    assert usd["low"] < usd["value"] < usd["high"]
+    titles, requests, *_, failed = muxer("usage", "--by", "branch").lines
+    assert titles == ["trial", "not", "trial", "difference", "95", "%", "interval"]
+    assert requests == ["requests", str(found["in"]["requests"]), str(found["not_in"]["requests"])]
+    assert failed[:4] == ["%", "failed", "0", "0"] and failed[4:6] == ["+0", failed[5]]
+
+
+def test_without_a_share_there_is_nothing_to_compare(recorded: Path, muxer: Run) -> None:
+    assert muxer("usage", "--by", "branch").out == "no request met a route with a share\n"
+    assert json.loads(muxer("usage", "--by", "branch", "--json").out) == []
+
+
+def test_a_comparison_stands_alone_and_has_no_csv(muxer: Run) -> None:
+    assert muxer("usage", "--by", "branch,model").code == 2
+    ran = muxer("usage", "--by", "branch", "--csv")
+    assert (ran.code, ran.err) == (2, "only sums have --csv; take --json\n")
+
+
+def test_expected_costs_are_put_beside_settled_ones(recorded: Path, muxer: Run) -> None:
+    found = json.loads(muxer("usage", "--calibration", "--json").out)
+    assert [one["model"] for one in found["models"]] == ["big", "small"] and found["left_out"] == 1
+    for one in found["models"]:
+        assert one["requests"] == 1 and one["ratio"] == one["quantiles"]["p50"]
+        assert one["ratio"] == pytest.approx(float(one["settled_usd"]) / float(one["expected_usd"]))
+    titles, big, small = muxer("usage", "--calibration").lines
+    assert (titles[0], big[:2], small[:2]) == ("model", ["big", "1"], ["small", "1"])
+
+
+def test_without_records_nothing_is_calibrated(routing: Path, muxer: Run) -> None:
+    assert muxer("usage", "--calibration").out == "no requests recorded yet in muxer.db\n"
+    assert muxer("usage", "--calibration", "--by", "user").code == 2

@@ -3,7 +3,7 @@
 from muxer.gates import Excluded
 from muxer.keyring import Known
 from muxer.replay.outcomes import Outcome
-from muxer.replay.sides import Decided, Recorded
+from muxer.replay.sides import Decided, Past, Recorded
 from muxer.types import Attempt, Caller, Needs
 from tests.replay.values import a_request_of, a_route, some_rules
 
@@ -75,3 +75,11 @@ async def test_a_model_that_the_file_no_longer_has_costs_what_it_was_billed() ->
 async def test_what_it_was_billed_may_be_unknown() -> None:
     gone = Attempt(model="gone", provider="p", upstream="gone-1", outcome="presumed", presumed_nanos=5)
     assert (await Recorded(RULES).outcome(a_request_of(attempts=(gone,)))).unknown == "the price of gone"
+
+
+def test_what_is_likely_is_learned_from_the_requests_before() -> None:
+    past = Past(most=4)
+    for number in range(10):
+        past.add(a_request_of(number))
+        learned = past.estimates.of("cheap", "r").requests
+        assert learned == [1, 2, 2, 4, 4, 4, 4, 4, 4, 4][number]

@@ -1,0 +1,150 @@
+"""What a model likely does with a request of a route, learned from finished ones: frozen tables to decide by.
+
+Input by what was billed for what was estimated, output by the lengths of answers, and what is read from caches, written
+to them and lost on tries before the one that answered. Where little is known, an estimate leans on that of the model on
+all routes, and where nothing is, on what `docs/routing.md` says of models in general.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from muxer.types import Record
+
+# What a model likely writes, until its own answers have taught better.
+TYPICAL_OUTPUT_TOKENS = 400
+_PARTS = 20
+_NINE_IN_TEN = _PARTS * 9 // 10
+_LEANS = 20
+"""An estimate of so many requests leans half on the more general one."""
+
+
+class Estimate(Struct, frozen=True):
+    """The likely tokens of a request: `lengths` are the mean answers of each twentieth, the shortest first,
+    `input_ratio` is billed input for estimated, and the shares are parts of the input, `retry_share` of the cost."""
+
+    requests: int = 0
+    lengths: tuple[float, ...] = (float(TYPICAL_OUTPUT_TOKENS),) * _PARTS
+    mean: float = float(TYPICAL_OUTPUT_TOKENS)
+    input_ratio: float = 1.0
+    cached_share: float = 0.0
+    written_share: float = 0.0
+    retry_share: float = 0.0
+
+    def output_tokens(self, cap: int) -> float:
+        """What it writes on average when it may write at most `cap`."""
+        if cap >= self.lengths[-1]:
+            return self.mean
+        return sum(min(length, cap) for length in self.lengths) / _PARTS
+
+    def long_output_tokens(self, cap: int) -> float:
+        """What nine answers in ten are not longer than."""
+        return min(cap, (self.lengths[_NINE_IN_TEN - 1] + self.lengths[_NINE_IN_TEN]) / 2)
+
+
+PRIOR = Estimate()
+
+
+class Estimates(Struct, frozen=True):
+    """Estimates by model and route; '' is for all routes of a model."""
+
+    known: Mapping[tuple[str, str], Estimate] = msgspec.field(default_factory=dict)
+
+    def of(self, model: str, route: str) -> Estimate:
+        """The best there is."""
+        return self.known.get((model, route)) or self.known.get((model, "")) or PRIOR
+
+
+class _Sample:
+    """What the requests of one model and route add up to."""
+
+    def __init__(self) -> None:
+        self.lengths: list[float] = []
+        self.estimated = self.billed = self.cached = self.written = 0
+        self.tries = self.lost_nanos = self.answered_nanos = 0
+
+    def add_answer(self, record: Record) -> None:
+        usage = record.usage
+        self.lengths.append(usage.output_tokens / max(1, record.needs.n))
+        self.estimated += record.estimate_tokens
+        self.billed += usage.input_tokens
+        self.cached += usage.cached_input_tokens
+        self.written += usage.cache_write_tokens
+
+    def add_tries(self, record: Record) -> None:
+        *before, last = record.attempts
+        self.tries += 1
+        self.lost_nanos += sum(attempt.cost_nanos + attempt.presumed_nanos for attempt in before)
+        self.answered_nanos += last.cost_nanos
+
+    def estimate(self, general: Estimate) -> Estimate:
+        """Its own, leaning on the general one for as much as it is small."""
+        count = len(self.lengths)
+
+        def leaning(own: float, other: float, count: int = count) -> float:
+            return (count * own + _LEANS * other) / (count + _LEANS)
+
+        own = _twentieths(self.lengths) if count else general.lengths
+        lengths = tuple(map(leaning, own, general.lengths))
+        return Estimate(
+            requests=count,
+            lengths=lengths,
+            mean=sum(lengths) / _PARTS,
+            input_ratio=leaning(_share(self.billed, self.estimated, general.input_ratio), general.input_ratio),
+            cached_share=leaning(_share(self.cached, self.billed), general.cached_share),
+            written_share=leaning(_share(self.written, self.billed), general.written_share),
+            retry_share=leaning(_share(self.lost_nanos, self.answered_nanos), general.retry_share, self.tries),
+        )
+
+
+class _Names(NamedTuple):
+    model: str
+    route: str
+
+
+def learned(records: Iterable[Record]) -> Estimates:
+    """The tables of these requests; those whose usage no provider told, and embeddings, teach nothing."""
+    samples: dict[_Names, _Sample] = {}
+    for record in records:
+        if not _teaches(record):
+            continue
+        for route in ("", record.route):
+            samples.setdefault(_Names(record.model, route), _Sample()).add_answer(record)
+            samples.setdefault(_Names(record.attempts[0].model, route), _Sample()).add_tries(record)
+    general = {name.model: sample.estimate(PRIOR) for name, sample in samples.items() if not name.route}
+    return Estimates(
+        {
+            name: sample.estimate(general[name.model]) if name.route else general[name.model]
+            for name, sample in samples.items()
+        }
+    )
+
+
+def _teaches(record: Record) -> bool:
+    return (
+        record.state == "done"
+        and bool(record.attempts)
+        and record.attempts[-1].outcome == "exact"
+        and not record.needs.embeddings
+        and record.route != ""
+    )
+
+
+def _share(part: int, whole: int, otherwise: float = 0.0) -> float:
+    return part / whole if whole else otherwise
+
+
+def _twentieths(values: Sequence[float]) -> list[float]:
+    """The mean of each twentieth of the values in their order; fewer than twenty are spread over them."""
+    ordered, size = sorted(values), len(values) / _PARTS
+    found = []
+    for part in range(_PARTS):
+        low, high = part * size, (part + 1) * size
+        total, at = 0.0, int(low)
+        while at < high and at < len(ordered):
+            total += ordered[at] * (min(at + 1, high) - max(at, low))
+            at += 1
+        found.append(total / size)
+    return found

@@ -1,0 +1,52 @@
+"""Keeps the estimates of what models do up to date with what was recorded last."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+
+from muxer.errors import StoreUnavailable
+from muxer.estimates import Estimates, learned
+from muxer.types import Record
+
+LEARN_EVERY_S = 60.0
+LATEST = 2_000
+"""How many requests the tables are made of: reading them takes a store some hundredths of a second."""
+_OLDEST_S = 7 * 86_400.0
+
+Latest = Callable[[float, int], Awaitable[Sequence[Record]]]
+"""The records since then, the newest first, and how many at most. Raises StoreUnavailable."""
+
+
+class Learner:
+    """Has the tables of the moment; a decision takes them once."""
+
+    def __init__(self, latest: Latest, clock: Callable[[], float]) -> None:
+        self._latest = latest
+        self._clock = clock
+        self.estimates = Estimates()
+
+    async def learn(self) -> None:
+        """Makes the tables anew. Those there are stay while the store cannot be read."""
+        with suppress(StoreUnavailable):
+            records = await self._latest(self._clock() - _OLDEST_S, LATEST)
+            # Some hundredths of a second, which requests should not have to wait for.
+            self.estimates = await asyncio.to_thread(learned, records)
+
+
+@asynccontextmanager
+async def open_learner(latest: Latest, clock: Callable[[], float]) -> AsyncIterator[Learner]:
+    """A learner that begins at once and goes on for as long as the context is open."""
+    learner = Learner(latest, clock)
+    task = asyncio.create_task(_learn_for_ever(learner))
+    try:
+        yield learner
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def _learn_for_ever(learner: Learner) -> None:
+    while True:
+        await learner.learn()
+        await asyncio.sleep(LEARN_EVERY_S)
