@@ -10,9 +10,10 @@ from msgspec.structs import replace
 
 from muxer.assemble import Assembly
 from muxer.edge import Patience, caller_of, json_body
-from muxer.errors import ClientGone, MuxerError
+from muxer.errors import ClientGone, MuxerError, ShuttingDown
 from muxer.fence import ComponentFailed, Fence
 from muxer.inbound import Inbound
+from muxer.inflight import STOPPED
 from muxer.interfaces import AddsHeaders
 from muxer.log import frames
 from muxer.pipeline import Exchange, serve
@@ -70,11 +71,26 @@ class Answering:
                 async for chunk in chunks:
                     await outlet.write(writer.write(chunk, exchange.metadata() if chunk.usage else {}))
             await outlet.write(writer.end())
+        except asyncio.CancelledError as error:
+            if not self._assembly.parts.in_flight.is_over:
+                raise
+            await self._broken(exchange, writer, outlet, error, ShuttingDown(STOPPED))
         except Exception as error:  # noqa: BLE001  # the process must live on, and the caller gets an event
-            exchange.failed(error)
-            await exchange.settle()
             told = error if isinstance(error, MuxerError) else unforeseen(self._assembly, request, error)
-            await outlet.write(writer.error(error_fields(told)))
+            await self._broken(exchange, writer, outlet, error, told)
+
+    async def _broken(
+        self,
+        exchange: Exchange,
+        writer: StreamWriter,
+        outlet: "_Outlet",
+        error: BaseException,
+        told: MuxerError,
+    ) -> None:
+        """What `error` ended is settled, and its last event tells why."""
+        exchange.failed(error)
+        await exchange.settle()
+        await outlet.write(writer.error(error_fields(told)))
 
     def _headers(self, exchange: Exchange) -> dict[str, str]:
         """Ours, and under them those of extensions; one that fails has none."""

@@ -13,7 +13,8 @@ MuxerError
 ├── PermissionDenied         403
 ├── BudgetExceeded           402 (or `budget_status`)
 ├── RateLimited              429, ConcurrencyExceeded
-├── ClientGone, ShuttingDown only in records: the caller, or the proxy, left
+├── ClientGone               only in records: the caller left
+├── ShuttingDown             503: the proxy ends before the answer does
 ├── NoCandidate              503: nobody is available
 ├── Overloaded               503: more than this process can serve
 ├── StoreUnavailable         503: budgets cannot be checked
@@ -306,6 +307,12 @@ class ShuttingDown(MuxerError):
 
     status = 503
     code = "shutting_down"
+    closes = True
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Another replica answers, or this one once it is back."""
+        return {"Retry-After": "1"}
 
 
 class RateLimited(MuxerError):

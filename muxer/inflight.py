@@ -1,34 +1,82 @@
-"""How many requests are being served, and when none is."""
+"""How many requests are being served, when none is, and the end of those that are served for too long."""
 
 import asyncio
+from types import TracebackType
 
 from muxer import measurements
+from muxer.errors import ShuttingDown
 from muxer.interfaces import Meter
+
+STOPPED = "the proxy stopped before the answer was over"
 
 
 class InFlight:
-    """How many requests are being served."""
+    """The requests that are being served."""
 
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
         self._is_idle = asyncio.Event()
         self._is_idle.set()
-        self.count = 0
+        self._serving: set[Serving] = set()
+        self.is_over = False
 
-    def __enter__(self) -> None:
-        self._count(1)
+    @property
+    def count(self) -> int:
+        """How many they are."""
+        return len(self._serving)
 
-    def __exit__(self, *_: object) -> None:
-        self._count(-1)
+    def serving(self, id: str) -> "Serving":
+        """A context around the request of that id. It raises ShuttingDown when `end` ends it, or has ended all."""
+        return Serving(self, id)
+
+    def end(self) -> None:
+        """Cancels what is still being served; nothing more is from now on."""
+        self.is_over = True
+        for one in self._serving:
+            one.end()
 
     async def idle(self) -> None:
         """Waits until nothing is being served."""
         await self._is_idle.wait()
 
-    def _count(self, change: int) -> None:
-        self.count += change
-        if self.count:
+    def change(self, serving: "Serving", *, has_begun: bool) -> None:
+        """Counts one that has begun, or ended."""
+        if has_begun:
+            self._serving.add(serving)
             self._is_idle.clear()
         else:
+            self._serving.discard(serving)
+        if not self._serving:
             self._is_idle.set()
         self._meter.set(measurements.IN_FLIGHT, self.count)
+
+
+class Serving:
+    """See InFlight."""
+
+    def __init__(self, in_flight: InFlight, id: str) -> None:
+        self._in_flight = in_flight
+        self._id = id
+        self._scope = asyncio.timeout(None)
+
+    async def __aenter__(self) -> None:
+        if self._in_flight.is_over:
+            raise ShuttingDown("the proxy is about to end; ask another one, or again")
+        await self._scope.__aenter__()
+        self._in_flight.change(self, has_begun=True)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._in_flight.change(self, has_begun=False)
+        try:
+            await self._scope.__aexit__(kind, error, trace)
+        except TimeoutError as ended:
+            stopped = ShuttingDown(STOPPED)
+            stopped.request_id = self._id
+            raise stopped from ended
+
+    def end(self) -> None:
+        """Cancels it, once."""
+        if self._scope.when() is None:
+            self._scope.reschedule(0.0)

@@ -74,6 +74,7 @@ class Live:
         self._judged = ""
         self._faults: tuple[Fault, ...] = ()
         self._needs_restart: tuple[str, ...] = ()
+        self._is_closing = False
         self.is_draining = False
 
     @property
@@ -112,7 +113,7 @@ class Live:
     def application(self) -> web.Application:
         """The aiohttp application: each request is served to its end by the configuration it began with."""
         most = self.assembly.configuration.settings.server.max_body_bytes
-        return application(self._respond, most, lambda: self.is_draining)
+        return application(self._respond, most, lambda: self._is_closing)
 
     def runner(self, *, shutdown_timeout: float, most: int) -> Runner:
         """What runs that application, for at most so many connections; `shutdown_timeout` is in seconds."""
@@ -127,6 +128,10 @@ class Live:
     def drain(self) -> None:
         """Not ready for more requests from now on, and no other configuration is taken."""
         self.is_draining = True
+
+    def close(self) -> None:
+        """Each connection is closed after its answer from now on."""
+        self._is_closing = True
 
     def ask(self) -> None:
         """Has the file looked at now, by the task of `watch`."""

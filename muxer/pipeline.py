@@ -30,7 +30,7 @@ from muxer.failures import UpstreamBadResponse, UpstreamTimeout
 from muxer.gates import Excluded
 from muxer.guards import Guards, Watch
 from muxer.inbound import Inbound
-from muxer.inflight import InFlight
+from muxer.inflight import STOPPED, InFlight
 from muxer.interfaces import Log, Meter, Signal
 from muxer.judging import output_cap
 from muxer.learner import Learner
@@ -114,9 +114,8 @@ async def serve(parts: Parts, caller: Caller, inbound: Inbound) -> AsyncIterator
 
     Raises MuxerError before the context is entered when no answer begins.
     """
-    begun = time.perf_counter()
-    with parts.in_flight:
-        id = new_id(parts.clock)
+    begun, id = time.perf_counter(), new_id(parts.clock)
+    async with parts.in_flight.serving(id):
         watch = Watch(id, caller, parts.meter)
         decision, ready = await _decided(parts, caller, inbound, watch, id)
         async with parts.dispatcher.begin(decision.question.measured.estimate_tokens) as dispatch:
@@ -395,5 +394,5 @@ def _ours(error: BaseException) -> MuxerError:
     if isinstance(error, GeneratorExit):
         return ClientGone("the caller closed the stream")
     if isinstance(error, asyncio.CancelledError):
-        return ShuttingDown("the proxy stopped before the answer was over")
+        return ShuttingDown(STOPPED)
     return MuxerError("an unforeseen error; it is in the log of the proxy")

@@ -93,10 +93,10 @@ class Link:
 class Supervisor:
     """Keeps one process running for each of the orders, until it is told to stop."""
 
-    def __init__(self, command: Sequence[str], log: Log, *, grace_s: float, announce: Callable[[], None]) -> None:
+    def __init__(self, command: Sequence[str], log: Log, *, stop_s: float, announce: Callable[[], None]) -> None:
         self._command = command
         self._log = log
-        self._stop_s = 2 * grace_s + KILL_AFTER_S  # its requests, then its ledger, may each take the grace period
+        self._stop_s = stop_s + KILL_AFTER_S
         self._announce = announce
         self._stopping = asyncio.Event()
         self._alive: set[asyncio.subprocess.Process] = set()
@@ -206,13 +206,14 @@ class Supervisor:
 
 
 def supervise(
-    words: Sequence[str], orders: Sequence[Orders], log: Log, *, grace_s: float, announce: Callable[[], None]
+    words: Sequence[str], orders: Sequence[Orders], log: Log, *, stop_s: float, announce: Callable[[], None]
 ) -> int:
-    """Runs `muxer WORDS` once for each of the orders; 0 when all ended properly after a stop. Raises ConfigInvalid."""
+    """Runs `muxer WORDS` once for each of the orders, which have `stop_s` to end when they are told to; 0 when all
+    ended properly after a stop. Raises ConfigInvalid."""
     command = [sys.executable, "-m", "muxer", *words]
 
     async def run() -> bool:
-        return await Supervisor(command, log, grace_s=grace_s, announce=announce).run(orders)
+        return await Supervisor(command, log, stop_s=stop_s, announce=announce).run(orders)
 
     return 0 if asyncio.run(run()) else 1
 

@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +26,6 @@ from muxer.cli.recorded import fetch
 from muxer.config.contents import Contents
 from muxer.config.settings import Configuration, KeySettings
 from muxer.errors import ConfigInvalid, Fault, MuxerError
-from muxer.inflight import InFlight
 from muxer.interfaces import Log
 from muxer.keys import KeepsKeys
 from muxer.listener import most_connections
@@ -177,7 +176,7 @@ def _supervise(
             [*words, "--demo"] if arguments.demo else words,
             [Orders(number, port, *told) for number in range(1, workers + 1)],
             log,
-            grace_s=configuration.settings.server.grace_s,
+            stop_s=configuration.settings.server.stop_s,
             announce=partial(announce, port),
         )
 
@@ -270,10 +269,14 @@ async def _serve(
                 announce(runner.addresses[0][1])
                 await stop.wait()
                 live.drain()
-            in_flight, grace_s = live.assembly.parts.in_flight, configuration.settings.server.grace_s
-            log("info", "stopping", in_flight=in_flight.count, grace_s=grace_s)
+            in_flight, settings = live.assembly.parts.in_flight, configuration.settings.server
+            log("info", "stopping", in_flight=in_flight.count, grace_s=settings.grace_s)
+            await _first([hasten.wait()], settings.drain_delay_s)
+            live.close()
             await site.stop()
-            await _drain(in_flight, hasten, grace_s)
+            await _first([in_flight.idle(), hasten.wait()], settings.grace_s)
+            in_flight.end()
+            await _first([in_flight.idle()], CANCEL_S)
         finally:
             await runner.cleanup()
 
@@ -286,10 +289,10 @@ def _calm_collector() -> None:
     gc.set_threshold(20_000, 10, 10)
 
 
-async def _drain(in_flight: InFlight, hasten: asyncio.Event, grace_s: float) -> None:
-    """Lets running requests finish: until there are none, a second signal comes, or the grace period is over (F17)."""
-    waits = [asyncio.create_task(in_flight.idle()), asyncio.create_task(hasten.wait())]
-    await asyncio.wait(waits, timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
+async def _first(events: Sequence[Coroutine[object, object, object]], timeout_s: float) -> None:
+    """Waits until one of them happens, or the time is over."""
+    waits = [asyncio.create_task(event) for event in events]
+    await asyncio.wait(waits, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
     for wait in waits:
         wait.cancel()
 

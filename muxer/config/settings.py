@@ -39,7 +39,15 @@ class ServerSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     listen: Annotated[str, Meta(description="HOST:PORT to listen on; IPv6 in brackets")] = "127.0.0.1:8000"
     max_body_bytes: Annotated[Positive, Meta(description="largest request body taken")] = 20_000_000
     workers: Annotated[Positive, Meta(description="processes that serve the port together")] = 1
+    drain_delay_s: Annotated[
+        float, Meta(ge=0, description="how long new requests are still taken after SIGTERM, while /readyz is 503")
+    ] = 0.0
     grace_s: Annotated[float, Meta(ge=0, description="how long running requests may finish after SIGTERM")] = 25.0
+
+    @property
+    def stop_s(self) -> float:
+        """The longest that a stop may take: the delay, then its requests and its ledger, each the grace period."""
+        return self.drain_delay_s + 2 * self.grace_s
 
     @property
     def address(self) -> tuple[str, int]:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from muxer.testing import Say, ScriptedUpstream
@@ -215,3 +216,19 @@ def test_a_faulty_file_is_shown_with_its_places(tmp_path: Path) -> None:
 def test_sigterm_stops_it_properly(tmp_path: Path) -> None:
     with _serving(tmp_path) as proxy:
         assert proxy.stopped() == 0
+
+
+async def test_after_sigterm_it_serves_on_for_the_delay_without_being_ready(tmp_path: Path) -> None:
+    async with ScriptedUpstream() as upstream, aiohttp.ClientSession() as session:
+        server = "server: {drain_delay_s: 600}\n"
+        (tmp_path / "routing.yaml").write_text(ROUTING.format(url=f"{upstream.url}/v1") + server)
+        with _serving(tmp_path, OPENAI_API_KEY="sk-1") as proxy:
+            found = re.search(r"http://\S+:\d+", proxy.banner)
+            assert found
+            proxy.process.send_signal(signal.SIGTERM)
+            while (await session.get(found[0] + "/readyz")).status == 200:
+                await asyncio.sleep(0)  # the signal is on its way
+            body = {"messages": [{"role": "user", "content": "Hi"}]}
+            assert (await session.post(found[0] + "/v1/chat/completions", json=body)).status == 200
+            assert proxy.process.poll() is None
+            assert await asyncio.to_thread(proxy.stopped) == 0

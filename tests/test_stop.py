@@ -1,0 +1,69 @@
+"""The end of a proxy: who is still served, who is told that it ends, and that nothing stays held (F17)."""
+
+import asyncio
+
+import pytest
+from aiohttp import ClientResponse
+
+from muxer.testing import Say, Stall
+from tests.proxy import OpenProxy, Proxy, events
+
+SAID = Say(text="one two three")
+
+
+async def begun(proxy: Proxy, stream: bool) -> "asyncio.Task[ClientResponse]":
+    """A request that the upstream has, and does not end."""
+    asking = asyncio.create_task(proxy.chat(model="small", stream=stream))
+    await proxy.upstream.arrived(1)
+    return asking
+
+
+async def test_a_proxy_that_drains_is_not_ready_and_serves_on(proxy: OpenProxy) -> None:
+    opened = await proxy(SAID)
+    opened.live.drain()
+    ready = await opened.client.get("/readyz")
+    assert (ready.status, (await ready.json())["status"]) == (503, "draining")
+    response = await opened.chat()
+    assert response.status == 200 and "Connection" not in response.headers
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_proxy_that_closes_says_so_with_each_answer(proxy: OpenProxy, stream: bool) -> None:
+    opened = await proxy(SAID, SAID)
+    opened.live.drain()
+    opened.live.close()
+    for response in (await opened.chat(stream=stream), await opened.client.get("/livez")):
+        assert (response.status, response.headers["Connection"]) == (200, "close")
+
+
+async def test_a_stream_that_the_end_cuts_has_one_last_event_and_is_settled(proxy: OpenProxy) -> None:
+    opened = await proxy(Stall(after_pieces=2, then=SAID))
+    response = await begun(opened, stream=True)
+    await (await response).content.readany()
+    opened.assembly.parts.in_flight.end()
+    stream = await events(await response)
+    assert not stream.is_done and stream.data[-1]["error"]["code"] == "shutting_down"
+    record, accounts = await opened.last_record(), await opened.accounts()
+    assert (record.state, record.status, record.error) == ("failed", 503, "shutting_down")
+    assert (accounts.held, accounts.presumed) == (0, record.presumed_nanos)
+    assert accounts.bill <= accounts.presumed
+
+
+async def test_a_whole_answer_that_the_end_cuts_is_503_and_settled(proxy: OpenProxy) -> None:
+    opened = await proxy(Stall(then=SAID))
+    asking = await begun(opened, stream=False)
+    opened.assembly.parts.in_flight.end()
+    response = await asking
+    body = await response.json()
+    assert (response.status, body["error"]["code"]) == (503, "shutting_down")
+    assert (response.headers["Retry-After"], response.headers["Connection"]) == ("1", "close")
+    assert (await opened.record(response)).error == "shutting_down"
+    assert (await opened.accounts()).held == 0
+
+
+async def test_after_the_end_nobody_is_asked_any_more(proxy: OpenProxy) -> None:
+    opened = await proxy(SAID)
+    opened.assembly.parts.in_flight.end()
+    response = await opened.chat()
+    assert (response.status, (await response.json())["error"]["code"]) == (503, "shutting_down")
+    assert not opened.upstream.calls and (await opened.accounts()).held == 0
