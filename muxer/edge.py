@@ -44,6 +44,8 @@ class Patience(Struct, frozen=True):
 PATIENCE = Patience()
 PATIENT: web.RequestKey[Patience] = web.RequestKey("patience", Patience)
 """Where the server leaves how patient it is."""
+BODY: web.RequestKey[bytes] = web.RequestKey("body", bytes)
+"""Where the body is kept, since it comes only once."""
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -65,6 +67,8 @@ def check_http(request: web.BaseRequest) -> None:
 async def json_body(request: web.Request) -> bytes:
     """The body, checked for size and kind before it is read, and for what no JSON may have after. Raises
     InvalidRequest."""
+    if BODY in request:
+        return request[BODY]
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise EncodingUnsupported("send the body uncompressed")
     kind = request.headers.get("Content-Type")
@@ -76,6 +80,7 @@ async def json_body(request: web.Request) -> bytes:
         raise too_large(request)
     body = (await _whole_body(request)).removeprefix(_BOM)
     json_guard.check(body)
+    request[BODY] = body
     return body
 
 

@@ -55,7 +55,11 @@ class Nothing(Struct, frozen=True):
 
 class Secrets:
     def routes(self) -> Sequence[Route]:
-        return [Route("GET", "/secrets", self._show, "admin"), Route("GET", "/broken", self._break, "user")]
+        return [
+            Route("GET", "/secrets", self._show),
+            Route("GET", "/broken", self._break, "user"),
+            Route("GET", "/unheard", self._show, "everybody"),  # there is no such role
+        ]
 
     async def _show(self, _: web.Request) -> web.Response:
         return web.json_response({})

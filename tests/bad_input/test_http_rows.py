@@ -156,6 +156,19 @@ async def test_bad_input_b6_a_caller_that_leaves_in_its_body_is_one_line(proxy: 
     await nothing_is_left(opened)
 
 
+async def test_a_body_that_comes_after_its_head_can_be_read_twice(proxy: OpenProxy) -> None:
+    opened = await proxy(plugins="[openai, sqlite, litellm_compat]")
+    reader, writer = await asyncio.open_connection("127.0.0.1", opened.port)
+    head = b"POST /key/generate HTTP/1.1\r\nx-api-key: sk-root\r\nExpect: 100-continue\r\n" + HOST + JSON
+    writer.write(head + b"Connection: close\r\nContent-Length: 17\r\n\r\n")
+    await reader.readuntil(b"HTTP/1.1 100 Continue\r\n\r\n")
+    writer.write(b'{"key_alias":"a"}')
+    async with asyncio.timeout(PATIENCE_S):
+        answer = answered(await reader.read())
+    writer.close()
+    assert (answer.status, b'"key_alias":"a"' in answer.body) == (200, True)
+
+
 async def test_a_slow_head_on_a_connection_that_was_used_ends_too(proxy: OpenProxy) -> None:
     opened = await proxy(patience=HASTY)
     reader, writer = await asyncio.open_connection("127.0.0.1", opened.port)
