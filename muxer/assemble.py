@@ -29,6 +29,7 @@ from muxer.opener import Held, Meters, Opener
 from muxer.pipeline import Parts
 from muxer.plans import Rules
 from muxer.prices import PriceTable
+from muxer.repeats import Repeats
 from muxer.retries import RetryBudget
 from muxer.stores import Store
 from muxer.types import Caller
@@ -122,6 +123,7 @@ class Assembler:
                 guards=guards,
                 dispatcher=dispatcher,
                 ledger=last.ledger,
+                repeats=Repeats(store, last.ledger, self.log, clock),
                 sinks=sinks,
                 meter=meters,
                 log=self.log,

@@ -14,6 +14,7 @@ from muxer.testing.calls import Act, Asked, Break, Format, Hears, Spoken, Step, 
 from muxer.testing.contracts.authenticator import AuthenticatorContract  # noqa: E402
 from muxer.testing.contracts.guard import GuardContract, a_visit, each_chunk  # noqa: E402
 from muxer.testing.contracts.histories import HistoryContract, LedgerMachine, World, live_through  # noqa: E402
+from muxer.testing.contracts.keyed import KeyedContract  # noqa: E402
 from muxer.testing.contracts.keys import KeysContract, a_key  # noqa: E402
 from muxer.testing.contracts.money import a_choice, a_claim, an_attempt  # noqa: E402
 from muxer.testing.contracts.provider import ProviderContract, collected  # noqa: E402
@@ -35,6 +36,7 @@ __all__ = [
     "GuardContract",
     "Hears",
     "HistoryContract",
+    "KeyedContract",
     "KeysContract",
     "LedgerMachine",
     "ManualClock",
