@@ -234,6 +234,7 @@ def rules_of(configuration: Configuration, table: PriceTable) -> Rules:
         defaults=settings.defaults,
         config=configuration.digest,
         strict=settings.strict_params,
+        budget_status=settings.budget_status,
         lines=tuple(configuration.places[f"routes[{index}]"].line for index in range(len(settings.routes))),
     )
 

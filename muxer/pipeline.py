@@ -27,7 +27,7 @@ from muxer.dispatch import Dispatch, Dispatcher
 from muxer.errors import MuxerError
 from muxer.explanation import Explanation, as_json, explain
 from muxer.failures import UpstreamBadResponse, UpstreamTimeout
-from muxer.gates import Excluded
+from muxer.gates import TOO_DEAR, Excluded
 from muxer.guards import Guards, Watch
 from muxer.inbound import Inbound
 from muxer.inflight import InFlight, ended_by
@@ -215,7 +215,7 @@ class Exchange:
     def _pass_over(self, too_dear: Sequence[Candidate]) -> None:
         """Records the candidates that did not fit the budget, where the route lets the next one serve."""
         if too_dear:
-            passed = tuple(Excluded(one.model.name, "budget", "does not fit the budget") for one in too_dear)
+            passed = tuple(Excluded(one.model.name, "budget", TOO_DEAR) for one in too_dear)
             taken = self._decision.plan.offered[len(too_dear)]
             self.record = replace(
                 self.record,
