@@ -88,6 +88,12 @@ class MemoryStore:
         """See Resolves."""
         return self._ledger.resolve(id, cost_nanos)
 
+    async def feedback(
+        self, id: str, score: float, user: str | None = None, quotas: Sequence[Quota] = ()
+    ) -> bool | Refused:
+        """See KeepsFeedback."""
+        return self._ledger.feedback(id, score, user, quotas)
+
     async def held(self) -> tuple[int, int]:
         """See Store."""
         requests = self._ledger.requests.values()
