@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from muxer import measurements
 from muxer.debts import Debts
 from muxer.entries import Entry, Leg
-from muxer.errors import StoreUnavailable
+from muxer.errors import StoreUnavailable, Unsupported
 from muxer.escrow import Escrow
 from muxer.interfaces import Log, Meter
 from muxer.journal import Journal, open_journal
@@ -20,7 +20,7 @@ from muxer.limits import OutagePolicy
 from muxer.money import NANOS_PER_USD
 from muxer.outage import Outage
 from muxer.standings import Fullest, refusal_of, remaining_nanos
-from muxer.stores import Granted, HoldChoice, IsRemote, QuotaStanding, Refused, Standing, Store
+from muxer.stores import Granted, HoldChoice, IsRemote, KeepsFeedback, Quota, QuotaStanding, Refused, Standing, Store
 from muxer.types import Attempt, Record
 
 T = TypeVar("T")
@@ -212,6 +212,24 @@ class Ledger:
         """How the limits that a choice would meet stand, one per claim and per quota. Raises StoreUnavailable."""
         budgets = await self._outage.watch("standings", partial(self._store.standings, choice.claims))
         return budgets, await self._outage.watch("quotas", partial(self._store.quotas, choice.quotas))
+
+    async def feedback(self, id: str, score: float, user: str | None, quotas: Sequence[Quota]) -> bool:
+        """Whether there is such a request of that user (None: of anybody), and the score is now in its record. Raises
+        RateLimited, Unsupported, and StoreUnavailable also for a request that the store is still to be told of."""
+        store = self._store
+        if not isinstance(store, KeepsFeedback):
+            raise Unsupported("this kind of store keeps no feedback")
+        if not self._outage.may_ask():
+            raise StoreUnavailable(self._outage.reason)
+        kept = await self._outage.watch("feedback", partial(store.feedback, id, score, user, quotas), is_suspect=True)
+        if isinstance(kept, Refused):
+            raise refusal_of(kept, self.budget_status)
+        if not kept:
+            running = self._running.get(id)
+            owed = running.entry if running else await self._journal.entry(id) if self._journal.owes(id) else None
+            if owed is not None and user in (None, owed.opening.user):
+                raise StoreUnavailable("the store is still to be told of this request; try again in a moment")
+        return kept
 
     async def ask(self, call: str, work: Callable[[], Awaitable[T]]) -> T:
         """Asks the store what changes no money, by the same deadline. Raises StoreUnavailable, which says nothing of

@@ -12,6 +12,7 @@ from muxer.testing.behaviours import Behaviour, BillAndFail, Cut, Fail, Raw, Say
 from muxer.testing.builders import ManualClock, a_call, a_record, a_request, open_context  # noqa: E402
 from muxer.testing.calls import Act, Asked, Break, Format, Hears, Spoken, Step, Wait  # noqa: E402
 from muxer.testing.contracts.authenticator import AuthenticatorContract  # noqa: E402
+from muxer.testing.contracts.feedback import FeedbackContract  # noqa: E402
 from muxer.testing.contracts.guard import GuardContract, a_visit, each_chunk  # noqa: E402
 from muxer.testing.contracts.histories import HistoryContract, LedgerMachine, World, live_through  # noqa: E402
 from muxer.testing.contracts.keyed import KeyedContract  # noqa: E402
@@ -32,6 +33,7 @@ __all__ = [
     "Break",
     "Cut",
     "Fail",
+    "FeedbackContract",
     "Format",
     "GuardContract",
     "Hears",

@@ -97,6 +97,12 @@ class MemoryStore:
         """See RemembersKeyed."""
         self._ledger.keyed.forget(keyed)
 
+    async def feedback(
+        self, id: str, score: float, user: str | None = None, quotas: Sequence[Quota] = ()
+    ) -> bool | Refused:
+        """See KeepsFeedback."""
+        return self._ledger.feedback(id, score, user, quotas)
+
     async def held(self) -> tuple[int, int]:
         """See Store."""
         requests = self._ledger.requests.values()

@@ -135,6 +135,18 @@ class RedisStore:
         """See Resolves."""
         return bool(await self._calls.run("resolve", self._clock(), id, str(cost_nanos), self._keep_s))
 
+    async def feedback(
+        self, id: str, score: float, user: str | None = None, quotas: Sequence[Quota] = ()
+    ) -> bool | Refused:
+        """See KeepsFeedback."""
+        asked = replies.pack([replies.packed_quota(quota) for quota in quotas])
+        stamp = self._owner.memory.stamp
+        reply = await self._calls.run("feedback", self._clock(), id, repr(score), user or "", asked, stamp)
+        found = replies.scored(reply, quotas)
+        if found is None:
+            raise self._owner.memory.doubt()
+        return found
+
     async def add_key(self, key: StoredKey) -> bool:
         """See KeepsKeys."""
         return bool(await self._calls.run("add_key", self._clock(), key.id, key.digest, key.name, key_rows.encode(key)))

@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Iterator
 
-from muxer_sqlite import keyed, keys
+from muxer_sqlite import feedback, keyed, keys
 from muxer_sqlite.rows import COLUMNS, Column
 from muxer_sqlite.totals import TABLE, TRIGGERS, fill
 
@@ -17,7 +17,7 @@ _DOLLARS = "printf('%d.%09d', {0} / 1000000000, {0} % 1000000000)"
 
 def _declared(column: Column, *, has_default: bool) -> str:
     default = f" DEFAULT {column.default}" if has_default else ""
-    return f"{column.name} {column.sql_type} NOT NULL{default}"
+    return f"{column.name} {column.sql_type}{'' if column.may_be_null else ' NOT NULL'}{default}"
 
 
 _STATEMENTS = (
@@ -75,8 +75,8 @@ def prepare(connection: sqlite3.Connection, busy_timeout_s: float) -> None:
             connection.execute(f"ALTER TABLE requests ADD COLUMN {_declared(column, has_default=True)}")
         if found < _HAS_TOTALS:
             fill(connection)
-        for trigger in TRIGGERS:
-            connection.execute(trigger)
+        for statement in (*TRIGGERS, feedback.INDEX):
+            connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {VERSION}")
         connection.execute("COMMIT")
     except BaseException:

@@ -26,7 +26,7 @@ from muxer import (
     file_words,
     is_damage,
 )
-from muxer_sqlite import examination, ledger, reading, totals
+from muxer_sqlite import examination, feedback, ledger, reading, totals
 from muxer_sqlite import keyed as keyed_rows
 from muxer_sqlite import keys as key_rows
 from muxer_sqlite import quotas as quota_rows
@@ -129,6 +129,12 @@ class SqliteStore:
     async def resolve(self, id: str, cost_nanos: int) -> bool:
         """See Resolves."""
         return await self._writer.run(lambda db: ledger.resolve(db, id, cost_nanos))
+
+    async def feedback(
+        self, id: str, score: float, user: str | None = None, quotas: Sequence[Quota] = ()
+    ) -> bool | Refused:
+        """See KeepsFeedback."""
+        return await self._writer.run(lambda db: feedback.keep(db, self._clock(), id, score, user, quotas))
 
     async def add_key(self, key: StoredKey) -> bool:
         """See KeepsKeys."""

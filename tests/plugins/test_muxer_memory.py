@@ -12,6 +12,7 @@ from muxer_memory import Ledger, MemorySettings, MemoryStore, open_memory, open_
 
 from muxer import ConfigInvalid, KeepsKeys, Record, Store, Window
 from muxer.testing import (
+    FeedbackContract,
     HistoryContract,
     KeyedContract,
     ManualClock,
@@ -24,7 +25,7 @@ from muxer.testing.builders import START_S
 from muxer.testing.contracts.money import DAY_S, a_choice, a_claim, an_attempt, counted, spend
 
 
-class TestMemoryStore(StoreContract, KeyedContract):
+class TestMemoryStore(StoreContract, KeyedContract, FeedbackContract):
     @pytest.fixture(autouse=True)
     def _nothing_yet(self) -> None:
         self._ledgers: dict[Path, Ledger] = {}

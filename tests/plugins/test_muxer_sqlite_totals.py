@@ -223,7 +223,11 @@ async def test_a_file_of_the_first_version_goes_on(old_file: Path) -> None:
         record = await store.record("done")
         assert record is not None
         assert (record.tags, record.needs.n, record.cost_nanos) == (("a",), 2, 30)
-        assert (record.saved_nanos, record.notes) == (0, {})
+        assert (record.saved_nanos, record.notes, record.feedback, record.features) == (0, {}, None, {})
+        assert await store.feedback("done", 0.5)
+        scored = await store.record("done")
+        assert scored is not None
+        assert scored.feedback == 0.5
         found = {line.group["state"]: line for line in await store.summary(["state"], 0, {})}
         assert {state: (line.cost_nanos, line.presumed_nanos) for state, line in found.items()} == {
             "done": (30, 0),
