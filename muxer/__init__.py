@@ -132,8 +132,8 @@ from muxer.types import (
 )
 from muxer.upstream import AiohttpClient, open_client, raise_for_status, refuse_dropped
 from muxer.wire.openai_provider import Dialect, OpenAIProvider
+from muxer.writer import WriteBehind, WriterBounds, transaction
 from muxer.writer import Writer as FileWriter
-from muxer.writer import WriterBounds, transaction
 
 __all__ = [
     "ALL_METRICS",
@@ -258,6 +258,7 @@ __all__ = [
     "UpstreamUnreachable",
     "Usage",
     "Window",
+    "WriteBehind",
     "WriterBounds",
     "caller_of",
     "collect",
