@@ -9,6 +9,7 @@ from redis.exceptions import RedisError
 
 from muxer import ConfigInvalid, Context, Fault, Kind, Log, Store, StoreUnavailable, hookimpl
 from muxer_redis import scripts, server
+from muxer_redis.archive import read_redis
 from muxer_redis.calls import Calls, Client
 from muxer_redis.greeting import Greeting
 from muxer_redis.owners import BEAT_EVERY_S, Owner
@@ -17,7 +18,7 @@ from muxer_redis.store import RedisStore
 
 _BEAT_IN_OUTAGE_S = 0.5  # soon enough for a replica without requests to hold up nobody when the server is back
 
-__all__ = ["RedisSettings", "RedisStore", "open_at", "open_redis"]
+__all__ = ["RedisSettings", "RedisStore", "open_at", "open_redis", "read_redis"]
 
 
 @asynccontextmanager
@@ -33,7 +34,7 @@ async def open_at(settings: RedisSettings, context: Context, clock: Callable[[],
 
     Replicas must agree on the time, so `open_redis` always passes '0'; the contract's tests pass a clock they move.
     """
-    prefix, keep_s = f"{{muxer:{settings.domain}}}:", settings.record_days * 86_400
+    prefix, keep_s = settings.prefix, settings.record_days * 86_400
     greeting = Greeting()
     client = server.client(settings, context.folder, greeting.on_connect)
     try:
@@ -103,4 +104,4 @@ async def _live(owner: Owner, client: Client, prefix: str, timeout_s: float, log
 @hookimpl
 def register_stores() -> list[Kind[Store]]:
     """Offers the kind `redis`."""
-    return [Kind("redis", RedisSettings, open_redis)]
+    return [Kind("redis", RedisSettings, open_redis, read=read_redis)]

@@ -151,6 +151,10 @@ class SqliteStore:
         """See KeepsKeys."""
         return await self._key_reader.run(key_rows.every)
 
+    async def has_keys(self) -> bool:
+        """See KeepsKeys."""
+        return await self._key_reader.run(key_rows.has_any)
+
     async def revoke_key(self, id: str, at: float) -> StoredKey | None:
         """See KeepsKeys."""
         return await self._writer.run(lambda db: key_rows.revoke(db, id, at))
