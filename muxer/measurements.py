@@ -44,6 +44,9 @@ BUDGET_OVERRUN = Metric(
 )
 ATTEMPTS = Metric("muxer_attempts_total", "counter", "Upstream attempts.", ("model", "provider", "outcome"))
 FALLBACKS = Metric("muxer_fallbacks_total", "counter", "Moves to another candidate.", ("from", "to", "reason"))
+HEDGES = Metric(
+    "muxer_hedges_total", "counter", "Second attempts sent beside a slow first one.", ("from", "to", "result")
+)
 PROVIDER_UP = Metric(
     "muxer_provider_up", "gauge", "1 when the model may be tried, 0 while it is set aside.", ("model", "provider")
 )
@@ -76,8 +79,8 @@ DROPPED_RECORDS = Metric("muxer_dropped_records_total", "counter", "Records a si
 
 ALL = (
     REQUESTS, REQUEST_SECONDS, FIRST_TOKEN_SECONDS, OVERHEAD_SECONDS, DECISION_SECONDS, TOKENS, COST_USD,
-    PRESUMED_USD, HELD_USD, LIMIT_USED_RATIO, BUDGET_REFUSALS, BUDGET_OVERRUN, ATTEMPTS, FALLBACKS, PROVIDER_UP,
-    STORE_SECONDS, STORE_UP, STORE_ERRORS, OUTAGE_REQUESTS, OUTAGE_OVERRUN_USD, STORE_OWED, CONFIG_INFO,
+    PRESUMED_USD, HELD_USD, LIMIT_USED_RATIO, BUDGET_REFUSALS, BUDGET_OVERRUN, ATTEMPTS, FALLBACKS, HEDGES,
+    PROVIDER_UP, STORE_SECONDS, STORE_UP, STORE_ERRORS, OUTAGE_REQUESTS, OUTAGE_OVERRUN_USD, STORE_OWED, CONFIG_INFO,
     CONFIG_RELOADS, CONFIG_RELOAD_FAILURES, LOOP_LAG_SECONDS, IN_FLIGHT, PLUGIN_FAILURES, GUARD_REFUSALS,
     SAVED_USD, DROPPED_RECORDS,
 )  # fmt: skip

@@ -168,6 +168,11 @@ def _print(found: Explanation, told: Mapping[str, Any], *, chose_demo: bool) -> 
         console.print(Text(found.plan.reason, "dim"))
     if found.question.affinity.model:
         console.print(Text(_affinity(found), "dim"))
+    if told["hedge"]:
+        hedge = told["hedge"]
+        console.print(
+            Text(f"{hedge['model']} is asked, too, when no answer has begun after {hedge['after_s']:g} s", "dim")
+        )
     if found.error is not None:
         console.print(bad(f"refused with {found.error.status} {found.error.code}: {found.error.message}"))
     _title(console, "The request")

@@ -110,9 +110,9 @@ def _granted(db: sqlite3.Connection, now: float, leg: Leg, choice: HoldChoice) -
 
 
 def extend(
-    db: sqlite3.Connection, now: float, owner: str, id: str, leg: int, choice: HoldChoice, ended: Attempt
+    db: sqlite3.Connection, now: float, owner: str, id: str, leg: int, choice: HoldChoice, ended: Attempt | None
 ) -> Granted | Refused:
-    """Settles leg `leg - 1` and holds leg `leg`; a repeat gets the same answer (S7)."""
+    """Settles leg `leg - 1`, if it has ended, and holds leg `leg`; a repeat gets the same answer (S7)."""
     legs = _open_legs(db, id)
     if leg > len(legs):
         return Refused(refusals=())  # settled already, or never held: nothing more may be sent for it (I7)
@@ -120,9 +120,9 @@ def extend(
     db.execute("UPDATE requests SET owner = ? WHERE id = ? AND owner != ?", (owner, id, owner))
     if leg < len(legs):
         return Granted(choice=0, granted_nanos=legs[leg].granted)
-    last = legs[leg - 1]
-    cost, presumed = (0, 0) if last.ended else (ended.cost_nanos, ended.presumed_nanos)
-    if not last.ended:
+    last, cost, presumed = legs[leg - 1], 0, 0
+    if ended is not None and not last.ended:
+        cost, presumed = ended.cost_nanos, ended.presumed_nanos
         _end(db, last, cost, presumed)
         legs = (*legs[:-1], replace(last, ended=True, presumed=presumed))
     taken = _take(db, now, choice)

@@ -78,7 +78,7 @@ class SqliteStore:
             lambda db: ledger.hold(db, self._clock(), self._owner, row, choices), text_bytes(row), is_new=True
         )
 
-    async def extend(self, id: str, leg: int, choice: HoldChoice, ended: Attempt) -> Granted | Refused:
+    async def extend(self, id: str, leg: int, choice: HoldChoice, ended: Attempt | None) -> Granted | Refused:
         """See Store."""
         return await self._writer.run(
             lambda db: ledger.extend(db, self._clock(), self._owner, id, leg, choice, ended), is_new=True
