@@ -324,8 +324,8 @@ class Needs(Struct, frozen=True, kw_only=True):
 FallbackCause = Literal["content_policy", "context_length"]
 """For which refusals of an upstream a route may ask the next candidate (`fallback_on`)."""
 Outcome = Literal["exact", "none", "presumed", "counted"]
-"""How an attempt was billed (RELIABILITY S8): by the provider's usage; not at all; unknown, so the whole bound
-stays counted; by our own count (soft budgets only)."""
+"""How an attempt was billed (S8): by the provider's usage; not at all; unknown, presumed; by our count (soft only)."""
+OUTRUN = "outrun"  # the error of an attempt that was given up because another, sent beside it, answered first
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
@@ -398,3 +398,8 @@ class Record(Struct, frozen=True, kw_only=True):
     config: str = ""
     prices: str = ""
     schema: int = 1
+
+    @property
+    def answered(self) -> Attempt | None:
+        """The attempt that answered, though one that it outran may stand behind it, else the last that failed."""
+        return next((attempt for attempt in reversed(self.attempts) if attempt.error != OUTRUN), None)

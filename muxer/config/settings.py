@@ -137,6 +137,12 @@ class RouteSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         tuple[FallbackCause, ...],
         Meta(description="refusals of a provider after which the next model is asked: content_policy, context_length"),
     ] = ()
+    hedge_after_s: Annotated[
+        Seconds | None,
+        Meta(
+            description="when no answer has begun by then, the next model is asked beside the first, and held for, too"
+        ),
+    ] = None
     guards: Annotated[
         tuple[str, ...], Meta(description="guards of this route alone; one that no route names is in force everywhere")
     ] = ()

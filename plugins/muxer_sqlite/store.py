@@ -83,7 +83,7 @@ class SqliteStore:
             lambda _: ledger.hold(self._book, self._clock(), self._owner, row, choices), text_bytes(row), is_new=True
         )
 
-    async def extend(self, id: str, leg: int, choice: HoldChoice, ended: Attempt) -> Granted | Refused:
+    async def extend(self, id: str, leg: int, choice: HoldChoice, ended: Attempt | None) -> Granted | Refused:
         """See Store."""
         return await self._writer.run(
             lambda _: ledger.extend(self._book, self._clock(), self._owner, id, leg, choice, ended), is_new=True
