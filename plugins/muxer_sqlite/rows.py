@@ -79,8 +79,8 @@ def _default(field: types.Field, sql_type: str | None) -> str:
 
 COLUMNS = tuple(_columns(Record))
 KEPT = ("id", "at", "user", "feedback")
-"""What no settlement changes: the key, what indexes sort by, and a score, which may come before it. An UPDATE that names
-one of these, even to its own value, has SQLite write those indexes anew."""
+"""What no settlement changes: the key, what indexes sort by, and a score, which may come before it. An UPDATE that
+names one of these, even to its own value, has SQLite write those indexes anew."""
 _TOKENS = Usage.__struct_fields__
 _JSON = tuple(column.name for column in COLUMNS if column.is_json)
 _PLAIN = (*KEPT, *(column.name for column in COLUMNS if column.name not in (*KEPT, *_TOKENS, *_JSON)))
