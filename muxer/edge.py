@@ -10,6 +10,7 @@ from aiohttp.web_protocol import RequestPayloadError
 from msgspec import Struct
 
 from muxer import json_guard
+from muxer.admission import Room
 from muxer.errors import (
     BodyTooLarge,
     ClientGone,
@@ -46,6 +47,11 @@ PATIENT: web.RequestKey[Patience] = web.RequestKey("patience", Patience)
 """Where the server leaves how patient it is."""
 BODY: web.RequestKey[bytes] = web.RequestKey("body", bytes)
 """Where the body is kept, since it comes only once."""
+
+ROOM: web.RequestKey[Room] = web.RequestKey("room", Room)
+"""Where the server leaves the room for large bodies; what a request has taken of it is in ROOM_TAKEN."""
+ROOM_TAKEN: web.RequestKey[int] = web.RequestKey("room_taken", int)
+_SMALL_BYTES = 64 * 1024  # of a body: what aiohttp reads anyway
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -87,6 +93,11 @@ async def json_body(request: web.Request) -> bytes:
 async def _whole_body(request: web.Request) -> bytes:
     if request.content.is_eof():
         return await request.read()
+    length, most = request.content_length, request.client_max_size
+    if (length is None or length > _SMALL_BYTES) and (room := request.get(ROOM)) is not None:
+        size = min(most if length is None else length, most)
+        await room.take(size)
+        request[ROOM_TAKEN] = size
     loop = asyncio.get_running_loop()
     body, last = bytearray(), loop.time() + request.get(PATIENT, PATIENCE).body_s
     try:

@@ -38,6 +38,8 @@ class ServerSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     listen: Annotated[str, Meta(description="HOST:PORT to listen on; IPv6 in brackets")] = "127.0.0.1:8000"
     max_body_bytes: Annotated[Positive, Meta(description="largest request body taken")] = 20_000_000
+    max_concurrent: Annotated[Positive, Meta(description="requests that one process serves at once; more wait")] = 2_000
+    queue_s: Annotated[float, Meta(ge=0, description="how long a request may wait for its turn")] = 1.0
     workers: Annotated[Positive, Meta(description="processes that serve the port together")] = 1
     drain_delay_s: Annotated[
         float, Meta(ge=0, description="how long new requests are still taken after SIGTERM, while /readyz is 503")
