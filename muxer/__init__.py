@@ -69,6 +69,7 @@ from muxer.interfaces import (
     Trainable,
 )
 from muxer.keys import KeepsKeys, NewKey, StoredKey, moment
+from muxer.lessons import KeepsFeatures, LearnsLater, Lesson
 from muxer.limits import Amounts
 from muxer.measurements import ALL as ALL_METRICS
 from muxer.measurements import Metric
@@ -186,11 +187,14 @@ __all__ = [
     "InvalidRequest",
     "IsMeter",
     "IsRemote",
+    "KeepsFeatures",
     "KeepsFeedback",
     "KeepsKeys",
     "KeyDesk",
     "Kind",
     "Labelled",
+    "LearnsLater",
+    "Lesson",
     "Log",
     "Message",
     "Meter",

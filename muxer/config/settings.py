@@ -136,6 +136,9 @@ class RouteSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         tuple[FallbackCause, ...],
         Meta(description="refusals of a provider after which the next model is asked: content_policy, context_length"),
     ] = ()
+    learn: Annotated[
+        bool, Meta(description="records keep what signals learn from: hashes of words, and never the prompt")
+    ] = False
     guards: Annotated[
         tuple[str, ...], Meta(description="guards of this route alone; one that no route names is in force everywhere")
     ] = ()
