@@ -69,6 +69,7 @@ from muxer.interfaces import (
     Trainable,
 )
 from muxer.keys import KeepsKeys, NewKey, StoredKey, moment
+from muxer.lessons import KeepsFeatures, LearnsLater, Lesson
 from muxer.limits import Amounts
 from muxer.measurements import ALL as ALL_METRICS
 from muxer.measurements import Metric
@@ -188,12 +189,15 @@ __all__ = [
     "InvalidRequest",
     "IsMeter",
     "IsRemote",
+    "KeepsFeatures",
     "KeepsFeedback",
     "KeepsKeys",
     "KeyDesk",
     "KeyedRequest",
     "Kind",
     "Labelled",
+    "LearnsLater",
+    "Lesson",
     "Log",
     "Message",
     "Meter",

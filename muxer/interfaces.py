@@ -178,6 +178,10 @@ class Archive(Protocol):
         """The finished requests from the oldest to the newest, in batches; of them those whose id `keep` wants. What
         a record has for people to read (reason, notes, error, its cost beside that of its attempts) may be missing."""
 
+    def scored(self, since_s: float) -> AsyncIterator[Sequence[Record]]:
+        """The finished requests since then that have feedback, from the oldest to the newest, in batches. Of a record
+        may be missing all but id, time, state, model, feedback and features."""
+
     async def record(self, id: str) -> Record | None:
         """One record."""
 

@@ -107,6 +107,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     excluded: tuple[Excluded, ...]
     branch: str = ""
     is_sticky: bool = False
+    learns: bool = False
     downgrades: bool = False
     timeout_s: float | None = None
     terms: Terms = Terms()

@@ -86,6 +86,11 @@ class NewestFirst:
             yield kept[: -_BATCH - 1 : -1]
             del kept[-_BATCH:]
 
+    async def scored(self, since_s: float) -> AsyncIterator[Sequence[Record]]:
+        """See Archive."""
+        found = self._store.records(since_s, {}, _ALL)
+        yield [one async for one in found if one.state != "open" and one.feedback is not None][::-1]
+
     async def record(self, id: str) -> Record | None:
         """See Archive."""
         return await self._store.record(id)

@@ -145,6 +145,9 @@ class RouteSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
             description="when no answer has begun by then, the next model is asked beside the first, and held for, too"
         ),
     ] = None
+    learn: Annotated[
+        bool, Meta(description="records keep what signals learn from: hashes of words, and never the prompt")
+    ] = False
     guards: Annotated[
         tuple[str, ...], Meta(description="guards of this route alone; one that no route names is in force everywhere")
     ] = ()
