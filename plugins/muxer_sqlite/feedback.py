@@ -9,9 +9,7 @@ from muxer_sqlite.book import Book
 INDEX = "CREATE INDEX IF NOT EXISTS requests_scored ON requests (at) WHERE feedback IS NOT NULL"
 
 
-def keep(
-    book: Book, now: float, id: str, score: float, user: str | None, asked: Sequence[Quota]
-) -> bool | Refused:
+def keep(book: Book, now: float, id: str, score: float, user: str | None, asked: Sequence[Quota]) -> bool | Refused:
     """See KeepsFeedback."""
     drawn = quotas.take(book, now, "", asked)
     if isinstance(drawn, Refusal):

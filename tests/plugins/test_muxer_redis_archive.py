@@ -79,6 +79,17 @@ async def test_what_is_read_is_what_the_store_has(server: Server, redis: Redis) 
         assert await archive.keys() == [a_key()]
 
 
+async def test_only_what_has_a_score_is_learned_from(server: Server, redis: Redis) -> None:
+    async with opened(server) as (store, archive):
+        await live(store, *(a_record(id=id, at=START_S + number, state="done") for number, id in enumerate("abc")))
+        for id, score in (("a", 0.5), ("c", 0.0)):
+            await store.feedback(id, score)  # type: ignore[attr-defined]  # this kind keeps scores
+        found = [one async for batch in archive.scored(START_S) for one in batch]
+        assert [(one.id, one.feedback) for one in found] == [("a", 0.5), ("c", 0.0)]
+        assert [one.id async for batch in archive.scored(START_S + 1) for one in batch] == ["c"]
+        assert [one.feedback async for batch in archive.history(0, {}, None) for one in batch] == [0.5, None, 0.0]
+
+
 async def test_more_than_a_batch_is_read_to_the_end(server: Server, redis: Redis) -> None:
     names = [f"{number:05}" for number in range(2 * BATCH + 10)]
     async with opened(server) as (store, archive):
