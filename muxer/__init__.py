@@ -74,6 +74,7 @@ from muxer.limits import Amounts
 from muxer.measurements import ALL as ALL_METRICS
 from muxer.measurements import Metric
 from muxer.money import Price, Rates, Tier, most_here, usd
+from muxer.parts import AudioPart, FilePart, ImagePart, ImageURL, Part, RefusalPart, TextPart, ThinkingPart
 from muxer.records import as_json as record_as_json
 from muxer.repeats import KEYED_S, KeyedRequest, RemembersKeyed
 from muxer.sse import Event, EventParser, read_events, write_event
@@ -100,30 +101,22 @@ from muxer.types import (
     AllowedTools,
     Answer,
     Attempt,
-    AudioPart,
     Call,
     Caller,
     ChatRequest,
     Choice,
     Chunk,
-    FilePart,
     FunctionCall,
     FunctionSpec,
-    ImagePart,
-    ImageURL,
     Message,
     NamedFunction,
     Needs,
     Outcome,
-    Part,
     Record,
-    RefusalPart,
     ResponseFormat,
     Role,
     SignalValue,
     StreamOptions,
-    TextPart,
-    ThinkingPart,
     TokenLogprob,
     Tool,
     ToolCall,
