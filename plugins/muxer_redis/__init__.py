@@ -67,10 +67,19 @@ def _journal(settings: RedisSettings, context: Context) -> Path:
 
 
 async def _begin(owner: Owner) -> None:
-    try:
-        await owner.beat()
-    except StoreUnavailable as error:
-        raise ConfigInvalid([Fault(error.message, path="store.url")]) from error
+    """The first heartbeat. A server that is busy is given the time it had to be reached in, since a request is not
+    waiting for it."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + server.CONNECT_S
+    while True:
+        try:
+            await owner.beat()
+        except StoreUnavailable as error:
+            if loop.time() >= until:
+                raise ConfigInvalid([Fault(error.message, path="store.url")]) from error
+            await asyncio.sleep(_BEAT_IN_OUTAGE_S)
+        else:
+            return
 
 
 async def _leave(owner: Owner, log: Log) -> None:

@@ -128,6 +128,12 @@ async def test_a_server_that_is_paused_at_the_start_is_told_without_an_empty_rea
         server.send(signal.SIGCONT)
 
 
+async def test_a_server_that_is_busy_at_the_start_is_waited_for(server: Server, redis: Redis) -> None:
+    await redis.execute_command("CLIENT", "PAUSE", "600", "WRITE")
+    async with opened(server.url) as store:
+        assert isinstance(await hold(store, "a"), Granted)
+
+
 async def test_a_paused_server_delays_no_request_beyond_the_deadline(server: Server, redis: Redis) -> None:
     async with opened(server.url, timeout_s=0.1) as store:
         await hold(store, "a")
