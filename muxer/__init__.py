@@ -75,6 +75,7 @@ from muxer.measurements import ALL as ALL_METRICS
 from muxer.measurements import Metric
 from muxer.money import Price, Rates, Tier, most_here, usd
 from muxer.records import as_json as record_as_json
+from muxer.repeats import KEYED_S, KeyedRequest, RemembersKeyed
 from muxer.sse import Event, EventParser, read_events, write_event
 from muxer.stores import (
     BudgetClaim,
@@ -137,6 +138,7 @@ from muxer.writer import WriterBounds, transaction
 
 __all__ = [
     "ALL_METRICS",
+    "KEYED_S",
     "AddsHeaders",
     "AiohttpClient",
     "AllowedTools",
@@ -191,6 +193,7 @@ __all__ = [
     "KeepsFeedback",
     "KeepsKeys",
     "KeyDesk",
+    "KeyedRequest",
     "Kind",
     "Labelled",
     "LearnsLater",
@@ -221,6 +224,7 @@ __all__ = [
     "Refusal",
     "RefusalPart",
     "Refused",
+    "RemembersKeyed",
     "Reply",
     "Resolves",
     "ResponseFormat",

@@ -1,10 +1,10 @@
 """Money on the path of a request: one hold before, extensions between attempts, one settlement at the end."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Literal
+from typing import Literal, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -23,6 +23,7 @@ from muxer.standings import Fullest, refusal_of, remaining_nanos
 from muxer.stores import Granted, HoldChoice, IsRemote, KeepsFeedback, Quota, QuotaStanding, Refused, Standing, Store
 from muxer.types import Attempt, Record
 
+T = TypeVar("T")
 Place = Literal["asked", "unknown", "store", "here"]
 """Who holds a request: the store was asked and nothing is sent yet; it may have taken it; it has; or it was let in
 here, without the store."""
@@ -230,14 +231,18 @@ class Ledger:
                 raise StoreUnavailable("the store is still to be told of this request; try again in a moment")
         return kept
 
-    async def latest(self, since_s: float, limit: int) -> list[Record]:
-        """The records since then, the newest first, at most `limit`. Raises StoreUnavailable, which says nothing of
+    async def ask(self, call: str, work: Callable[[], Awaitable[T]]) -> T:
+        """Asks the store what changes no money, by the same deadline. Raises StoreUnavailable, which says nothing of
         whether the store takes holds."""
+        return await self._outage.watch(call, work, is_suspect=True)
+
+    async def latest(self, since_s: float, limit: int) -> list[Record]:
+        """The records since then, the newest first, at most `limit`. Raises StoreUnavailable as `ask` does."""
 
         async def read() -> list[Record]:
             return [record async for record in self._store.records(since_s, {}, limit)]
 
-        return await self._outage.watch("records", read, is_suspect=True)
+        return await self.ask("records", read)
 
     async def measure(self) -> bool:
         """Sets the gauges of what is held and presumed; whether the store answered."""

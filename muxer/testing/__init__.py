@@ -15,6 +15,7 @@ from muxer.testing.contracts.authenticator import AuthenticatorContract  # noqa:
 from muxer.testing.contracts.feedback import FeedbackContract  # noqa: E402
 from muxer.testing.contracts.guard import GuardContract, a_visit, each_chunk  # noqa: E402
 from muxer.testing.contracts.histories import HistoryContract, LedgerMachine, World, live_through  # noqa: E402
+from muxer.testing.contracts.keyed import KeyedContract  # noqa: E402
 from muxer.testing.contracts.keys import KeysContract, a_key  # noqa: E402
 from muxer.testing.contracts.money import a_choice, a_claim, an_attempt  # noqa: E402
 from muxer.testing.contracts.provider import ProviderContract, collected  # noqa: E402
@@ -37,6 +38,7 @@ __all__ = [
     "GuardContract",
     "Hears",
     "HistoryContract",
+    "KeyedContract",
     "KeysContract",
     "LedgerMachine",
     "ManualClock",

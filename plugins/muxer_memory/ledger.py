@@ -20,6 +20,7 @@ from muxer import (
     Window,
     most_here,
 )
+from muxer_memory.keyed import Keyed
 from muxer_memory.quotas import Quotas
 
 KEEP_S = 35 * 86_400
@@ -84,6 +85,7 @@ class Ledger:
     def __init__(self, clock: Callable[[], float], keep_records: int) -> None:
         self.requests: dict[str, Request] = {}
         self.quotas = Quotas()
+        self.keyed = Keyed()
         self._clock = clock
         self._keep_records = keep_records
         self._over: deque[str] = deque()

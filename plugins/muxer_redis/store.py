@@ -6,10 +6,12 @@ from pathlib import Path
 import msgspec
 
 from muxer import (
+    KEYED_S,
     Attempt,
     BudgetClaim,
     Granted,
     HoldChoice,
+    KeyedRequest,
     Quota,
     QuotaStanding,
     Record,
@@ -23,6 +25,9 @@ from muxer_redis import keys as key_rows
 from muxer_redis import records, replies, totals
 from muxer_redis.calls import Calls
 from muxer_redis.owners import Owner
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(KeyedRequest).decode
 
 
 class RedisStore:
@@ -159,6 +164,24 @@ class RedisStore:
         """See KeepsKeys."""
         found = key_rows.read(await self._calls.run("revoke_key", self._clock(), id, repr(at)))
         return found[0] if found else None
+
+    async def first_of(self, keyed: KeyedRequest, instead_of: str = "") -> KeyedRequest:
+        """See RemembersKeyed."""
+        reply = await self._calls.run(
+            "first_of",
+            self._clock(),
+            keyed.digest,
+            keyed.id,
+            repr(keyed.at),
+            _encode(keyed),
+            instead_of,
+            str(KEYED_S),
+        )
+        return _decode(msgspec.convert(reply, bytes))
+
+    async def forget_keyed(self, keyed: KeyedRequest) -> None:
+        """See RemembersKeyed."""
+        await self._calls.run("forget_keyed", self._clock(), keyed.digest, keyed.id)
 
     async def held(self) -> tuple[int, int]:
         """See Store. Raises StoreUnavailable also while nothing may be held, so that whoever asks sees it (F12)."""

@@ -3,11 +3,12 @@
 import sqlite3
 from collections.abc import Iterator
 
-from muxer_sqlite import feedback, keys
+from muxer_sqlite import feedback, keyed, keys
 from muxer_sqlite.rows import COLUMNS, Column
 from muxer_sqlite.totals import TABLE, TRIGGERS, fill
 
-VERSION = 2
+VERSION = 3
+_HAS_TOTALS = 2  # since that version
 # While one process brings an old file up to date, its siblings wait for it.
 _MIGRATION_MS = 60_000
 
@@ -47,6 +48,7 @@ CREATE TABLE IF NOT EXISTS counters (
 ) WITHOUT ROWID""",
     TABLE,
     *keys.DDL,
+    *keyed.DDL,
     "CREATE INDEX IF NOT EXISTS requests_by_time ON requests (at)",
     "CREATE INDEX IF NOT EXISTS requests_by_user ON requests (user, at)",
     "CREATE INDEX IF NOT EXISTS requests_open ON requests (owner) WHERE state = 'open'",
@@ -71,7 +73,7 @@ def prepare(connection: sqlite3.Connection, busy_timeout_s: float) -> None:
             connection.execute(statement)
         for column in _missing(connection):
             connection.execute(f"ALTER TABLE requests ADD COLUMN {_declared(column, has_default=True)}")
-        if found < VERSION:
+        if found < _HAS_TOTALS:
             fill(connection)
         for statement in (*TRIGGERS, feedback.INDEX):
             connection.execute(statement)

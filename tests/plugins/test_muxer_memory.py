@@ -14,6 +14,7 @@ from muxer import ConfigInvalid, KeepsKeys, Record, Store, Window
 from muxer.testing import (
     FeedbackContract,
     HistoryContract,
+    KeyedContract,
     ManualClock,
     StoreContract,
     a_record,
@@ -24,7 +25,7 @@ from muxer.testing.builders import START_S
 from muxer.testing.contracts.money import DAY_S, a_choice, a_claim, an_attempt, counted, spend
 
 
-class TestMemoryStore(StoreContract, FeedbackContract):
+class TestMemoryStore(StoreContract, KeyedContract, FeedbackContract):
     @pytest.fixture(autouse=True)
     def _nothing_yet(self) -> None:
         self._ledgers: dict[Path, Ledger] = {}
