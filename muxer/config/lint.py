@@ -161,14 +161,14 @@ def lint_routes(
             what = f"never reached: routes[{earlier}] matches all that this does"
             notes.add(("routes", index, "when"), what, "move it up, or narrow that one")
         for need in (need for name, need in _NEEDS.items() if region.values.get(name) == frozenset({True})):
-            lacking = [name for name in _opened(route.use, models) if _lacks(name, need, models, providers, table)]
-            if lacking and set(lacking) == set(_opened(route.use, models)):
+            lacking = [name for name in opened(route.use, models) if _lacks(name, need, models, providers, table)]
+            if lacking and set(lacking) == set(opened(route.use, models)):
                 what = f"none of these can do {need}, which the rule asks for"
                 notes.add(("routes", index, "use"), what, "add a model that can, or say so under its can")
 
 
-def _opened(use: Sequence[str], models: Models) -> list[str]:
-    """The models behind names, groups opened; what leads back to itself (a fault) once."""
+def opened(use: Sequence[str], models: Models) -> list[str]:
+    """The models behind names, groups replaced by theirs; what leads back to itself (a fault) once."""
     found: list[str] = []
     seen: set[str] = set()
     waiting = list(use)

@@ -13,6 +13,7 @@ from muxer.config import advice, checks
 from muxer.config.components import Offer, component, components, default_store, in_demo
 from muxer.config.contents import Contents, read_contents
 from muxer.config.decode import Decoder
+from muxer.config.dominance import lint_dominated
 from muxer.config.environment import sha256_of, with_dotenv
 from muxer.config.faults import Faults
 from muxer.config.lint import lint_routes
@@ -252,6 +253,7 @@ def _advised(
         for route, rule in zip(draft.routes, rules, strict=True)
     ]
     lint_routes(notes, understood, draft.models, draft.providers, table)
+    lint_dominated(notes, draft.routes, draft.models, draft.providers, table)
     today = datetime.fromtimestamp(now, UTC).date()
     old = advice.retired(notes, draft.models, draft.providers, table, today) if table else set()
     return advice.usable_default(notes, draft.general.defaults.model, draft.models, old)
