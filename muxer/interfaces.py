@@ -375,7 +375,8 @@ class Authenticator(Protocol):
 
 
 class Kinds(Struct, frozen=True):
-    """Every kind the named plugins offer, by name; `origins` says which plugin offers `provider openai` and so on."""
+    """Every kind the named plugins offer, by name; `origins` says which plugin offers `provider openai` and so on.
+    `unnamed` are the plugins that are installed and were not asked for."""
 
     providers: Mapping[str, Kind[Provider]] = msgspec.field(default_factory=dict)
     stores: Mapping[str, Kind[Store]] = msgspec.field(default_factory=dict)
@@ -385,3 +386,4 @@ class Kinds(Struct, frozen=True):
     authenticators: Mapping[str, Kind[Authenticator]] = msgspec.field(default_factory=dict)
     extensions: Mapping[str, Kind[object]] = msgspec.field(default_factory=dict)
     origins: Mapping[str, str] = msgspec.field(default_factory=dict)
+    unnamed: frozenset[str] = frozenset()

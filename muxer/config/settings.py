@@ -93,7 +93,13 @@ class ModelSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     price_usd_per_million: Annotated[
         PriceSettings | None, Meta(description="overrides the price table; default: its prices")
     ] = None
-    price: Annotated[Literal["free"] | None, Meta(description="write free for a model that costs nothing")] = None
+    price: Annotated[
+        Literal["free"] | None,
+        Meta(
+            description="write free for a model that costs nothing",
+            extra={"hint": "a price is written as price_usd_per_million: {input: 1, output: 2}"},
+        ),
+    ] = None
     price_tiers: Annotated[
         tuple[PriceTierSettings, ...], Meta(description="dearer prices for long inputs, in ascending order")
     ] = ()
