@@ -74,6 +74,7 @@ from muxer.measurements import ALL as ALL_METRICS
 from muxer.measurements import Metric
 from muxer.money import Price, Rates, Tier, most_here, usd
 from muxer.records import as_json as record_as_json
+from muxer.secret import Secret
 from muxer.sse import Event, EventParser, read_events, write_event
 from muxer.stores import (
     BudgetClaim,
@@ -220,6 +221,7 @@ __all__ = [
     "ResponseFormat",
     "Role",
     "Route",
+    "Secret",
     "Signal",
     "SignalValue",
     "Sink",
