@@ -30,6 +30,7 @@ from muxer.opener import Held, Meters, Opener
 from muxer.pipeline import Parts
 from muxer.plans import Rules
 from muxer.prices import PriceTable
+from muxer.repeats import Repeats
 from muxer.retries import RetryBudget
 from muxer.scrubbing import Scrubber, scrubbed, secrets_of
 from muxer.stores import Store
@@ -127,6 +128,7 @@ class Assembler:
                 guards=guards,
                 dispatcher=dispatcher,
                 ledger=last.ledger,
+                repeats=Repeats(store, last.ledger, self.log, clock),
                 sinks=sinks,
                 meter=meters,
                 log=self.log,
@@ -241,6 +243,7 @@ def rules_of(configuration: Configuration, table: PriceTable) -> Rules:
         defaults=settings.defaults,
         config=configuration.digest,
         strict=settings.strict_params,
+        budget_status=settings.budget_status,
         lines=tuple(configuration.places[f"routes[{index}]"].line for index in range(len(settings.routes))),
     )
 

@@ -4,7 +4,7 @@ What the configuration before had open with the same settings is taken over as i
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TypeVar
 
 from msgspec import Struct
@@ -232,6 +232,20 @@ class Opener:
 
     def _fence(self, component: str) -> Fence:
         return Fence(component, self._meters, self._log, scrub=self._scrub)
+
+
+@asynccontextmanager
+async def open_signals(
+    kinds: Mapping[str, Kind[Signal]], context: Context, settings_of: Callable[[Kind[Signal]], Struct] | None = None
+) -> AsyncIterator[dict[str, Signal]]:
+    """Signals by the names of their kinds, for a command: opened with their own settings or those given, closed with
+    the context, and behind no fence."""
+    async with AsyncExitStack() as opened:
+        signals: dict[str, Signal] = {}
+        for name, kind in kinds.items():
+            settings = settings_of(kind) if settings_of else kind.settings()
+            signals[name] = await opened.enter_async_context(kind.open(settings, context))
+        yield signals
 
 
 def _with_client(

@@ -353,7 +353,10 @@ RecordState = Literal["open", "done", "failed", "interrupted"]
 
 
 class Record(Struct, frozen=True, kw_only=True):
-    """The row about one request: everything a decision needs and no prompt. Times are Unix seconds."""
+    """The row about one request: everything a decision needs and no prompt. Times are Unix seconds.
+
+    `feedback` is how good the answer was, from 0 to 1. `features` is what signals that learn kept of the prompt, each
+    under the name of its kind and in its own words."""
 
     id: str
     at: float
@@ -375,6 +378,8 @@ class Record(Struct, frozen=True, kw_only=True):
     estimate_tokens: int = 0
     bound_tokens: int = 0
     excluded: tuple[Excluded, ...] = ()
+    feedback: float | None = None
+    features: dict[str, str] = field(default_factory=dict)
     model: str = ""
     provider: str = ""
     usage: Usage = Usage()
