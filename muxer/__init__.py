@@ -77,6 +77,7 @@ from muxer.money import Price, Rates, Tier, most_here, usd
 from muxer.parts import AudioPart, FilePart, ImagePart, ImageURL, Part, RefusalPart, TextPart, ThinkingPart
 from muxer.records import as_json as record_as_json
 from muxer.repeats import KEYED_S, KeyedRequest, RemembersKeyed
+from muxer.secret import Secret
 from muxer.sse import Event, EventParser, read_events, write_event
 from muxer.stores import (
     BudgetClaim,
@@ -223,6 +224,7 @@ __all__ = [
     "ResponseFormat",
     "Role",
     "Route",
+    "Secret",
     "Signal",
     "SignalValue",
     "Sink",

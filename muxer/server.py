@@ -24,6 +24,7 @@ from muxer.edge import (
     Patience,
     caller_of,
     check_http,
+    check_library,
     json_body,
     read_json,
     too_large,
@@ -105,9 +106,7 @@ class Server:
     def __init__(
         self, assembly: Assembly, *, is_loopback: bool, patience: Patience = PATIENCE, reloads: Reloads | None = None
     ) -> None:
-        if aiohttp.http.HttpRequestParser is HttpRequestParserPy:
-            # The pure-Python parser was the weak one in each of its security releases (RELIABILITY 4).
-            raise RuntimeError("aiohttp was installed without its C parser; reinstall it from a wheel")
+        check_library(aiohttp.__version__, is_compiled=aiohttp.http.HttpRequestParser is not HttpRequestParserPy)
         self._assembly = assembly
         self._is_loopback = is_loopback
         self._patience = patience

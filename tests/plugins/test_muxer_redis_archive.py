@@ -9,7 +9,7 @@ from muxer_redis import RedisSettings, open_at, read_redis
 from muxer_redis.archive import BATCH
 from redis.asyncio import Redis
 
-from muxer import Archive, ConfigInvalid, Record, Store
+from muxer import Archive, ConfigInvalid, Record, Secret, Store
 from muxer.testing import a_choice, a_key, a_record, open_context
 from muxer.testing.builders import START_S
 from tests.plugins.redis_server import Server, free_port
@@ -30,7 +30,7 @@ async def redis(server: Server) -> AsyncIterator[Redis]:
 
 @asynccontextmanager
 async def opened(server: Server) -> AsyncIterator[tuple[Store, Archive]]:
-    settings = RedisSettings(url=server.url, timeout_s=5.0)
+    settings = RedisSettings(url=Secret(server.url), timeout_s=5.0)
     async with (
         open_context() as context,
         open_at(settings, context, lambda: repr(START_S + 60.0)) as store,
@@ -110,7 +110,7 @@ async def test_what_is_let_go_meanwhile_is_left_out_and_no_more(server: Server, 
 
 
 async def test_reading_changes_nothing(server: Server, redis: Redis) -> None:
-    async with open_context() as context, read_redis(RedisSettings(url=server.url), context) as archive:
+    async with open_context() as context, read_redis(RedisSettings(url=Secret(server.url)), context) as archive:
         assert await ids(archive) == []
         assert await archive.count(0, {}) == 0
     assert await redis.keys() == []
@@ -119,5 +119,5 @@ async def test_reading_changes_nothing(server: Server, redis: Redis) -> None:
 async def test_a_server_that_is_not_there_is_said(tmp_path: Path) -> None:
     async with open_context(tmp_path) as context:
         with pytest.raises(ConfigInvalid):
-            async with read_redis(RedisSettings(url=f"redis://127.0.0.1:{free_port()}"), context):
+            async with read_redis(RedisSettings(url=Secret(f"redis://127.0.0.1:{free_port()}")), context):
                 pass
