@@ -79,7 +79,7 @@ class Dispatch:
         self._budget = dispatcher.retries
         self._meter = dispatcher.meter
         self._estimate_tokens = estimate_tokens
-        self._streams = AsyncExitStack()
+        self._streams: AsyncExitStack | None = None
         self._entry: Entry = "free"
         self._waiting: deque[Candidate] = deque()
         self._repeatable: deque[Repeatable] = deque()
@@ -95,7 +95,8 @@ class Dispatch:
 
     async def __aexit__(self, *_: object) -> None:
         self._budget.in_flight -= 1
-        await self._streams.aclose()
+        if self._streams is not None:
+            await self._streams.aclose()
 
     async def first_answer(
         self,
@@ -180,6 +181,7 @@ class Dispatch:
             return await whole(provider, call, candidate.model.mode)
 
     async def _first_chunk(self, chunks: AsyncGenerator[Chunk, None]) -> AsyncIterator[Chunk]:
+        self._streams = self._streams or AsyncExitStack()
         await self._streams.enter_async_context(aclosing(chunks))
         try:
             first = await anext(chunks)
