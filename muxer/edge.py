@@ -72,7 +72,7 @@ async def json_body(request: web.Request) -> bytes:
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise EncodingUnsupported("send the body uncompressed")
     kind = request.headers.get("Content-Type")
-    if kind is not None and (
+    if kind not in (None, "application/json") and (
         request.content_type != "application/json" or (request.charset or "utf-8").lower() not in ("utf-8", "utf8")
     ):
         raise UnsupportedMediaType("send the body as `Content-Type: application/json` in UTF-8")
@@ -86,7 +86,10 @@ async def json_body(request: web.Request) -> bytes:
 
 async def _whole_body(request: web.Request) -> bytes:
     if request.content.is_eof():
-        return await request.read()
+        whole = request.content.read_nowait()
+        if len(whole) > request.client_max_size:
+            raise too_large(request)
+        return whole
     loop = asyncio.get_running_loop()
     body, last = bytearray(), loop.time() + request.get(PATIENT, PATIENCE).body_s
     try:
