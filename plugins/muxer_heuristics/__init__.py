@@ -49,12 +49,16 @@ _Hit = tuple[str, int, str]
 """The signal that a piece of text moved, by how many hundredths, and the piece."""
 
 
+_Pair = tuple[str, str, int, str, int]
+"""Two roles, how many words apart at most, and the signal that both move by how many hundredths."""
+
+
 class _Entry(NamedTuple):
     """What the tables say about one word."""
 
     word: str
     weights: tuple[tuple[str, int], ...]
-    roles: tuple[str, ...]
+    roles: tuple[tuple[str, tuple[_Pair, ...]], ...]  # each with the pairs it is the second word of
 
 
 def _by_word(tables: Mapping[str, Mapping[int, str]]) -> dict[str, list[tuple[str, int]]]:
@@ -73,7 +77,11 @@ def _lexicon() -> dict[str, _Entry]:
     for role, members in ROLES.items():
         for word in members.split():
             roles.setdefault(word, []).append(role)
-    return {word: _Entry(word, tuple(weights.get(word, ())), tuple(roles.get(word, ()))) for word in weights | roles}
+    closes = {role: tuple(pair for pair in PAIRS if pair[1] == role) for role in ROLES}
+    return {
+        word: _Entry(word, tuple(weights.get(word, ())), tuple((role, closes[role]) for role in roles.get(word, ())))
+        for word in weights | roles
+    }
 
 
 def _marks_by_sign() -> dict[str, list[_Hit]]:
@@ -89,7 +97,6 @@ def _marks_by_sign() -> dict[str, list[_Hit]]:
 
 _LEXICON = _lexicon()
 _MARKS = _marks_by_sign()
-_SECONDS = {second: [pair for pair in PAIRS if pair[1] == second] for _, second, *_ in PAIRS}
 _LEARNED = _by_word(LEARNED)
 _REFERENCES = frozenset(REFERENCES.split())
 
@@ -118,8 +125,8 @@ def _word_hits(words: Sequence[str]) -> Iterator[_Hit]:
         assert entry is not None, "compress leaves those out"
         word, weights, roles = entry
         share = 1 if place < ASK_WORDS or place >= tail else 3
-        for role in roles:
-            for pair in _SECONDS.get(role, ()):
+        for role, pairs in roles:
+            for pair in pairs:
                 first, _, distance, signal, weight = pair
                 at, opener = latest.get(first, (-ASK_WORDS, ""))
                 if place - at <= distance and pair not in seen:
