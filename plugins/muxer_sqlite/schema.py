@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from muxer_sqlite import keys
 from muxer_sqlite.rows import COLUMNS, Column
-from muxer_sqlite.totals import TABLE, TRIGGERS, fill
+from muxer_sqlite.totals import INDEX, INDEX_NAME, TABLE, TRIGGERS, fill
 
 VERSION = 2
 # While one process brings an old file up to date, its siblings wait for it.
@@ -46,6 +46,7 @@ CREATE TABLE IF NOT EXISTS counters (
   PRIMARY KEY (account, start)
 ) WITHOUT ROWID""",
     TABLE,
+    INDEX,
     *keys.DDL,
     "CREATE INDEX IF NOT EXISTS requests_by_time ON requests (at)",
     "CREATE INDEX IF NOT EXISTS requests_by_user ON requests (user, at)",
@@ -60,8 +61,7 @@ def prepare(connection: sqlite3.Connection, busy_timeout_s: float) -> None:
 
     Raises sqlite3.DatabaseError for a file of a later version.
     """
-    found = _version(connection)
-    if found == VERSION and not list(_missing(connection)):
+    if _version(connection) == VERSION and _has_index(connection) and not list(_missing(connection)):
         return
     connection.execute(f"PRAGMA busy_timeout = {_MIGRATION_MS}")
     connection.execute("BEGIN IMMEDIATE")
@@ -91,6 +91,11 @@ def _version(connection: sqlite3.Connection) -> int:
             f"the file was written by a later version (schema {found}, this one knows {VERSION})"
         )
     return int(found)
+
+
+def _has_index(connection: sqlite3.Connection) -> bool:
+    """Whether the file has what came last."""
+    return connection.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (INDEX_NAME,)).fetchone() is not None
 
 
 def _missing(connection: sqlite3.Connection) -> Iterator[Column]:

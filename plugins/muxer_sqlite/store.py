@@ -53,12 +53,14 @@ class Reader:
 
 
 class SqliteStore:
-    """The store over one writer and two readers; keys have their own, so that no long sum delays a request."""
+    """The store over one writer and three readers: sums over many rows have their own, so that they delay neither what
+    asks whether the store is well nor a request, and so have keys."""
 
     def __init__(
         self,
         writer: FileWriter,
         reader: Reader,
+        sums: Reader,
         key_reader: Reader,
         health: FileCondition,
         owner: str,
@@ -66,6 +68,7 @@ class SqliteStore:
     ) -> None:
         self._writer = writer
         self._reader = reader
+        self._sums = sums
         self._key_reader = key_reader
         self._health = health
         self._owner = owner
@@ -101,7 +104,7 @@ class SqliteStore:
 
     async def summary(self, by: Sequence[str], since_s: float, where: Mapping[str, str]) -> list[Summary]:
         """See Store."""
-        return await self._reader.run(lambda db: totals.summary(db, by, since_s, where))
+        return await self._sums.run(lambda db: totals.summary(db, by, since_s, where))
 
     async def record(self, id: str) -> Record | None:
         """See Store."""
@@ -159,7 +162,7 @@ class SqliteStore:
 
     async def examine(self) -> list[str]:
         """See Examines."""
-        return await self._reader.run(examination.faults)
+        return await self._sums.run(examination.faults)
 
 
 def _page(
