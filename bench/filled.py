@@ -36,7 +36,7 @@ _VARIED = {
 
 def key_of(number: int) -> str:
     """The secret of a key that was made here."""
-    return f"sk-filled-{number}"
+    return f"mux_{number:08x}_filled"
 
 
 async def make(folder: Path, rows: int, users: int, now: float) -> Path:

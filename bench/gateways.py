@@ -42,7 +42,7 @@ general_settings: {{master_key: {key}}}
 
 
 ASKED = b'{"model": "auto", "messages": [{"role": "user", "content": "What is the capital of France?"}]}'
-PATIENCE_S = 120.0
+PATIENCE_S = 300.0
 _WORDS = "words.txt"
 
 

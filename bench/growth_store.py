@@ -1,7 +1,7 @@
 """How the embedded store's work grows with finished requests and with keys.
 
-It has no command; bench/growth.py uses it. Files of growing size are open at once and measured in turns; the cost of a
-request is CPU of the process with both of its threads, that of a reading the time until it is there.
+It has no command; bench/growth.py uses it. Files of growing size are open at once and measured in turns; the cost
+is CPU of the process with all of its threads, so that what else the machine does is not counted.
 """
 
 import asyncio
@@ -40,10 +40,10 @@ async def measured(folder: Path, sizes: list[int], users: int, rounds: int, note
                 note(f"makes {rows:,} records of {users:,} users")
                 of.mkdir(parents=True)
                 await make(of, rows, users, time.time())
-            begun = time.perf_counter()
+            begun = time.process_time()
             context = await stack.enter_async_context(open_context(of))
             stores[rows] = await stack.enter_async_context(open_at(STORE, context, Bounds(tidy_every_s=3_600)))
-            best.setdefault("start, ms", {})[rows] = (time.perf_counter() - begun) * 1e3
+            best.setdefault("start, ms", {})[rows] = (time.process_time() - begun) * 1e3
         for number in range(rounds):
             note(f"round {number + 1} of {rounds} at {', '.join(f'{rows:,}' for rows in sizes)} records")
             for rows, store in stores.items():
@@ -88,17 +88,17 @@ async def _requests(store: SqliteStore, number: int) -> float:
 
 async def _keys(store: SqliteStore, number: int, users: int) -> float:
     digests = [digest(key_of((number * REQUESTS + place) * 7919 % users)) for place in range(REQUESTS)]
-    begun = time.perf_counter()
+    begun = time.process_time()
     for one in digests:
         found: StoredKey | None = await store.key(one)
         assert found is not None
-    return (time.perf_counter() - begun) / REQUESTS * 1e6
+    return (time.process_time() - begun) / REQUESTS * 1e6
 
 
 async def _ms(work: Awaitable[object]) -> float:
-    begun = time.perf_counter()
+    begun = time.process_time()
     await work
-    return (time.perf_counter() - begun) * 1e3
+    return (time.process_time() - begun) * 1e3
 
 
 async def _newest(store: SqliteStore, where: dict[str, str]) -> int:

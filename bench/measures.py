@@ -3,7 +3,6 @@
 It has no command; bench/gateway.py uses it.
 """
 
-import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -136,11 +135,3 @@ def long(bench: Bench, gateway: Gateway, requests: int) -> None:
         first = first or now
         bench.add(f"memory MB, after {requests * step // _STEPS:,} requests", gateway, now)
     bench.add(f"memory MB, grown by {requests:,} requests", gateway, now - first)
-
-
-def in_file(body: bytes) -> tuple["tempfile._TemporaryFileWrapper[bytes]", str]:
-    """A body too large for a command line: the file that holds it, and how the load generator is told."""
-    file = tempfile.NamedTemporaryFile(suffix=".json")  # noqa: SIM115  # the caller keeps it for as long as it is used
-    file.write(body)
-    file.flush()
-    return file, f"@{file.name}"

@@ -65,9 +65,11 @@ def running(
         process.stdout.close()
 
 
-def load(program: Path, port: int, body: str, connections: int, seconds: float, rate: float) -> Load:
-    """One run of the load generator."""
-    words = [str(program), "load", str(port), PATH, KEY, body, str(connections), str(seconds), str(rate)]
+def load(
+    program: Path, port: int, body: str, connections: int, seconds: float, rate: float = 0, key: str = KEY
+) -> Load:
+    """One run of the load generator. A body that is too large for a command line is @ and the name of its file."""
+    words = [str(program), "load", str(port), PATH, key, body, str(connections), str(seconds), str(rate)]
     done = subprocess.run(words, check=True, stdout=subprocess.PIPE, timeout=seconds + 60)
     seen = msgspec.json.decode(done.stdout, type=Load)
     if seen.errors or not seen.requests:
