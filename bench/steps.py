@@ -131,7 +131,7 @@ def steps(assembly: Assembly) -> Iterator[tuple[str, Callable[[], object]]]:
 
 
 def _opened(assembly: Assembly, decision: Decision) -> Record:
-    return opening(decision.inbound, decision.question, decision.plan, assembly.parts.rules)
+    return opening(decision.inbound, decision.question, decision.plan, assembly.parts.rules, assembly.parts.signals)
 
 
 async def hold_and_settle(assembly: Assembly, name: str, rounds: int) -> None:
@@ -167,7 +167,7 @@ async def main() -> None:
     print("| step | us | KB |\n|---|---|---|")
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        url = stack.enter_context(valkey(folder))
+        url = stack.enter_context(valkey(folder)).url
 
         async def opened(name: str, store: str, settings: str, routes: int) -> Assembly:
             path = folder / name / "routing.yaml"

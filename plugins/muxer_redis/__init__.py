@@ -12,11 +12,9 @@ from muxer_redis import scripts, server
 from muxer_redis.archive import read_redis
 from muxer_redis.calls import Calls, Client
 from muxer_redis.greeting import Greeting
-from muxer_redis.owners import BEAT_EVERY_S, Owner
+from muxer_redis.owners import BEAT_EVERY_S, BEAT_IN_OUTAGE_S, Owner
 from muxer_redis.settings import RedisSettings
 from muxer_redis.store import RedisStore
-
-_BEAT_IN_OUTAGE_S = 0.5  # soon enough for a replica without requests to hold up nobody when the server is back
 
 __all__ = ["RedisSettings", "RedisStore", "open_at", "open_redis", "read_redis"]
 
@@ -68,7 +66,7 @@ def _journal(settings: RedisSettings, context: Context) -> Path:
 
 async def _begin(owner: Owner) -> None:
     try:
-        await owner.beat()
+        await owner.begin(server.CONNECT_S)
     except StoreUnavailable as error:
         raise ConfigInvalid([Fault(error.message, path="store.url")]) from error
 
@@ -93,7 +91,7 @@ async def _live(owner: Owner, client: Client, prefix: str, timeout_s: float, log
             await owner.beat()
             trouble = await server.watch(client, prefix, timeout_s)
         except (StoreUnavailable, RedisError, OSError):
-            pause_s = _BEAT_IN_OUTAGE_S  # the core says so once
+            pause_s = BEAT_IN_OUTAGE_S  # the core says so once
             continue
         pause_s = BEAT_EVERY_S
         if trouble != owner.trouble:

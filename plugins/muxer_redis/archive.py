@@ -45,6 +45,11 @@ class RedisArchive:
         async for rows in self._rows(since_s, where):
             yield [row.record() for row in rows if keep is None or keep(row.id.decode())]
 
+    async def scored(self, since_s: float) -> AsyncIterator[Sequence[Record]]:
+        """See Archive."""
+        async for rows in self._rows(since_s, {}):
+            yield [row.record() for row in rows if row.feedback]
+
     async def record(self, id: str) -> Record | None:
         """See Archive."""
         rows = msgspec.convert(await self._calls.run("row", "0", id), list[records.Row])

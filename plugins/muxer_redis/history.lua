@@ -6,9 +6,10 @@ local rank = id ~= '' and redis.call('ZRANK', name, id)
 local first = rank and rank + 1 or redis.call('ZCOUNT', name, '-inf', '(' .. (id ~= '' and at or since))
 local found, rows = redis.call('ZRANGE', name, first, first + count - 1, 'WITHSCORES'), {}
 for place = 1, #found, 2 do
-  local row = redis.call('HMGET', key('r:' .. found[place]), 'json', 'state', 'cost', 'presumed', 'held')
+  local row = redis.call('HMGET', key('r:' .. found[place]), 'json', 'state', 'cost', 'presumed', 'held', 'feedback')
   rows[#rows + 1] = {
-    found[place], found[place + 1], {found[place], row[1] or '', row[2] or '', row[3] or '0', row[4] or '0', row[5] or '0'},
+    found[place], found[place + 1],
+    {found[place], row[1] or '', row[2] or '', row[3] or '0', row[4] or '0', row[5] or '0', row[6] or ''},
   }
 end
 return rows

@@ -4,11 +4,13 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from muxer import Secret
+
 
 class RedisSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`url` holds user and password; all replicas that share budgets name the same server and `domain`."""
 
-    url: str
+    url: Secret
     domain: Annotated[str, Meta(pattern="^[A-Za-z0-9_.-]+$")] = "default"
     require_persistence: bool = False
     timeout_s: Annotated[float, Meta(gt=0, le=5)] = 0.25

@@ -9,7 +9,7 @@ from muxer_redis import RedisSettings, open_at, read_redis
 from muxer_redis.archive import BATCH
 from redis.asyncio import Redis
 
-from muxer import Archive, ConfigInvalid, Record, Store
+from muxer import Archive, ConfigInvalid, Record, Secret, Store
 from muxer.testing import a_choice, a_key, a_record, open_context
 from muxer.testing.builders import START_S
 from tests.plugins.redis_server import Server, free_port
@@ -30,7 +30,7 @@ async def redis(server: Server) -> AsyncIterator[Redis]:
 
 @asynccontextmanager
 async def opened(server: Server) -> AsyncIterator[tuple[Store, Archive]]:
-    settings = RedisSettings(url=server.url, timeout_s=5.0)
+    settings = RedisSettings(url=Secret(server.url), timeout_s=5.0)
     async with (
         open_context() as context,
         open_at(settings, context, lambda: repr(START_S + 60.0)) as store,
@@ -79,6 +79,17 @@ async def test_what_is_read_is_what_the_store_has(server: Server, redis: Redis) 
         assert await archive.keys() == [a_key()]
 
 
+async def test_only_what_has_a_score_is_learned_from(server: Server, redis: Redis) -> None:
+    async with opened(server) as (store, archive):
+        await live(store, *(a_record(id=id, at=START_S + number, state="done") for number, id in enumerate("abc")))
+        for id, score in (("a", 0.5), ("c", 0.0)):
+            await store.feedback(id, score)  # type: ignore[attr-defined]  # this kind keeps scores
+        found = [one async for batch in archive.scored(START_S) for one in batch]
+        assert [(one.id, one.feedback) for one in found] == [("a", 0.5), ("c", 0.0)]
+        assert [one.id async for batch in archive.scored(START_S + 1) for one in batch] == ["c"]
+        assert [one.feedback async for batch in archive.history(0, {}, None) for one in batch] == [0.5, None, 0.0]
+
+
 async def test_more_than_a_batch_is_read_to_the_end(server: Server, redis: Redis) -> None:
     names = [f"{number:05}" for number in range(2 * BATCH + 10)]
     async with opened(server) as (store, archive):
@@ -99,7 +110,7 @@ async def test_what_is_let_go_meanwhile_is_left_out_and_no_more(server: Server, 
 
 
 async def test_reading_changes_nothing(server: Server, redis: Redis) -> None:
-    async with open_context() as context, read_redis(RedisSettings(url=server.url), context) as archive:
+    async with open_context() as context, read_redis(RedisSettings(url=Secret(server.url)), context) as archive:
         assert await ids(archive) == []
         assert await archive.count(0, {}) == 0
     assert await redis.keys() == []
@@ -108,5 +119,5 @@ async def test_reading_changes_nothing(server: Server, redis: Redis) -> None:
 async def test_a_server_that_is_not_there_is_said(tmp_path: Path) -> None:
     async with open_context(tmp_path) as context:
         with pytest.raises(ConfigInvalid):
-            async with read_redis(RedisSettings(url=f"redis://127.0.0.1:{free_port()}"), context):
+            async with read_redis(RedisSettings(url=Secret(f"redis://127.0.0.1:{free_port()}")), context):
                 pass
