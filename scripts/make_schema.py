@@ -19,7 +19,7 @@ def text() -> str:
 def told(kind: str, setting: str) -> str:
     """What the page of a plugin says first of a setting."""
     page = (ROOT / f"docs/plugins/{kind}.md").read_text(encoding="utf-8")
-    found = re.search(rf"^### {setting}\n+(?:\*.*\*\n+)?(.+?)(?:\.\s|\n\n|\Z)", page, re.MULTILINE | re.DOTALL)
+    found = re.search(rf"^### {setting}\n+(?:\*[^\n]*\*\n+)?(.+?)(?:\.\s|\n\n|\Z)", page, re.MULTILINE | re.DOTALL)
     if found is None:
         raise LookupError(f"docs/plugins/{kind}.md has nothing on {setting}")
     return re.sub(r"\]\([^)]*\)|\[", "", " ".join(found[1].split())).removesuffix(".")

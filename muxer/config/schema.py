@@ -69,12 +69,13 @@ class _Writer:
         """An entry with a kind: its other keys are those of the kind, where that is known."""
         sort = what.split()[-1]
         common = self.struct(shape)["properties"] if shape else {}
+        of_core = common if shape and issubclass(shape, Listed) else {}  # a provider's common keys are its own, too
         for name, kind in kinds.items():
             own = self.struct(kind.settings)
             for key, rule in own["properties"].items():
                 rule |= {} if "description" in rule else {"description": told(name, key)}
             own["description"] = f"{what} of kind {name}."
-            own["properties"] = {"kind": {"const": name, "description": _OF_KIND}, **common, **own["properties"]}
+            own["properties"] = {"kind": {"const": name, "description": _OF_KIND}, **of_core, **own["properties"]}
             self._definitions[f"{sort}-{name}"] = own
         return {
             "type": "object",
