@@ -6,6 +6,7 @@ decoder in C and a look at each list and object. Only a body that differs is rea
 
 import json
 import re
+from contextlib import suppress
 from itertools import chain
 
 import msgspec
@@ -90,11 +91,12 @@ def _too_deep() -> TooComplex:
 
 def _bad_number(body: bytes) -> MuxerError:
     """The error of a number out of range, with the field it stands in."""
-    for name, raw in _fields(body).items() if body.lstrip().startswith(b"{") else ():
-        try:
-            _decode(raw)
-        except msgspec.ValidationError:
-            return InvalidNumber(f"{name[:_SHOWN]!a}: a number is out of range", param=name[:_SHOWN])
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # what follows may be wrong as well
+        for name, raw in _fields(body).items():
+            try:
+                _decode(raw)
+            except msgspec.ValidationError:
+                return InvalidNumber(f"{name[:_SHOWN]!a}: a number is out of range", param=name[:_SHOWN])
     return InvalidNumber("a number is out of range")
 
 
