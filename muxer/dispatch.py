@@ -29,7 +29,10 @@ _NONE: Mapping[str, Sequence[str]] = MappingProxyType({})
 
 
 class Dispatcher:
-    """Knows the providers and who is set aside. `secrets` are the texts, by provider, that no error may quote."""
+    """Knows the providers and who is set aside. `secrets` are the texts, by provider, that no error may quote.
+
+    `refuse_logprobs` are models that were found to refuse requests for log-probabilities.
+    """
 
     def __init__(
         self,
@@ -47,6 +50,7 @@ class Dispatcher:
         self.meter = meter
         self._log = log
         self._told: set[str] = set()
+        self.refuse_logprobs: set[str] = set()
 
     def begin(self, estimate_tokens: int) -> "Dispatch":
         """A dispatch for one request."""
@@ -89,6 +93,11 @@ class Dispatch:
         self.usage = Usage()
         self.dropped: tuple[str, ...] = ()
 
+    @property
+    def refuse_logprobs(self) -> set[str]:
+        """The models found to refuse requests for log-probabilities, of all requests."""
+        return self._dispatcher.refuse_logprobs
+
     async def __aenter__(self) -> "Dispatch":
         self._budget.in_flight += 1
         return self
@@ -108,9 +117,9 @@ class Dispatch:
         """The whole answer, or the chunks of the first stream that began; `granted_nanos` is held for the first.
 
         Every candidate has its turn before one is asked again. Raises, when nobody answers, the last failure; what only
-        some candidates cannot express tells less than that.
+        some candidates cannot express tells less than that. Asked once more, it begins anew with other candidates.
         """
-        self._waiting.extend(candidates[1:])
+        self._waiting, self._repeatable, self._errors = deque(candidates[1:]), deque(), []
         answer = await self._try(candidates[0], granted_nanos, make_call, fallback_on)
         while answer is None and len(self.ended) < MAX_ATTEMPTS:
             following = self._following()

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Struct
 
-from muxer.types import Record
+from muxer.types import Outcome, Record
 
 # What a model likely writes, until its own answers have taught better.
 TYPICAL_OUTPUT_TOKENS = 400
@@ -112,7 +112,8 @@ def learned(records: Iterable[Record]) -> Estimates:
             continue
         for route in ("", record.route):
             samples.setdefault(_Names(record.model, route), _Sample()).add_answer(record)
-            samples.setdefault(_Names(record.attempts[0].model, route), _Sample()).add_tries(record)
+            if record.confidence is None:  # the legs of a cascade are no tries that failed
+                samples.setdefault(_Names(record.attempts[0].model, route), _Sample()).add_tries(record)
     general = {name.model: sample.estimate(PRIOR) for name, sample in samples.items() if not name.route}
     return Estimates(
         {
@@ -124,12 +125,14 @@ def learned(records: Iterable[Record]) -> Estimates:
 
 def _teaches(record: Record) -> bool:
     return (
-        record.state == "done"
-        and bool(record.attempts)
-        and record.attempts[-1].outcome == "exact"
-        and not record.needs.embeddings
-        and record.route != ""
+        record.state == "done" and _answering(record) == "exact" and not record.needs.embeddings and record.route != ""
     )
+
+
+def _answering(record: Record) -> Outcome | None:
+    """How the attempt was billed that gave the answer: the last that the model that served was asked for one."""
+    tries = [one for one in record.attempts if one.model == record.model and not one.is_check]
+    return tries[-1].outcome if tries else None
 
 
 def _share(part: int, whole: int, otherwise: float = 0.0) -> float:

@@ -169,4 +169,6 @@ def attempt_fields(attempt: Attempt) -> dict[str, object]:
         "cost_usd": usd(attempt.cost_nanos),
         "presumed_usd": usd(attempt.presumed_nanos),
         "ms": attempt.ms,
+        **({} if attempt.confidence is None else {"confidence": attempt.confidence}),
+        **({"is_check": True} if attempt.is_check else {}),
     }

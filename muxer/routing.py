@@ -24,6 +24,7 @@ from muxer.expressions import Compared
 from muxer.gates import Excluded, Gate
 from muxer.judging import judge
 from muxer.plans import Candidate, Plan, Question, Rules
+from muxer.staging import cascade_of
 
 PINNED = "pinned"
 DEFAULT = "default"
@@ -53,8 +54,9 @@ def consider(rules: Rules, question: Question) -> Plan:
     judged = [judged_once(name) for name in _expand(rules.catalog, route, route.name, question.id, judged_once)]
     candidates, kept = _kept(route, question, [one for one in judged if isinstance(one, Candidate)])
     excluded = [one for one in judged if isinstance(one, Excluded)]
+    cascade, staged = cascade_of(rules, route, question, candidates)
     if question.settled is None:
-        reason += ("; cheapest first" if route.order == "cheapest" else "") + kept
+        reason += ("; cheapest first" if route.order == "cheapest" else "") + kept + staged
     return Plan(
         route=route.name,
         branch=branch,
@@ -65,6 +67,7 @@ def consider(rules: Rules, question: Question) -> Plan:
         downgrades=route.on_budget == "downgrade",
         timeout_s=route.timeout_s,
         fallback_on=route.fallback_on,
+        cascade=cascade,
     )
 
 

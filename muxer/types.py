@@ -329,7 +329,8 @@ stays counted; by our own count (soft budgets only)."""
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
-    """One upstream try as recorded. `cost_nanos` is what it surely cost, `presumed_nanos` what is counted besides."""
+    """One upstream try as recorded. `cost_nanos` is what it surely cost, `presumed_nanos` what is counted besides.
+    `confidence` is how sure its answer was, where a cascade judged that; `is_check`: it was asked how sure it is."""
 
     model: str
     provider: str
@@ -340,6 +341,8 @@ class Attempt(Struct, frozen=True, kw_only=True):
     cost_nanos: int = 0
     presumed_nanos: int = 0
     ms: float = 0.0
+    confidence: float | None = None
+    is_check: bool = False
 
 
 class Affinity(Struct, frozen=True):
@@ -375,6 +378,7 @@ class Record(Struct, frozen=True, kw_only=True):
     estimate_tokens: int = 0
     bound_tokens: int = 0
     excluded: tuple[Excluded, ...] = ()
+    confidence: float | None = None
     model: str = ""
     provider: str = ""
     usage: Usage = Usage()

@@ -8,6 +8,7 @@ from muxer.config.load import load
 from muxer.errors import ConfigInvalid
 from tests.config.example import faults_of, find_kinds
 
+ORDERS = "cascade, cheapest, listed, weighted, found 'cheepest'; did you mean 'cheapest'?"
 BASE = """\
 version: 1
 plugins: [heuristics, openai, anthropic, sqlite]
@@ -140,10 +141,7 @@ IN_A_SECTION = [
         "routes: [{name: a, use: [free], when: stream}, {name: a, use: [free]}]",
         "7:55: routes[1].name: 'a' is already the name of routes[0]",
     ),
-    (
-        "routes: [{name: a, use: [free], order: cheepest}]",
-        "7:40: routes[0].order: expected one of cheapest, listed, weighted, found 'cheepest'; did you mean 'cheapest'?",
-    ),
+    ("routes: [{name: a, use: [free], order: cheepest}]", "7:40: routes[0].order: expected one of " + ORDERS),
     (
         "routes: [{name: a, use: [free], order: weighted}]",
         "7:40: routes[0].order: missing key 'weights'; one number for each name in use",
@@ -309,7 +307,6 @@ IN_A_MODEL = [
     ),
     ("m: {provider: main, price: free, order: cheapest}", "7:36: models.m.order: only a group (use: ...) has this"),
     ("m: {use: []}", "7:12: models.m.use: expected at least 1, found 0"),
-    ("m: {use: [free], provider: main}", "7:20: models.m.provider: a group of models has only use, order and weights"),
     ("m: {use: [fre]}", "7:13: models.m.use[0]: no model 'fre'; did you mean 'free'?"),
     ("m: {use: [m]}", "7:13: models.m.use[0]: a cycle: m -> m"),
     (

@@ -1,0 +1,315 @@
+"""A cascade over real sockets: the cheap model first, the next only when it is unsure; every leg held and paid."""
+
+import asyncio
+import math
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from msgspec import Struct, convert
+from msgspec.structs import replace
+
+from muxer.edge import PATIENCE
+from muxer.prices import PriceTable
+from muxer.testing import Behaviour, Cut, Fail, Say, Stall
+from muxer.types import Record
+from tests.proxy import OpenProxy, Proxy, events, open_proxy
+
+MODELS = """
+  small: {provider: main, name: small-1, can: [logprobs, json], price_usd_per_million: {input: 1, output: 2}}
+  large: {provider: main, name: large-1, can: [json, tools], price_usd_per_million: {input: 10, output: 20}}
+  quiet: {provider: main, name: quiet-1, can: [], price_usd_per_million: {input: 1, output: 2}}
+  new: {provider: main, name: new-1, price_usd_per_million: {input: 1, output: 2}}"""
+ORDER = "use: [small, large], order: cascade, confidence: 0.8"
+SURE = Say(text="It is Paris, the city of light", probabilities=(0.9,) * 7)
+UNSURE = Say(text="It is Lyon, the city of silk", probabilities=(0.9, 0.9, 0.05, 0.9, 0.9, 0.9, 0.9))
+LARGE = Say(text="Paris.")
+
+
+async def opened(
+    proxy: OpenProxy,
+    *behaviours: Behaviour,
+    order: str = ORDER,
+    models: str = MODELS,
+    limits: str = "[{per: user, daily_usd: 1}]",
+) -> Proxy:
+    return await proxy(*behaviours, models=models, routes=f"[{{name: default, {order}}}]", limits=limits)
+
+
+def legs(record: Record) -> list[tuple[str, str]]:
+    return [(attempt.model, attempt.outcome) for attempt in record.attempts]
+
+
+async def all_agree(proxy: Proxy) -> None:
+    accounts = await proxy.accounts()
+    assert accounts.bill == accounts.spent == accounts.recorded
+    assert (accounts.held, accounts.presumed) == (0, 0)
+
+
+async def test_an_answer_that_is_sure_enough_is_given_and_nobody_else_is_asked(proxy: OpenProxy) -> None:
+    served = await opened(proxy, SURE)
+    response = await served.chat()
+    body = await response.json()
+    assert body["choices"][0]["message"]["content"] == SURE.text and body["choices"][0]["logprobs"] is None
+    assert body["model"] == "small" and [call.model for call in served.upstream.calls] == ["small-1"]
+    record = await served.record(response)
+    assert record.confidence == pytest.approx(0.9) and record.attempts[0].confidence == record.confidence
+    assert record.reason.endswith("; cascade at 0.8; small: sure, 0.90")
+    await all_agree(served)
+
+
+async def test_one_that_is_not_is_paid_for_and_the_next_model_answers(proxy: OpenProxy) -> None:
+    served = await opened(proxy, UNSURE, LARGE)
+    response = await served.chat()
+    body = await response.json()
+    assert body["choices"][0]["message"]["content"] == "Paris." and body["model"] == "large"
+    record = await served.record(response)
+    assert legs(record) == [("small", "exact"), ("large", "exact")]
+    assert record.confidence == pytest.approx(math.exp((6 * math.log(0.9) + math.log(0.05)) / 7))
+    assert [attempt.confidence for attempt in record.attempts] == [record.confidence, None]
+    assert record.reason.endswith("; small: unsure, 0.60")
+    assert record.usage.output_tokens == 1, "the tokens are those of the answer given"
+    assert record.cost_nanos == sum(attempt.cost_nanos for attempt in record.attempts)
+    await all_agree(served)
+
+
+async def test_log_probabilities_are_asked_of_who_is_judged_and_of_nobody_else(proxy: OpenProxy) -> None:
+    served = await opened(proxy, UNSURE, LARGE)
+    await served.chat()
+    assert [call.body.get("logprobs") for call in served.upstream.calls] == [True, None]
+
+
+async def test_a_caller_who_asked_for_them_keeps_them(proxy: OpenProxy) -> None:
+    served = await opened(proxy, SURE, SURE, order="use: [small, new], order: cascade, confidence: 0.8")
+    body = await (await served.chat(logprobs=True)).json()
+    assert len(body["choices"][0]["logprobs"]["content"]) == 7
+    streamed = await events(await served.chat(logprobs=True, stream=True))
+    assert sum(bool(one["choices"] and one["choices"][0].get("logprobs")) for one in streamed.data) == 7
+
+
+@pytest.mark.parametrize(("first", "text", "model"), [(SURE, SURE.text, "small"), (UNSURE, "Paris.", "large")])
+async def test_a_stream_is_that_of_the_answer_given(proxy: OpenProxy, first: Behaviour, text: str, model: str) -> None:
+    served = await opened(proxy, first, LARGE)
+    response = await served.chat(stream=True, stream_options={"include_usage": True})
+    assert response.headers["x-muxer-model"] == model
+    streamed = await events(response)
+    assert streamed.is_done and streamed.text == text
+    assert all(not one["choices"] or one["choices"][0].get("logprobs") is None for one in streamed.data)
+    assert streamed.data[-1]["usage"]["completion_tokens"] == len(text.split())
+    assert streamed.data[-1]["router_metadata"]["selected_model"] == model
+    await all_agree(served)
+
+
+async def test_without_room_for_the_second_leg_the_first_answer_is_given(proxy: OpenProxy) -> None:
+    served = await opened(proxy, UNSURE, limits="[{per: user, daily_usd: 0.004}]")
+    response = await served.chat()
+    assert (await response.json())["choices"][0]["message"]["content"] == UNSURE.text
+    record = await served.record(response)
+    assert record.reason.endswith("; small: unsure, 0.60, and large does not fit the budget")
+    assert (legs(record), record.model, record.state) == ([("small", "exact")], "small", "done")
+    await all_agree(served)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_when_the_second_leg_fails_the_first_answer_is_given(proxy: OpenProxy, stream: bool) -> None:
+    served = await opened(proxy, UNSURE, Fail(400))
+    response = await served.chat(stream=stream)
+    assert response.status == 200 and response.headers["x-muxer-model"] == "small"
+    assert UNSURE.text == (
+        (await events(response)).text if stream else (await response.json())["choices"][0]["message"]["content"]
+    )
+    record = await served.last_record()
+    assert (record.model, record.provider, record.status) == ("small", "main", 200)
+    assert legs(record) == [("small", "exact"), ("large", "none")]
+    assert record.reason.endswith(", and who is asked next failed: upstream_refused")
+    assert record.usage.output_tokens == 7
+    await all_agree(served)
+
+
+async def test_when_the_second_leg_takes_too_long_the_first_answer_is_given(proxy: OpenProxy) -> None:
+    route = "use: [small, large], order: cascade, confidence: 0.8, timeout_s: 0.5"
+    served = await opened(proxy, UNSURE, Stall(), order=route)
+    response = await served.chat()
+    assert (await response.json())["choices"][0]["message"]["content"] == UNSURE.text
+    record = await served.record(response)
+    assert legs(record) == [("small", "exact"), ("large", "presumed")]
+    assert record.reason.endswith(", and who is asked next took too long")
+    assert (await served.accounts()).held == 0
+
+
+async def test_when_the_first_leg_fails_the_next_is_a_fallback_and_is_not_judged(proxy: OpenProxy) -> None:
+    served = await opened(proxy, Fail(500), LARGE)
+    record = await served.record(await served.chat())
+    assert (record.model, record.confidence) == ("large", None)
+
+
+async def test_an_answer_that_breaks_off_is_worth_nothing(proxy: OpenProxy) -> None:
+    served = await opened(proxy, Cut(after_bytes=900, then=UNSURE), LARGE)
+    streamed = await events(await served.chat(stream=True))
+    assert streamed.is_done and streamed.text == "Paris."
+    record = await served.last_record()
+    assert record.model == "large" and "; small broke off" in record.reason
+    assert record.attempts[0].outcome == "presumed"
+
+
+@pytest.mark.parametrize(("said", "model"), [("90", "quiet"), ("Maybe 45 %", "large"), ("I am sure", "large")])
+async def test_a_model_without_log_probabilities_is_asked_how_sure_it_is(
+    proxy: OpenProxy, said: str, model: str
+) -> None:
+    served = await opened(
+        proxy, Say(text="Lyon"), Say(text=said), LARGE, order="use: [quiet, large], order: cascade, confidence: 0.8"
+    )
+    record = await served.record(await served.chat())
+    assert record.model == model
+    assert [attempt.is_check for attempt in record.attempts[:2]] == [False, True]
+    assert {"90": 0.9, "Maybe 45 %": 0.45, "I am sure": None}[said] == record.confidence
+    check = served.upstream.calls[1].body
+    messages = convert(check["messages"], list[dict[str, str]])
+    assert [message["role"] for message in messages] == ["user", "assistant", "user"]
+    assert check["max_tokens"] == 16
+    await all_agree(served)
+
+
+async def test_a_check_that_does_not_fit_the_budget_leaves_the_first_answer(proxy: OpenProxy) -> None:
+    order = "use: [quiet, large], order: cascade, confidence: 0.8"
+    served = await opened(proxy, Say(text="Lyon"), order=order, limits="[{per: user, total_usd: 0.0002}]")
+    record = await served.record(await served.chat(max_tokens=1))
+    assert (record.model, legs(record)) == ("quiet", [("quiet", "exact")])
+    await all_agree(served)
+
+
+async def test_a_model_that_refuses_to_tell_is_asked_again_without_and_then_believed(proxy: OpenProxy) -> None:
+    order = "use: [new, large], order: cascade, confidence: 0.8"
+    served = await opened(
+        proxy, Fail(400), Say(text="Paris"), Say(text="95"), Say(text="Rome"), Say(text="97"), order=order
+    )
+    first = await served.record(await served.chat())
+    assert legs(first) == [("new", "none"), ("new", "exact"), ("new", "exact")]
+    second = await served.record(await served.chat())
+    assert legs(second) == [("new", "exact"), ("new", "exact")], "it is not asked for them again"
+    assert [call.body.get("logprobs") for call in served.upstream.calls] == [True, None, None, None, None]
+    await all_agree(served)
+
+
+async def test_a_request_that_is_wrong_itself_is_refused_after_both_tries(proxy: OpenProxy) -> None:
+    served = await opened(proxy, Fail(400), Fail(400), order="use: [new, large], order: cascade, confidence: 0.8")
+    response = await served.chat()
+    assert (response.status, (await response.json())["error"]["code"]) == (400, "upstream_refused")
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "it offers tools"),
+        ({"n": 2}, "it asks for several answers"),
+        ({"max_tokens": 5_000}, "its answer may be longer than 4,096 tokens"),
+    ],
+)
+async def test_what_cannot_be_judged_goes_in_plain_order(proxy: OpenProxy, fields: dict[str, Any], why: str) -> None:
+    served = await opened(proxy, UNSURE, order="use: [new, large], order: cascade, confidence: 0.8")
+    record = await served.record(await served.chat(**fields))
+    assert record.model == "new" and record.reason.endswith(f"; in plain order: {why}")
+    assert "logprobs" not in served.upstream.calls[0].body and len(served.upstream.calls) == 1
+
+
+async def test_a_group_is_a_cascade_too_and_a_stage_may_have_several_models(proxy: OpenProxy) -> None:
+    models = (
+        MODELS
+        + """
+  cheap: {use: [small, new]}
+  careful: {use: [cheap, large], order: cascade, confidence: 0.8}"""
+    )
+    served = await opened(proxy, UNSURE, LARGE, models=models)
+    record = await served.record(await served.chat(model="careful"))
+    assert legs(record) == [("small", "exact"), ("large", "exact")], "the other cheap one is no better"
+
+
+async def test_three_stages_are_climbed_one_by_one(proxy: OpenProxy) -> None:
+    served = await opened(
+        proxy,
+        UNSURE,
+        replace(UNSURE, text="It is Nice, the city of flowers"),
+        LARGE,
+        order="use: [small, new, large], order: cascade, confidence: 0.8",
+    )
+    record = await served.record(await served.chat())
+    assert [model for model, _ in legs(record)] == ["small", "new", "large"]
+    assert [attempt.confidence is None for attempt in record.attempts] == [False, False, True]
+    await all_agree(served)
+
+
+async def test_a_caller_who_leaves_is_settled_as_ever(proxy: OpenProxy) -> None:
+    served = await opened(proxy, Stall(then=UNSURE), LARGE)
+    asking = asyncio.create_task(served.chat(stream=True))
+    await served.upstream.arrived(1)
+    asking.cancel()
+    served.upstream.gate.set()
+    await served.log.wait_for("request")
+    record = await served.last_record()
+    assert record.client_gone and record.state == "done"
+    await all_agree(served)
+
+
+class Play(Struct, frozen=True):
+    """What both models make of one question, and how good that is."""
+
+    probabilities: tuple[float, ...]
+    quality: float
+    larges_quality: float
+
+    @property
+    def sure(self) -> float:
+        """By the rule of docs/cascade.md, worked out another way than the product does."""
+        if len(self.probabilities) <= 4:
+            return self.probabilities[0]
+        return math.prod(self.probabilities) ** (1 / len(self.probabilities))
+
+    def nanos(self, threshold: float) -> int:
+        """The bill for a question of 12 bytes, at the prices above."""
+        asked = 12 // 4 + 3
+        small = asked * 1_000 + len(self.probabilities) * 2_000
+        return small + (asked * 10_000 + 2 * 20_000 if self.sure < threshold else 0)
+
+
+@given(
+    plays=st.lists(
+        st.builds(
+            Play,
+            st.lists(st.floats(0.01, 1), min_size=1, max_size=9).map(tuple),
+            st.sampled_from([0.0, 1.0]),
+            st.sampled_from([0.5, 1.0]),
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_dollars_and_quality_equal_the_offline_computation(
+    tmp_path: Path, table: PriceTable, plays: list[Play]
+) -> None:
+    sections = {"models": MODELS, "routes": f"[{{name: default, {ORDER}}}]", "limits": "[{per: user, daily_usd: 9}]"}
+
+    async def run() -> None:
+        folder = Path(tempfile.mkdtemp(dir=tmp_path))
+        async with open_proxy(folder, table, time.time, PATIENCE, sections) as served:
+            found = []
+            for play in plays:
+                words = " ".join(["word"] * len(play.probabilities))
+                served.upstream.script("small-1", Say(text=words, probabilities=play.probabilities))
+                served.upstream.default = Say(text="yes indeed")
+                response = await served.post({"messages": [{"role": "user", "content": "twelve bytes"}]})
+                found.append(await served.record(response))
+            quality = [
+                play.quality if record.model == "small" else play.larges_quality
+                for play, record in zip(plays, found, strict=True)
+            ]
+            assert quality == [play.quality if play.sure >= 0.8 else play.larges_quality for play in plays]
+            assert sum(record.cost_nanos for record in found) == sum(play.nanos(0.8) for play in plays)
+            assert [record.confidence for record in found] == pytest.approx([play.sure for play in plays])
+            await all_agree(served)
+
+    asyncio.run(run())
