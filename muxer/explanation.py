@@ -138,6 +138,7 @@ def as_json(explanation: Explanation) -> dict[str, Any]:
         "provider": chosen.model.provider if chosen else None,
         "reason": plan.reason if plan else None,
         "branch": plan.branch if plan else None,
+        "cascade": _cascade(plan) if plan else None,
         "conversation": question.conversation,
         "affinity": {"model": affinity.model, "cached_tokens": affinity.cached_tokens} if affinity.model else None,
         "error": None if error is None else {"status": error.status, "code": error.code, "message": error.message},
@@ -155,6 +156,21 @@ def as_json(explanation: Explanation) -> dict[str, Any]:
         "limits": list(explanation.limits),
         "limits_unknown": explanation.limits_unknown or None,
         "elsewhere": [{"model": name, **_judged(one)} for name, one in explanation.others.items()],
+    }
+
+
+def _cascade(plan: Plan) -> dict[str, Any] | None:
+    """Until how sure who is asked on, stage by stage."""
+    cascade = plan.cascade
+    if cascade is None:
+        return None
+    stages: dict[int, list[str]] = {}
+    for candidate in plan.candidates:
+        stages.setdefault(cascade.stages[candidate.model.name], []).append(candidate.model.name)
+    return {
+        "confidence": cascade.threshold,
+        "by": cascade.by,
+        "stages": [names for _, names in sorted(stages.items())],
     }
 
 

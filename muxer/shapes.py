@@ -301,6 +301,7 @@ class Explained(Struct):
     provider: str | None
     reason: str | None
     branch: str | None
+    cascade: dict[str, Any] | None
     conversation: str
     affinity: dict[str, Any] | None
     error: dict[str, Any] | None

@@ -313,3 +313,11 @@ def test_dollars_and_quality_equal_the_offline_computation(
             await all_agree(served)
 
     asyncio.run(run())
+
+
+async def test_the_route_says_who_is_asked_until_how_sure(proxy: OpenProxy) -> None:
+    served = await opened(proxy, order="use: [small, large], order: cascade, confidence: 0.8, confidence_by: mean")
+    response = await served.ask("/v1/route", {"messages": [{"role": "user", "content": "Hi"}]})
+    told = await response.json()
+    assert told["cascade"] == {"confidence": 0.8, "by": "mean", "stages": [["small"], ["large"]]}
+    assert told["model"] == "small" and told["reason"].endswith("; cascade at 0.8")

@@ -166,6 +166,8 @@ def _print(found: Explanation, told: Mapping[str, Any], *, chose_demo: bool) -> 
     console.print(_headline(found))
     if found.plan is not None:
         console.print(Text(found.plan.reason, "dim"))
+    if told["cascade"]:
+        console.print(Text(_cascade(told["cascade"]), "dim"))
     if found.question.affinity.model:
         console.print(Text(_affinity(found), "dim"))
     if found.error is not None:
@@ -206,6 +208,11 @@ def _headline(found: Explanation) -> Text:
 def _affinity(found: Explanation) -> str:
     affinity = found.question.affinity
     return f"the conversation is on {affinity.model}, which has read {affinity.cached_tokens:,} tokens of it"
+
+
+def _cascade(cascade: Mapping[str, Any]) -> str:
+    stages = ", then ".join(" or ".join(names) for names in cascade["stages"])
+    return f"cascade: {stages}, while an answer is less than {cascade['confidence']:.2f} sure (by {cascade['by']})"
 
 
 def _signals(told: Mapping[str, Any]) -> list[Sequence[Cell]]:
