@@ -30,6 +30,7 @@ class Rules(Struct, frozen=True, kw_only=True):
     defaults: DefaultsSettings
     config: str
     strict: bool = False
+    budget_status: int = 402
     lines: tuple[int, ...] = ()
 
 

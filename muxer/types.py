@@ -1,4 +1,8 @@
-"""The values that travel through one request: what was asked, what was answered, what is recorded."""
+"""The values that travel through one request: what was asked, what was answered, what is recorded.
+
+The canonical request is shaped like OpenAI's chat completions: the format nearly every caller and upstream speaks
+needs no translation, and every other format has one (muxer.wire).
+"""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -7,9 +11,6 @@ from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from muxer.gates import Excluded
 from muxer.limits import Line
-
-# The canonical request is shaped like OpenAI's chat completions: the format nearly every caller and upstream
-# speaks needs no translation, and every other format has one (muxer.wire).
 
 
 class TextPart(Struct, frozen=True, tag_field="type", tag="text"):
@@ -212,12 +213,10 @@ class Usage(Struct, frozen=True):
 
 
 class Call(Struct, frozen=True, kw_only=True):
-    """What a provider is asked to do.
-
-    A provider whose format is `api` may send `raw` with `model`, `changes` and `output_cap` applied; any other
-    builds its own body from `request`, which already has the changes in it, and drops `untranslated`. With `strict` it
-    refuses what it would drop, by `refuse_dropped`. `headers` are the caller's, for a provider whose format is `api`.
-    """
+    """What a provider is asked to do. One whose format is `api` may send `raw` with `model`, `changes` and `output_cap`
+    applied; any other builds its own body from `request`, which already has the changes in it, and drops
+    `untranslated`. With `strict` it refuses what it would drop, by `refuse_dropped`. `headers` are the caller's, for a
+    provider whose format is `api`. Log-probabilities are asked for where `request` says so, even if `raw` does not."""
 
     id: str
     api: str
@@ -251,11 +250,9 @@ class TokenLogprob(Struct, frozen=True):
 
 
 class Chunk(Struct, frozen=True, kw_only=True):
-    """One piece of a streamed answer.
-
-    `raw` is the data of one event in the call's own format: it is passed on instead of the other fields, and
-    `usage` says what was read in it. `dropped` names request fields the provider left out or clamped.
-    """
+    """One piece of a streamed answer. `raw` is the data of one event in the call's own format: it is passed on instead
+    of the other fields, and `usage` says what was read in it. `dropped` names request fields the provider left out or
+    clamped."""
 
     text: str = ""
     reasoning: str = ""
@@ -356,7 +353,9 @@ RecordState = Literal["open", "done", "failed", "interrupted"]
 
 
 class Record(Struct, frozen=True, kw_only=True):
-    """The row about one request: everything a decision needs and no prompt. Times are Unix seconds."""
+    """The row about one request: everything a decision needs and no prompt. Times are Unix seconds. `feedback` is how
+    good the answer was, from 0 to 1; `features` is what signals that learn kept of the prompt, each under the name of
+    its kind and in its own words."""
 
     id: str
     at: float
@@ -379,6 +378,8 @@ class Record(Struct, frozen=True, kw_only=True):
     bound_tokens: int = 0
     excluded: tuple[Excluded, ...] = ()
     confidence: float | None = None
+    feedback: float | None = None
+    features: dict[str, str] = field(default_factory=dict)
     model: str = ""
     provider: str = ""
     usage: Usage = Usage()
