@@ -193,6 +193,7 @@ def _cascade(plan: Plan) -> dict[str, Any] | None:
         stages.setdefault(cascade.stages[candidate.model.name], []).append(candidate.model.name)
     return {
         "confidence": cascade.threshold,
+        "basis": cascade.basis,
         "by": cascade.by,
         "stages": [names for _, names in sorted(stages.items())],
     }
@@ -235,7 +236,7 @@ def _candidates(explanation: Explanation) -> list[dict[str, Any]]:
 
 def _judged(one: Candidate | Excluded) -> dict[str, Any]:
     if isinstance(one, Excluded):
-        costs = dict.fromkeys(("bound_usd", "expected_usd", "expected"))
+        costs = dict.fromkeys(("bound_usd", "expected_usd", "expected", "quality"))
         return {"provider": None, "gate": one.gate, "why": one.detail, **costs}
     price = one.model.price
     return {
@@ -245,6 +246,7 @@ def _judged(one: Candidate | Excluded) -> dict[str, Any]:
         "bound_usd": usd(one.bound_nanos) if price else None,
         "expected_usd": usd(one.expected_nanos) if price else None,
         "expected": _parts(price, one) if price else None,
+        "quality": one.quality,
     }
 
 

@@ -44,7 +44,7 @@ class Candidate(Struct, frozen=True, kw_only=True):
 
     `likely` are the tokens that the expected cost is of; nine answers in ten are no longer than `long_output_tokens`,
     and failed tries cost `retry_share` of what an answer does. `inserted_cap` is the output cap we add because the
-    caller set none; it may shrink to what fits (S4).
+    caller set none; it may shrink to what fits (S4). `quality` is what `order: value` predicts, from 0 to 1.
     """
 
     model: Model
@@ -58,6 +58,7 @@ class Candidate(Struct, frozen=True, kw_only=True):
     long_output_tokens: int = 0
     retry_share: float = 0.0
     inserted_cap: int | None = None
+    quality: float | None = None
 
     @property
     def high_nanos(self) -> int:
@@ -89,9 +90,11 @@ class Candidate(Struct, frozen=True, kw_only=True):
 
 class Cascade(Struct, frozen=True, kw_only=True):
     """Models asked one after another until an answer is sure enough: of each model the stage it is asked in. An answer
-    is judged `by` its tokens or the model's own word, unless nobody of a later stage is left."""
+    is judged `by` its tokens or the model's own word, unless nobody of a later stage is left. `basis` says in words
+    where the threshold is from."""
 
     threshold: float
+    basis: str
     by: ConfidenceBy
     stages: Mapping[str, int]
 

@@ -290,6 +290,7 @@ class CandidateJudged(Struct):
     bound_usd: str | None
     expected_usd: str | None
     expected: dict[str, Any] | None
+    quality: float | None
 
 
 class Explained(Struct):

@@ -319,5 +319,5 @@ async def test_the_route_says_who_is_asked_until_how_sure(proxy: OpenProxy) -> N
     served = await opened(proxy, order="use: [small, large], order: cascade, confidence: 0.8, confidence_by: mean")
     response = await served.ask("/v1/route", {"messages": [{"role": "user", "content": "Hi"}]})
     told = await response.json()
-    assert told["cascade"] == {"confidence": 0.8, "by": "mean", "stages": [["small"], ["large"]]}
+    assert told["cascade"] == {"confidence": 0.8, "basis": "the file", "by": "mean", "stages": [["small"], ["large"]]}
     assert told["model"] == "small" and told["reason"].endswith("; cascade at 0.8")

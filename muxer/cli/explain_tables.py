@@ -27,6 +27,7 @@ _CANDIDATES = (
     Column("expected $", is_number=True),
     Column("9 in 10 $", is_number=True, is_spare=True),
     Column("at most $", is_number=True),
+    Column("quality", is_number=True, is_spare=True),
 )
 _PASSED_OVER = (Column("gate"), Column("because", wraps=True), Column("models", wraps=True))
 _PARTS = (Column("part"), Column("tokens", is_number=True), Column("$", is_number=True))
@@ -95,7 +96,8 @@ def _headline(found: Explanation) -> Text:
 
 def _cascade(cascade: Mapping[str, Any]) -> str:
     stages = ", then ".join(" or ".join(names) for names in cascade["stages"])
-    return f"cascade: {stages}, while an answer is less than {cascade['confidence']:.2f} sure (by {cascade['by']})"
+    basis = f"(by {cascade['by']}; {cascade['basis']})"
+    return f"cascade: {stages}, while an answer is less than {cascade['confidence']:.2f} sure {basis}"
 
 
 def _affinity(found: Explanation) -> str:
@@ -143,6 +145,7 @@ def _candidate(one: Told) -> Row:
         one["expected_usd"] or NOTHING,
         one["expected"]["nine_in_ten_usd"] if one["expected"] else NOTHING,
         one["bound_usd"] or NOTHING,
+        NOTHING if one["quality"] is None else f"{one['quality']:.2f}",
     )
 
 

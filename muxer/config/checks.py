@@ -79,6 +79,8 @@ def check_routes(notes: Notes, routes: Sequence[RouteSettings | None], models: M
         if first.setdefault(route.name, index) != index:
             where = path_of(("routes", first[route.name]))
             notes.add((*here, "name"), f"{notes.named((*here, 'name'))} is already the name of {where}")
+        if route.order not in ("cascade", "value") and notes.has(*here, "keep_quality"):
+            notes.add((*here, "keep_quality"), "needs order: cascade or order: value", on_key=True)
         if route.share is not None and ("," in route.name or route.name.startswith("not ")):
             notes.add((*here, "name"), "a route with a share is named in records by its sides", "no comma, no `not `")
         _check_candidates(notes, here, route, models)
@@ -219,6 +221,26 @@ def _check_candidates(notes: Notes, here: Steps, chooser: RouteSettings | ModelS
     elif chooser.weights and not sum(chooser.weights):
         notes.add((*here, "weights"), "expected at least one above 0")
     _check_cascade(notes, here, chooser, models)
+    if chooser.order == "value":
+        _check_tiers(notes, here, chooser, models)
+
+
+def _check_tiers(notes: Notes, here: Steps, chooser: RouteSettings | ModelSettings, models: Models) -> None:
+    """Who is chosen by value has a tier, also within groups."""
+    for index, name in enumerate(chooser.use):
+        waiting, seen = [name], set[str]()
+        while waiting:
+            one = waiting.pop()
+            model = models.get(one)
+            if model is None or one in seen:
+                continue
+            seen.add(one)
+            waiting += model.use
+            if model.provider is not None and model.tier is None:
+                notes.add(
+                    (*here, "use", index), f"order: value needs the tier of {one!r}", f"write it under models.{one}"
+                )
+                break
 
 
 def _check_cascade(notes: Notes, here: Steps, chooser: RouteSettings | ModelSettings, models: Models) -> None:
@@ -235,7 +257,7 @@ def _check_cascade(notes: Notes, here: Steps, chooser: RouteSettings | ModelSett
         return
     if len(chooser.use) < 2:
         notes.add((*here, "use"), "a cascade needs at least 2, to ask the next when the first is unsure")
-    if not notes.has(*here, "confidence"):
+    if not notes.has(*here, "confidence") and not notes.has(*here, "keep_quality"):
         notes.add((*here, "order"), "missing key 'confidence'", "for example confidence: 0.85")
 
 

@@ -78,10 +78,10 @@ class PriceTierSettings(PriceSettings, frozen=True, forbid_unknown_fields=True, 
 
 
 Capability = Literal["tools", "images", "json", "logprobs", "embeddings"]
-Order = Literal["listed", "cheapest", "weighted", "cascade"]
+Order = Literal["listed", "cheapest", "weighted", "cascade", "value"]
 _ORDER = Meta(
     description="as listed; cheapest: by this request's expected cost; weighted: at random by weights; cascade: as "
-    "listed, and on while an answer is not sure enough"
+    "listed, and on while an answer is not sure enough; value: by the quality that this request's dollars buy"
 )
 _WEIGHTS = Meta(description="with order: weighted, one number for each name in use")
 _CONFIDENCE = Meta(
@@ -134,6 +134,10 @@ class RouteSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     weights: Annotated[tuple[Weight, ...], _WEIGHTS] = ()
     confidence: Annotated[Share | None, _CONFIDENCE] = None
     confidence_by: Annotated[ConfidenceBy, _CONFIDENCE_BY] = "rule"
+    keep_quality: Annotated[
+        Share | None,
+        Meta(description="how much of the stronger models' quality a cascade, or the choice by value, is to keep"),
+    ] = None
     share: Annotated[
         Share | None,
         Meta(description="only this part of the conversations that match; the others go on to the next rules"),

@@ -8,7 +8,7 @@ from muxer.config.load import load
 from muxer.errors import ConfigInvalid
 from tests.config.example import faults_of, find_kinds
 
-ORDERS = "cascade, cheapest, listed, weighted, found 'cheepest'; did you mean 'cheapest'?"
+ORDERS = "cascade, cheapest, listed, value, weighted, found 'cheepest'; did you mean 'cheapest'?"
 BASE = """\
 version: 1
 plugins: [heuristics, openai, anthropic, sqlite]

@@ -29,6 +29,15 @@ models:
         ("  m: {use: [a], confidence: 0.5}\n", "7:17: models.m.confidence: needs order: cascade"),
         ("  a2: {provider: p, price: free, confidence: 1}\n", "7:34: models.a2.confidence: only a group (use: ...)"),
         ("routes: [{name: r, use: [a], confidence_by: mean}]\n", "7:30: routes[0].confidence_by: needs order: cascade"),
+        ("routes: [{name: r, use: [a], keep_quality: 1}]\n", "7:30: routes[0].keep_quality: needs order: cascade or"),
+        (
+            "  v: {use: [a], order: value}\n",
+            "7:13: models.v.use[0]: order: value needs the tier of 'a'; write it under models.a",
+        ),
+        (
+            "  g: {use: [a]}\nroutes: [{name: r, use: [g], order: value}]\n",
+            "8:26: routes[0].use[0]: order: value needs the tier of 'a'",
+        ),
         (
             "routes: [{name: r, use: [a, b], order: cascade, confidence: 85}]\n",
             "7:61: routes[0].confidence: expected at most 1, found 85",
