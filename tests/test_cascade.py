@@ -321,3 +321,60 @@ async def test_the_route_says_who_is_asked_until_how_sure(proxy: OpenProxy) -> N
     told = await response.json()
     assert told["cascade"] == {"confidence": 0.8, "basis": "the file", "by": "mean", "stages": [["small"], ["large"]]}
     assert told["model"] == "small" and told["reason"].endswith("; cascade at 0.8")
+
+
+BOTH = """
+  main: {kind: openai, api_key: sk-upstream, base_url: "UPSTREAM/v1"}
+  claude: {kind: anthropic, api_key: sk-ant, base_url: "UPSTREAM"}"""
+CLAUDE = """
+  haiku: {provider: claude, name: haiku-1, can: [tools], price_usd_per_million: {input: 1, output: 2}}
+  large: {provider: main, name: large-1, can: [tools], price_usd_per_million: {input: 10, output: 20}}"""
+
+
+async def test_another_vendor_s_model_is_asked_in_its_own_format(proxy: OpenProxy) -> None:
+    served = await proxy(
+        Say(text="Lyon"),
+        Say(text="20"),
+        LARGE,
+        plugins="[openai, anthropic, sqlite]",
+        providers=BOTH,
+        models=CLAUDE,
+        routes="[{name: default, use: [haiku, large], order: cascade, confidence: 0.8}]",
+    )
+    record = await served.record(await served.chat(stream=True))
+    assert [call.path for call in served.upstream.calls] == ["/v1/messages", "/v1/messages", "/v1/chat/completions"]
+    assert (record.model, record.confidence) == ("large", 0.2)
+    assert "logprobs" not in served.upstream.calls[0].body
+    await all_agree(served)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_caller_of_another_format_gets_the_accepted_answer_in_it(proxy: OpenProxy, stream: bool) -> None:
+    served = await opened(proxy, SURE)
+    question = {
+        "model": "auto",
+        "max_tokens": 100,
+        "messages": [{"role": "user", "content": "Where?"}],
+        "stream": stream,
+    }
+    response = await served.ask("/v1/messages", question)
+    body = await response.text()
+    assert "Paris" in body and "logprob" not in body
+    assert served.upstream.calls[0].body["logprobs"] is True
+    assert (await served.last_record()).confidence == pytest.approx(0.9)
+
+
+async def test_scores_reach_the_threshold(proxy: OpenProxy) -> None:
+    served = await opened(proxy, order="use: [small, large], order: cascade, keep_quality: 90%")
+    question = {"messages": [{"role": "user", "content": "Hi"}]}
+    told = (await (await served.ask("/v1/route", question)).json())["cascade"]
+    assert (told["confidence"], told["basis"]) == (0.85, "until answers are scored: 0 of 50 and 0 of 20 so far")
+    sure, unsure = replace(SURE, probabilities=(0.99,) * 7), replace(SURE, probabilities=(0.2,) * 7)
+    served.upstream.script("small-1", *[sure] * 50, *[unsure] * 20)
+    for _ in range(70):
+        id = (await served.chat()).headers["x-muxer-request-id"]
+        assert (await served.ask("/v1/feedback", {"request_id": id, "score": 1})).status == 200
+    await served.assembly.parts.learner.learn()
+    told = (await (await served.ask("/v1/route", question)).json())["cascade"]
+    assert told["basis"] == "which keeps 90 % by 70 scores"
+    assert 0.2 < told["confidence"] < 0.99, "between what was given and what was not"
