@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from muxer.scores import Scores, learned_scores
-from muxer.types import Outcome, Record
+from muxer.types import Record
 
 # What a model likely writes, until its own answers have taught better.
 TYPICAL_OUTPUT_TOKENS = 400
@@ -76,10 +76,11 @@ class _Sample:
         self.written += usage.cache_write_tokens
 
     def add_tries(self, record: Record) -> None:
-        *before, last = record.attempts
+        paid = sum(attempt.cost_nanos + attempt.presumed_nanos for attempt in record.attempts)
+        answered_nanos = record.answered.cost_nanos if record.answered else 0
         self.tries += 1
-        self.lost_nanos += sum(attempt.cost_nanos + attempt.presumed_nanos for attempt in before)
-        self.answered_nanos += last.cost_nanos
+        self.lost_nanos += paid - answered_nanos
+        self.answered_nanos += answered_nanos
 
     def estimate(self, general: Estimate) -> Estimate:
         """Its own, leaning on the general one for as much as it is small."""
@@ -129,14 +130,12 @@ def learned(records: Iterable[Record]) -> Estimates:
 
 def _teaches(record: Record) -> bool:
     return (
-        record.state == "done" and _answering(record) == "exact" and not record.needs.embeddings and record.route != ""
+        record.state == "done"
+        and record.answered is not None
+        and record.answered.outcome == "exact"
+        and not record.needs.embeddings
+        and record.route != ""
     )
-
-
-def _answering(record: Record) -> Outcome | None:
-    """How the attempt was billed that gave the answer: the last that the model that served was asked for one."""
-    tries = [one for one in record.attempts if one.model == record.model and not one.is_check]
-    return tries[-1].outcome if tries else None
 
 
 def _share(part: int, whole: int, otherwise: float = 0.0) -> float:

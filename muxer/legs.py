@@ -72,7 +72,7 @@ class Legs:
         self._meter = meter
         self._judged: frozenset[str] = frozenset()
         self._refuses_logprobs = ""
-        self._sent: Sent | None = None
+        self._sent: dict[tuple[str, int], Sent] = {}
         self._kept: _Kept | None = None
         self._broken: ProviderFailed | None = None
         self.said = ""
@@ -100,17 +100,19 @@ class Legs:
     async def _first(self, candidates: Sequence[Candidate], granted_nanos: int) -> Begun:
         """The first answer that begins."""
         answer = await self._dispatch.first_answer(
-            candidates, granted_nanos, self._hold, self._make_call, self._plan.fallback_on
+            candidates, granted_nanos, self._hold, self._make_call, self._plan.terms
         )
-        assert self._sent is not None, "an answer has begun, so something was sent"
-        return Begun(answer=answer, sent=self._sent, dropped=self._dispatch.dropped)
+        serving = self._dispatch.serving
+        assert serving is not None, "an answer has begun, so somebody was asked"
+        sent = self._sent[serving.candidate.model.name, serving.granted_nanos]
+        return Begun(answer=answer, sent=sent, dropped=self._dispatch.dropped)
 
     def _make_call(self, candidate: Candidate, granted_nanos: int) -> Call:
         sent = self._compose(candidate, granted_nanos)
         if candidate.model.name in self._judged and self._may_ask_for_logprobs(candidate.model, sent.call):
             call = replace(sent.call, request=replace(sent.call.request, logprobs=True))
             sent = replace(sent, call=call)
-        self._sent = sent
+        self._sent[candidate.model.name, granted_nanos] = sent
         return sent.call
 
     def _may_ask_for_logprobs(self, model: Model, call: Call) -> bool:
@@ -130,15 +132,15 @@ class Legs:
         while True:
             self._judged = frozenset(one.model.name for one in asked if cascade.after(one.model.name, asked))
             begun = await self._asked(asked, granted)
-            running = self._dispatch.running
-            assert running is not None, "an answer has begun, so its attempt runs"
-            name = running.candidate.model.name
+            serving = self._dispatch.serving
+            assert serving is not None, "an answer has begun, so somebody was asked"
+            name = serving.candidate.model.name
             following = cascade.after(name, asked)
             if not following:
                 return begun
-            if await self._is_settled(cascade, begun, running.candidate):
+            if await self._is_settled(cascade, begun, serving.candidate):
                 return self._otherwise("")
-            next_nanos = await self._hold(len(self._dispatch.ended), following[0])
+            next_nanos = await self._extended(following[0])
             if next_nanos is None:
                 return self._otherwise(f", and {following[0].model.name} does not fit the budget")
             self._meter.add(measurements.FALLBACKS, 1, name, following[0].model.name, "unsure")
@@ -149,18 +151,27 @@ class Legs:
         try:
             return await self._first(candidates, granted_nanos)
         except UpstreamRefused as error:
-            refused = self._dispatch.ended[-1].model
-            asked_for_more = self._sent is not None and bool(self._sent.call.request.logprobs) > self._needs.logprobs
-            if not asked_for_more or error.fallback_cause is not None:
-                raise
+            refused = next(one for one in reversed(self._dispatch.ended) if one.error == error.code).model
             again = candidates[[one.model.name for one in candidates].index(refused) :]
-            granted = await self._hold(len(self._dispatch.ended), again[0])
+            if not self._asked_for_more(refused) or error.fallback_cause is not None:
+                raise
+            granted = await self._extended(again[0])
             if granted is None:
                 raise
             self._refuses_logprobs = refused
             begun = await self._first(again, granted)
             self._dispatch.refuse_logprobs.add(refused)  # it was these, not the request
             return begun
+
+    def _asked_for_more(self, name: str) -> bool:
+        """Whether a model was asked for log-probabilities that the caller did not ask for."""
+        asked = any(sent.call.request.logprobs for (model, _), sent in self._sent.items() if model == name)
+        return asked and not self._needs.logprobs and name != self._refuses_logprobs
+
+    async def _extended(self, candidate: Candidate) -> int | None:
+        """What is held for one more attempt; None when that does not fit."""
+        ended = self._dispatch.ended
+        return await self._hold(self._dispatch.count, candidate, ended[-1] if ended else None)
 
     async def _is_settled(self, cascade: Cascade, begun: Begun, candidate: Candidate) -> bool:
         """Reads an answer, keeps it, and judges it: whether it is to be given. One that breaks off is not."""
@@ -172,8 +183,7 @@ class Legs:
             self.said += f"; {name} broke off"
             return False
         found = await self._judgement(cascade, kept)
-        ended = self._dispatch.ended
-        ended[kept.number] = replace(ended[kept.number], confidence=found)
+        self._dispatch.note(kept.number, confidence=found)
         if self.confidence is None and not self.said:
             self.confidence = found
         is_sure = found is not None and found >= cascade.threshold
@@ -192,7 +202,7 @@ class Legs:
             answer = await collect(each(chunks))
         return _Kept(
             candidate=candidate,
-            number=len(self._dispatch.ended) - 1,
+            number=self._dispatch.number,
             sent=begun.sent,
             answer=answer,
             usage=self._dispatch.usage,
@@ -220,9 +230,8 @@ class Legs:
 
     async def _self_checked(self, kept: _Kept) -> float | None:
         """What the model says of its own answer; None where that does not fit the budget, fails, or is no number."""
-        first = len(self._dispatch.ended)
-        check = check_of(kept.candidate, kept.text)
-        granted = await self._hold(first, check)
+        first, check = self._dispatch.count, check_of(kept.candidate, kept.text)
+        granted = await self._extended(check)
         if granted is None:
             return None
         call = check_call(kept.sent.call, check, kept.text)
@@ -234,8 +243,8 @@ class Legs:
         except (ProviderFailed, InvalidRequest):
             return None
         finally:
-            ended = self._dispatch.ended
-            ended[first:] = [replace(attempt, is_check=True) for attempt in ended[first:]]
+            for number in range(first, self._dispatch.count):
+                self._dispatch.note(number, is_check=True)
 
     def _otherwise(self, why: str) -> Begun:
         """The answer there is. Raises, where there is none, what broke off the one there was to be."""

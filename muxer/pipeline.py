@@ -46,7 +46,7 @@ from muxer.signals import measure
 from muxer.sinks import Outlets
 from muxer.standings import limit_headers
 from muxer.stores import Granted
-from muxer.types import Answer, Caller, Chunk, Record
+from muxer.types import Answer, Attempt, Caller, Chunk, Record
 from muxer.wire import openai_chat, openai_text
 
 
@@ -169,7 +169,7 @@ class Exchange:
         self._chunks: AsyncIterator[Chunk] | None = None
         self._ready: Answer | None = None
         self._given: Begun | None = None
-        self.record = opening(decision.inbound, decision.question, decision.plan, parts.rules)
+        self.record = opening(decision.inbound, decision.question, decision.plan, parts.rules, parts.signals)
         parts.log("debug", "decision", id=self.record.id, reason=self.record.reason, signals=self.record.signals)
         self.answer: Answer | None = None
         self.dropped: tuple[str, ...] = ()
@@ -245,8 +245,7 @@ class Exchange:
                 expected_high_nanos=taken.high_nanos,
             )
 
-    async def _extend(self, leg: int, candidate: Candidate) -> int | None:
-        ended = self._dispatch.ended[-1]
+    async def _extend(self, leg: int, candidate: Candidate, ended: Attempt | None) -> int | None:
         granted = await self._parts.ledger.extend(self.record.id, leg, candidate.choice, ended)
         return None if granted is None else granted.granted_nanos
 
@@ -306,11 +305,8 @@ class Exchange:
             return models[self._ready.model]
         if self._given is not None and self._given.model is not None:
             return self._given.model
-        running = self._dispatch.running
-        if running is not None:
-            return running.candidate.model
-        last = self._dispatch.ended[-1].model if self._dispatch.ended else self.record.model
-        return models[last]
+        serving = self._dispatch.serving
+        return models[self.record.model] if serving is None else serving.candidate.model
 
     @property
     def so_far(self) -> Record:
@@ -318,7 +314,7 @@ class Exchange:
         if self.record.state != "open":
             return self.record
         served = self.served
-        return replace(self.record, model=served.name, provider=served.provider, attempts=tuple(self._dispatch.ended))
+        return replace(self.record, model=served.name, provider=served.provider, attempts=self._dispatch.ended)
 
     @property
     def output_cap(self) -> int | None:
@@ -332,9 +328,7 @@ class Exchange:
 
     def metadata(self) -> dict[str, object]:
         """What we add to an answer as `router_metadata`; `estimated_cost` is dollars by the provider's usage."""
-        attempts = list(self._dispatch.ended)
-        if (running := self._dispatch.running) is not None:
-            attempts.append(running.answered(self._count.usage, self._count.written_bytes, time.perf_counter()))
+        attempts = self._dispatch.attempts(self._count.usage, self._count.written_bytes)
         return {
             "request_id": self.record.id,
             "route": self.record.route,
@@ -365,7 +359,7 @@ class Exchange:
             state="failed" if error else "done",
             status=error.status if error else 200,
             error=error.code if error else "",
-            attempts=tuple(self._dispatch.ended),
+            attempts=self._dispatch.ended,
             model=served.name,
             provider=served.provider,
             usage=self._given.usage if self._given and self._given.model else self._dispatch.usage,

@@ -5,7 +5,7 @@ from msgspec.structs import replace
 
 from muxer.attempts import most_bytes
 from muxer.inbound import Inbound
-from muxer.judging import output_cap
+from muxer.judging import sent_cap
 from muxer.plans import Candidate, Question, Rules
 from muxer.types import Call
 
@@ -26,8 +26,7 @@ def sent_to(candidate: Candidate, granted_nanos: int, rules: Rules, question: Qu
     temperature = rules.defaults.temperature
     if request.temperature is None and temperature is not None and candidate.model.takes_sampling:
         request, changes = replace(request, temperature=temperature), {"temperature": temperature}
-    cap = output_cap(candidate, granted_nanos, needs.n)
-    sent_cap = needs.cap_tokens if candidate.inserted_cap is None else cap
+    cap = sent_cap(candidate, granted_nanos, needs)
     return Sent(
         call=Call(
             id=question.id,
@@ -35,13 +34,13 @@ def sent_to(candidate: Candidate, granted_nanos: int, rules: Rules, question: Qu
             raw=inbound.raw,
             request=request,
             model=candidate.model.upstream,
-            output_cap=sent_cap,
+            output_cap=cap,
             takes_sampling=candidate.model.takes_sampling,
             strict=rules.strict,
             changes=changes,
             untranslated=inbound.untranslated,
             headers=inbound.headers,
         ),
-        lowered_cap=None if cap == candidate.inserted_cap else cap,
-        most_bytes=None if sent_cap is None else most_bytes(sent_cap * needs.n, len(inbound.raw)),
+        lowered_cap=None if candidate.inserted_cap in (None, cap) else cap,
+        most_bytes=None if cap is None else most_bytes(cap * needs.n, len(inbound.raw)),
     )

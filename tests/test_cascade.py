@@ -2,22 +2,15 @@
 
 import asyncio
 import math
-import tempfile
-import time
-from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from msgspec import Struct, convert
+from msgspec import convert
 from msgspec.structs import replace
 
-from muxer.edge import PATIENCE
-from muxer.prices import PriceTable
 from muxer.testing import Behaviour, Cut, Fail, Say, Stall
 from muxer.types import Record
-from tests.proxy import OpenProxy, Proxy, events, open_proxy
+from tests.proxy import OpenProxy, Proxy, events
 
 MODELS = """
   small: {provider: main, name: small-1, can: [logprobs, json], price_usd_per_million: {input: 1, output: 2}}
@@ -254,67 +247,6 @@ async def test_a_caller_who_leaves_is_settled_as_ever(proxy: OpenProxy) -> None:
     await all_agree(served)
 
 
-class Play(Struct, frozen=True):
-    """What both models make of one question, and how good that is."""
-
-    probabilities: tuple[float, ...]
-    quality: float
-    larges_quality: float
-
-    @property
-    def sure(self) -> float:
-        """By the rule of docs/cascade.md, worked out another way than the product does."""
-        if len(self.probabilities) <= 4:
-            return self.probabilities[0]
-        return math.prod(self.probabilities) ** (1 / len(self.probabilities))
-
-    def nanos(self, threshold: float) -> int:
-        """The bill for a question of 12 bytes, at the prices above."""
-        asked = 12 // 4 + 3
-        small = asked * 1_000 + len(self.probabilities) * 2_000
-        return small + (asked * 10_000 + 2 * 20_000 if self.sure < threshold else 0)
-
-
-@given(
-    plays=st.lists(
-        st.builds(
-            Play,
-            st.lists(st.floats(0.01, 1), min_size=1, max_size=9).map(tuple),
-            st.sampled_from([0.0, 1.0]),
-            st.sampled_from([0.5, 1.0]),
-        ),
-        min_size=1,
-        max_size=5,
-    )
-)
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_dollars_and_quality_equal_the_offline_computation(
-    tmp_path: Path, table: PriceTable, plays: list[Play]
-) -> None:
-    sections = {"models": MODELS, "routes": f"[{{name: default, {ORDER}}}]", "limits": "[{per: user, daily_usd: 9}]"}
-
-    async def run() -> None:
-        folder = Path(tempfile.mkdtemp(dir=tmp_path))
-        async with open_proxy(folder, table, time.time, PATIENCE, sections) as served:
-            found = []
-            for play in plays:
-                words = " ".join(["word"] * len(play.probabilities))
-                served.upstream.script("small-1", Say(text=words, probabilities=play.probabilities))
-                served.upstream.default = Say(text="yes indeed")
-                response = await served.post({"messages": [{"role": "user", "content": "twelve bytes"}]})
-                found.append(await served.record(response))
-            quality = [
-                play.quality if record.model == "small" else play.larges_quality
-                for play, record in zip(plays, found, strict=True)
-            ]
-            assert quality == [play.quality if play.sure >= 0.8 else play.larges_quality for play in plays]
-            assert sum(record.cost_nanos for record in found) == sum(play.nanos(0.8) for play in plays)
-            assert [record.confidence for record in found] == pytest.approx([play.sure for play in plays])
-            await all_agree(served)
-
-    asyncio.run(run())
-
-
 async def test_the_route_says_who_is_asked_until_how_sure(proxy: OpenProxy) -> None:
     served = await opened(proxy, order="use: [small, large], order: cascade, confidence: 0.8, confidence_by: mean")
     response = await served.ask("/v1/route", {"messages": [{"role": "user", "content": "Hi"}]})
@@ -378,3 +310,25 @@ async def test_scores_reach_the_threshold(proxy: OpenProxy) -> None:
     told = (await (await served.ask("/v1/route", question)).json())["cascade"]
     assert told["basis"] == "which keeps 90 % by 70 scores"
     assert 0.2 < told["confidence"] < 0.99, "between what was given and what was not"
+
+
+async def test_a_slow_stage_is_hedged_by_the_next_whose_answer_is_then_given(proxy: OpenProxy) -> None:
+    served = await opened(proxy, order=ORDER + ", hedge_after_s: 0.05")
+    served.upstream.script("small-1", Stall(then=UNSURE))
+    served.upstream.script("large-1", LARGE)
+    response = await served.chat()
+    assert (await response.json())["choices"][0]["message"]["content"] == "Paris."
+    record = await served.record(response)
+    assert [(one.model, one.error) for one in record.attempts] == [("small", "outrun"), ("large", "")]
+    assert (record.model, record.confidence) == ("large", None)
+
+
+async def test_a_hedge_that_loses_is_no_reason_not_to_judge(proxy: OpenProxy) -> None:
+    served = await opened(proxy, order="use: [small, new, large], order: cascade, confidence: 0.8, hedge_after_s: 0.05")
+    served.upstream.script("small-1", Stall(then=SURE))
+    served.upstream.script("new-1", UNSURE)
+    served.upstream.script("large-1", LARGE)
+    record = await served.record(await served.chat(stream=True))
+    assert [(one.model, one.error) for one in record.attempts] == [("small", "outrun"), ("new", ""), ("large", "")]
+    assert record.attempts[1].confidence == record.confidence == pytest.approx(0.6, abs=0.01)
+    assert record.answered == record.attempts[2]

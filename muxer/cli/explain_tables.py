@@ -56,6 +56,8 @@ def print_explanation(found: Explanation) -> None:
         console.print(Text(_cascade(told["cascade"]), "dim"))
     if found.question.affinity.model:
         console.print(Text(_affinity(found), "dim"))
+    if told["hedge"]:
+        console.print(Text(_hedge(told["hedge"]), "dim"))
     if found.error is not None:
         console.print(bad(f"refused with {found.error.status} {found.error.code}: {found.error.message}"))
     _print("The request", _SIGNALS, _signals(told))
@@ -98,6 +100,10 @@ def _cascade(cascade: Mapping[str, Any]) -> str:
     stages = ", then ".join(" or ".join(names) for names in cascade["stages"])
     basis = f"(by {cascade['by']}; {cascade['basis']})"
     return f"cascade: {stages}, while an answer is less than {cascade['confidence']:.2f} sure {basis}"
+
+
+def _hedge(hedge: Mapping[str, Any]) -> str:
+    return f"{hedge['model']} is asked, too, when no answer has begun after {hedge['after_s']:g} s"
 
 
 def _affinity(found: Explanation) -> str:

@@ -11,9 +11,9 @@ from muxer.types import Attempt, Record
 def climbed(record: Record, models: Mapping[str, Model]) -> Outcome:
     """What a recorded cascade came to: the model that answered, at the cost of all whose answers were judged, too. A
     model that is not in the file costs what it was billed."""
-    answered = [one for one in record.attempts if one.confidence is not None or _gave(record, one)]
+    answered = [one for one in record.attempts if one.confidence is not None or one is record.answered]
     costs = [_cost(one, models.get(one.model), record) for one in answered]
-    last = next((one for one in reversed(answered) if _gave(record, one)), answered[-1])
+    last = record.answered or answered[-1]
     outcome = Outcome(record.route, last.model, last.upstream)
     missing = next((one.model for one, cost in zip(answered, costs, strict=True) if cost is None), "")
     if missing:
@@ -41,11 +41,6 @@ def would_climb(record: Record, plan: Plan, cascade: Cascade, candidates: Sequen
             break
         asked = list(following)
     return Outcome(plan.route, model.name, model.upstream, total)
-
-
-def _gave(record: Record, attempt: Attempt) -> bool:
-    """Whether it was this attempt whose answer was given."""
-    return attempt.model == record.model and attempt.status == 200 and not attempt.error and not attempt.is_check
 
 
 def _cost(attempt: Attempt, model: Model | None, record: Record) -> int | None:
