@@ -20,13 +20,15 @@ from muxer.confidence import confidence, said
 from muxer.counting import Count
 from muxer.dispatch import Dispatch, Hold
 from muxer.errors import InvalidRequest
-from muxer.failures import ProviderFailed, UpstreamRefused, UpstreamTimeout
+from muxer.failures import ProviderFailed, UpstreamBadResponse, UpstreamRefused, UpstreamTimeout
 from muxer.interfaces import Meter
 from muxer.plans import Candidate, Cascade, Plan
 from muxer.sending import Sent
 from muxer.types import Answer, Call, Chunk, Needs, Usage
 from muxer.wire.openai_logprobs import without_logprobs
 
+MOST_KEPT_BYTES = 32 * 2**20
+"""Of an answer that is judged, as of one that is not streamed (B55)."""
 Compose = Callable[[Candidate, int], Sent]
 """What a candidate is sent under a grant of that many nano-dollars."""
 
@@ -210,11 +212,14 @@ class Legs:
         )
 
     async def _drained(self, stream: AsyncIterator[Chunk], most_bytes: int | None) -> tuple[Chunk, ...]:
-        count, chunks = Count(self._meter), []
+        count, chunks, kept_bytes = Count(self._meter), [], 0
         try:
             async with aclosing(count.over(stream, most_bytes)) as counted:
                 async for chunk in counted:
                     chunks.append(chunk)
+                    kept_bytes += len(chunk.raw)
+                    if max(kept_bytes, count.written_bytes) > MOST_KEPT_BYTES:
+                        raise UpstreamBadResponse("an answer that is to be judged goes on past what is kept of one")
         except ProviderFailed as error:
             self._dispatch.finish(count.final_usage(self._needs.n), count.written_bytes, error.code)
             raise

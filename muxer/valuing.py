@@ -9,7 +9,7 @@ from muxer.money import usd
 from muxer.plans import Candidate, Question
 from muxer.scores import DIFFICULTY
 
-KEEP = 0.9
+KEEP = 0.8
 """What is to be kept of the best model's quality where all of its cost could be saved; `keep_quality` says another."""
 UNKNOWN_DIFFICULTY = 0.5
 _LEANS = 20

@@ -98,8 +98,7 @@ def _headline(found: Explanation) -> Text:
 
 def _cascade(cascade: Mapping[str, Any]) -> str:
     stages = ", then ".join(" or ".join(names) for names in cascade["stages"])
-    basis = f"(by {cascade['by']}; {cascade['basis']})"
-    return f"cascade: {stages}, while an answer is less than {cascade['confidence']:.2f} sure {basis}"
+    return f"cascade: {stages}, while an answer is less than {cascade['confidence']:.2f} sure (by {cascade['by']})"
 
 
 def _hedge(hedge: Mapping[str, Any]) -> str:
