@@ -69,11 +69,15 @@ from muxer.interfaces import (
     Trainable,
 )
 from muxer.keys import KeepsKeys, NewKey, StoredKey, moment
+from muxer.lessons import KeepsFeatures, LearnsLater, Lesson
 from muxer.limits import Amounts
 from muxer.measurements import ALL as ALL_METRICS
 from muxer.measurements import Metric
 from muxer.money import Price, Rates, Tier, most_here, usd
+from muxer.parts import AudioPart, FilePart, ImagePart, ImageURL, Part, RefusalPart, TextPart, ThinkingPart
 from muxer.records import as_json as record_as_json
+from muxer.repeats import KEYED_S, KeyedRequest, RemembersKeyed
+from muxer.secret import Secret
 from muxer.sse import Event, EventParser, read_events, write_event
 from muxer.stores import (
     BudgetClaim,
@@ -83,6 +87,7 @@ from muxer.stores import (
     HasTrouble,
     HoldChoice,
     IsRemote,
+    KeepsFeedback,
     Quota,
     QuotaStanding,
     Refusal,
@@ -97,30 +102,22 @@ from muxer.types import (
     AllowedTools,
     Answer,
     Attempt,
-    AudioPart,
     Call,
     Caller,
     ChatRequest,
     Choice,
     Chunk,
-    FilePart,
     FunctionCall,
     FunctionSpec,
-    ImagePart,
-    ImageURL,
     Message,
     NamedFunction,
     Needs,
     Outcome,
-    Part,
     Record,
-    RefusalPart,
     ResponseFormat,
     Role,
     SignalValue,
     StreamOptions,
-    TextPart,
-    ThinkingPart,
     TokenLogprob,
     Tool,
     ToolCall,
@@ -135,6 +132,7 @@ from muxer.writer import Writer as FileWriter
 
 __all__ = [
     "ALL_METRICS",
+    "KEYED_S",
     "AddsHeaders",
     "AiohttpClient",
     "AllowedTools",
@@ -185,10 +183,15 @@ __all__ = [
     "InvalidRequest",
     "IsMeter",
     "IsRemote",
+    "KeepsFeatures",
+    "KeepsFeedback",
     "KeepsKeys",
     "KeyDesk",
+    "KeyedRequest",
     "Kind",
     "Labelled",
+    "LearnsLater",
+    "Lesson",
     "Log",
     "Message",
     "Meter",
@@ -215,11 +218,13 @@ __all__ = [
     "Refusal",
     "RefusalPart",
     "Refused",
+    "RemembersKeyed",
     "Reply",
     "Resolves",
     "ResponseFormat",
     "Role",
     "Route",
+    "Secret",
     "Signal",
     "SignalValue",
     "Sink",

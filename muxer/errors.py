@@ -26,10 +26,11 @@ MuxerError
     └── ProviderBroke
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 
 class MuxerError(Exception):
@@ -49,9 +50,9 @@ class MuxerError(Exception):
         self.param = param
         self.request_id = ""
 
-    def hide(self, secret: str) -> None:
-        """Takes a secret that somebody else's words quote out of the message (B51)."""
-        self.message = self.message.replace(secret, "***")
+    def reword(self, scrub: Callable[[str], str]) -> None:
+        """Takes the secrets that somebody else's words quote out of the message (B51)."""
+        self.message = scrub(self.message)
         self.args = (self.message,)
 
     @property
@@ -82,13 +83,19 @@ class Fault(Struct, frozen=True):
 
 
 class ConfigInvalid(MuxerError):
-    """The configuration cannot be used; `faults` lists every reason found."""
+    """The configuration cannot be used; `faults` lists every reason found, `warnings` what else should change."""
 
     code = "config_invalid"
 
-    def __init__(self, faults: Sequence[Fault]) -> None:
+    def __init__(self, faults: Sequence[Fault], warnings: Sequence[Fault] = ()) -> None:
         super().__init__("\n".join(map(str, faults)))
         self.faults = tuple(faults)
+        self.warnings = tuple(warnings)
+
+    def reword(self, scrub: Callable[[str], str]) -> None:
+        """See MuxerError."""
+        super().reword(scrub)
+        self.faults = tuple(replace(fault, message=scrub(fault.message)) for fault in self.faults)
 
 
 class InvalidRequest(MuxerError):
@@ -348,10 +355,14 @@ class NoCandidate(MuxerError):
 
 
 class Overloaded(MuxerError):
-    """More connections or requests than this process can serve; nothing was read or held."""
+    """More than this process can serve, of what `reason` says (muxer_shed_total); nothing was read or held."""
 
     status = 503
     code = "overloaded"
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
     @property
     def headers(self) -> dict[str, str]:

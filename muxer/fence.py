@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from muxer import measurements
+from muxer.errors import MuxerError
 from muxer.interfaces import HasEvidence, Log, Meter, Signal
+from muxer.lessons import MOST_FEATURES, KeepsFeatures
 from muxer.log import frames
 from muxer.types import ChatRequest, SignalValue
 
@@ -25,11 +27,19 @@ class ComponentFailed(Exception):
 class Fence:
     """Counts the failures of one component. After five in a row it is left alone for half a minute, then tried again.
 
-    `component` is how logs and metrics name it: `guard redact`.
+    `component` is how logs and metrics name it: `guard redact`. `scrub` takes secrets out of what callers are told.
     """
 
-    def __init__(self, component: str, meter: Meter, log: Log, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        component: str,
+        meter: Meter,
+        log: Log,
+        monotonic: Callable[[], float] = time.monotonic,
+        scrub: Callable[[str], str] = str,
+    ) -> None:
         self.component = component
+        self.scrub = scrub
         self._meter = meter
         self._log = log
         self._monotonic = monotonic
@@ -86,8 +96,11 @@ class _Around:
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        # Foreign code: it may raise what it likes, or end the process.
-        if not isinstance(error, (Exception, SystemExit)) or isinstance(error, self._passing):
+        if not isinstance(error, (Exception, SystemExit)):  # foreign code may raise what it likes, or end the process
+            return
+        if isinstance(error, self._passing):
+            if isinstance(error, MuxerError):
+                error.reword(self._fence.scrub)
             return
         self._fence.failed("timeout" if isinstance(error, TimeoutError) else "raised", error)
         raise ComponentFailed from error
@@ -129,6 +142,20 @@ class FencedSignal:
                 return {str(name): [str(quote) for quote in quotes] for name, quotes in found.items()}
         except ComponentFailed:
             return {}
+
+    def features(self, request: ChatRequest) -> str:
+        """See KeepsFeatures; never raises, and is '' where the signal keeps none."""
+        if self._fence.is_closed or not isinstance(self._signal, KeepsFeatures):
+            return ""
+        try:
+            with self._fence.around():
+                kept: object = self._signal.features(request)
+        except ComponentFailed:
+            return ""
+        if isinstance(kept, str) and len(kept) <= MOST_FEATURES:
+            return kept
+        self._fence.failed("junk", detail=f"its features are no text of at most {MOST_FEATURES} characters")
+        return ""
 
     def _checked(self, values: object) -> Mapping[str, SignalValue]:
         if not isinstance(values, Mapping):

@@ -4,20 +4,22 @@ import asyncio
 from types import TracebackType
 
 from muxer import measurements
-from muxer.errors import ShuttingDown
+from muxer.drains import Drains
+from muxer.errors import ClientGone, MuxerError, ShuttingDown
 from muxer.interfaces import Meter
 
 STOPPED = "the proxy stopped before the answer was over"
 
 
 class InFlight:
-    """The requests that are being served."""
+    """The requests that are being served; of them `drains` those whose answers are read on without a caller."""
 
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
         self._is_idle = asyncio.Event()
         self._is_idle.set()
         self._serving: set[Serving] = set()
+        self.drains = Drains(meter)
         self.is_over = False
 
     @property
@@ -82,3 +84,14 @@ class Serving:
         if not self._is_ended:
             self._is_ended = True
             self._task.cancel()
+
+
+def ended_by(error: BaseException) -> MuxerError:
+    """The error of our tree for whatever ended a request."""
+    if isinstance(error, MuxerError):
+        return error
+    if isinstance(error, GeneratorExit):
+        return ClientGone("the caller closed the stream")
+    if isinstance(error, asyncio.CancelledError):
+        return ShuttingDown(STOPPED)
+    return MuxerError("an unforeseen error; it is in the log of the proxy")

@@ -24,27 +24,28 @@ from muxer.attempts import most_bytes, written_bytes
 from muxer.catalog import Model
 from muxer.conversations import Conversations
 from muxer.dispatch import Dispatch, Dispatcher
-from muxer.errors import ClientGone, MuxerError, ShuttingDown
+from muxer.errors import MuxerError
 from muxer.explanation import Explanation, as_json, explain
 from muxer.failures import UpstreamBadResponse, UpstreamTimeout
-from muxer.gates import Excluded
+from muxer.gates import TOO_DEAR, Excluded
 from muxer.guards import Guards, Watch
 from muxer.inbound import Inbound
-from muxer.inflight import STOPPED, InFlight
+from muxer.inflight import InFlight, ended_by
 from muxer.interfaces import Log, Meter, Signal
-from muxer.judging import output_cap
+from muxer.judging import sent_cap
 from muxer.learner import Learner
 from muxer.ledger import Ledger
 from muxer.money import NANOS_PER_USD
 from muxer.plans import Candidate, Plan, Question, Rules
 from muxer.records import Ending, attempt_fields, complete, conversation_of, new_id, opening
+from muxer.repeats import KeyedRequest, Repeats
 from muxer.reports import report
 from muxer.routing import plan
 from muxer.signals import measure
 from muxer.sinks import Outlets
 from muxer.standings import limit_headers
 from muxer.stores import Granted
-from muxer.types import Answer, Call, Caller, Chunk, Record, Usage
+from muxer.types import Answer, Attempt, Call, Caller, Chunk, Record, Usage
 from muxer.wire import openai_chat, openai_text
 
 
@@ -56,6 +57,7 @@ class Parts(Struct, frozen=True, kw_only=True):
     guards: Guards
     dispatcher: Dispatcher
     ledger: Ledger
+    repeats: Repeats
     sinks: Outlets
     meter: Meter
     log: Log
@@ -168,7 +170,7 @@ class Exchange:
         self._finished_choices = 0
         self._chunks: AsyncIterator[Chunk] | None = None
         self._ready: Answer | None = None
-        self.record = opening(decision.inbound, decision.question, decision.plan, parts.rules)
+        self.record = opening(decision.inbound, decision.question, decision.plan, parts.rules, parts.signals)
         parts.log("debug", "decision", id=self.record.id, reason=self.record.reason, signals=self.record.signals)
         self.answer: Answer | None = None
         self.dropped: tuple[str, ...] = ()
@@ -176,6 +178,7 @@ class Exchange:
         self.limit_headers: dict[str, str] = {}
         self.client_gone = False
         self._debug: dict[str, Any] | None = None
+        self._keyed: KeyedRequest | None = None
 
     async def begin(self, ready: Answer | None) -> None:
         """Holds, and finds the first candidate that answers, or gives the answer a guard has ready."""
@@ -183,6 +186,9 @@ class Exchange:
         offered = plan.offered
         if self._decision.inbound.wants_debug:
             self._debug = as_json(await self._explained())
+        if sent := self._decision.inbound.idempotency:
+            caller = self._decision.question.caller
+            self._keyed = await self._parts.repeats.begin(sent, caller, self.record.id)
         choices = [candidate.choice for candidate in offered]
         granted = await self._parts.ledger.hold(self.record, choices if ready is None else [offered[0].unasked])
         self._pass_over(offered[: granted.choice])
@@ -190,6 +196,7 @@ class Exchange:
         self._sent_at = time.perf_counter()
         began = ready or await self._first_answer(plan, granted)
         self._first_byte_ms = self._ms()
+        self._keep_caps()
         self._ready = ready
         if not isinstance(began, Answer):
             self._chunks, self.dropped = began, self._dispatch.dropped
@@ -202,6 +209,15 @@ class Exchange:
             self.answer = await self._watch.whole(began, self.served.name)
             self.dropped = began.dropped
 
+    def _keep_caps(self) -> None:
+        """Remembers what the model that answers was told of the length of its answer."""
+        serving, inbound, needs = self._dispatch.serving, self._decision.inbound, self._decision.question.measured.needs
+        if serving is None:
+            return
+        cap = sent_cap(serving.candidate, serving.granted_nanos, needs)
+        self._most_bytes = None if cap is None else most_bytes(cap * needs.n, len(inbound.raw))
+        self.output_cap = None if serving.candidate.inserted_cap in (None, cap) else cap
+
     async def _explained(self) -> Explanation:
         asked, inbound = self._decision.question, self._decision.inbound
         return await explained(self._parts, asked.caller, inbound, asked)
@@ -209,7 +225,7 @@ class Exchange:
     def _pass_over(self, too_dear: Sequence[Candidate]) -> None:
         """Records the candidates that did not fit the budget, where the route lets the next one serve."""
         if too_dear:
-            passed = tuple(Excluded(one.model.name, "budget", "does not fit the budget") for one in too_dear)
+            passed = tuple(Excluded(one.model.name, "budget", TOO_DEAR) for one in too_dear)
             taken = self._decision.plan.offered[len(too_dear)]
             self.record = replace(
                 self.record,
@@ -220,7 +236,7 @@ class Exchange:
 
     async def _first_answer(self, plan: Plan, granted: Granted) -> Answer | AsyncIterator[Chunk]:
         left, nanos = plan.candidates[granted.choice :], granted.granted_nanos
-        answering = self._dispatch.first_answer(left, nanos, self._extend, self._call, plan.fallback_on)
+        answering = self._dispatch.first_answer(left, nanos, self._extend, self._call, plan.terms)
         if plan.timeout_s is None:
             return await answering
         try:
@@ -229,8 +245,7 @@ class Exchange:
         except TimeoutError as error:
             raise UpstreamTimeout(f"no answer began within the route's timeout_s of {plan.timeout_s}") from error
 
-    async def _extend(self, leg: int, candidate: Candidate) -> int | None:
-        ended = self._dispatch.ended[-1]
+    async def _extend(self, leg: int, candidate: Candidate, ended: Attempt | None) -> int | None:
         granted = await self._parts.ledger.extend(self.record.id, leg, candidate.choice, ended)
         return None if granted is None else granted.granted_nanos
 
@@ -240,17 +255,13 @@ class Exchange:
         temperature = self._parts.rules.defaults.temperature
         if request.temperature is None and temperature is not None and candidate.model.takes_sampling:
             request, changes = replace(request, temperature=temperature), {"temperature": temperature}
-        cap = output_cap(candidate, granted_nanos, needs.n)
-        self.output_cap = None if cap == candidate.inserted_cap else cap
-        sent_cap = needs.cap_tokens if candidate.inserted_cap is None else cap
-        self._most_bytes = None if sent_cap is None else most_bytes(sent_cap * needs.n, len(inbound.raw))
         return Call(
             id=self.record.id,
             api=inbound.sent_api,
             raw=inbound.raw,
             request=request,
             model=candidate.model.upstream,
-            output_cap=sent_cap,
+            output_cap=sent_cap(candidate, granted_nanos, needs),
             takes_sampling=candidate.model.takes_sampling,
             strict=self._parts.rules.strict,
             changes=changes,
@@ -291,7 +302,7 @@ class Exchange:
 
     def failed(self, error: BaseException) -> None:
         """Remembers what ended the request early, as an error of ours."""
-        self._error = _ours(error)
+        self._error = ended_by(error)
         self._error.request_id = self.record.id
 
     async def settle(self) -> None:
@@ -309,6 +320,8 @@ class Exchange:
             self._parts.sinks.put(self.record)
             if self._decision.plan.is_sticky and self.record.state == "done" and self.record.attempts:
                 self._parts.conversations.remember(self.record)
+        if self._keyed is not None:
+            await self._parts.repeats.end(self._keyed, self.record)
 
     @property
     def served(self) -> Model:
@@ -316,11 +329,8 @@ class Exchange:
         models = self._parts.rules.catalog.models
         if self._ready is not None and self._ready.model in models:
             return models[self._ready.model]
-        running = self._dispatch.running
-        if running is not None:
-            return running.candidate.model
-        last = self._dispatch.ended[-1].model if self._dispatch.ended else self.record.model
-        return models[last]
+        serving = self._dispatch.serving
+        return models[self.record.model] if serving is None else serving.candidate.model
 
     @property
     def so_far(self) -> Record:
@@ -328,7 +338,7 @@ class Exchange:
         if self.record.state != "open":
             return self.record
         served = self.served
-        return replace(self.record, model=served.name, provider=served.provider, attempts=tuple(self._dispatch.ended))
+        return replace(self.record, model=served.name, provider=served.provider, attempts=self._dispatch.ended)
 
     @property
     def guard_headers(self) -> dict[str, str]:
@@ -337,9 +347,7 @@ class Exchange:
 
     def metadata(self) -> dict[str, object]:
         """What we add to an answer as `router_metadata`; `estimated_cost` is dollars by the provider's usage."""
-        attempts = list(self._dispatch.ended)
-        if self._dispatch.running is not None:
-            attempts.append(self._dispatch.running.answered(self._usage, self._written_bytes, time.perf_counter()))
+        attempts = self._dispatch.attempts(self._usage, self._written_bytes)
         return {
             "request_id": self.record.id,
             "route": self.record.route,
@@ -371,7 +379,7 @@ class Exchange:
             state="failed" if error else "done",
             status=error.status if error else 200,
             error=error.code if error else "",
-            attempts=tuple(self._dispatch.ended),
+            attempts=self._dispatch.ended,
             model=served.name,
             provider=served.provider,
             usage=self._dispatch.usage,
@@ -386,14 +394,3 @@ class Exchange:
         """What an answer that a guard had ready would have cost."""
         usage = self._ready.usage if self._ready else None
         return model.price.cost_nanos(usage) if usage and model.price else 0
-
-
-def _ours(error: BaseException) -> MuxerError:
-    """The error of our tree for whatever ended a request."""
-    if isinstance(error, MuxerError):
-        return error
-    if isinstance(error, GeneratorExit):
-        return ClientGone("the caller closed the stream")
-    if isinstance(error, asyncio.CancelledError):
-        return ShuttingDown(STOPPED)
-    return MuxerError("an unforeseen error; it is in the log of the proxy")

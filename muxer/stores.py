@@ -142,10 +142,10 @@ class Store(Protocol):
     async def hold(self, opening: Record, choices: Sequence[HoldChoice]) -> Granted | Refused:
         """Takes the first choice that fits all its claims and writes the open record: all or nothing."""
 
-    async def extend(self, id: str, leg: int, choice: HoldChoice, ended: Attempt) -> Granted | Refused:
+    async def extend(self, id: str, leg: int, choice: HoldChoice, ended: Attempt | None) -> Granted | Refused:
         """Before attempt number `leg` (the opening hold is leg 0): settles the attempt before it, `ended`, and holds
-        the next by the same check (S7). Refused still settles `ended`; without refusals it says that the request
-        is settled or was never held."""
+        the next by the same check (S7). Without `ended` the one before is still under way (a hedge) and stays held.
+        Refused still settles `ended`; without refusals it says that the request is settled or was never held."""
 
     async def settle(self, record: Record) -> None:
         """Replaces the hold of each leg by the cost of the attempt of the same number, frees the rest, and completes
@@ -181,6 +181,18 @@ class Resolves(Protocol):
     async def resolve(self, id: str, cost_nanos: int) -> bool:
         """Replaces what is presumed for a request by what it cost; False when nothing is presumed for it (I6). How
         the cost was split among attempts with different accounts nobody knows: each is booked `most_here` (I1)."""
+
+
+@runtime_checkable
+class KeepsFeedback(Protocol):
+    """A store that keeps with a record how good the answer was."""
+
+    async def feedback(
+        self, id: str, score: float, user: str | None = None, quotas: Sequence[Quota] = ()
+    ) -> bool | Refused:
+        """Takes the quotas, and keeps the score in the record of that id, open or over: the last score counts, and no
+        settlement before or after changes it. False, and only the quotas were taken, when there is no record, or it is
+        not of that user (None: of anybody). Refused, and nothing was done, when a quota has not what is asked."""
 
 
 @runtime_checkable

@@ -65,9 +65,9 @@ def _granted(book: Book, now: float, leg: Leg, choice: HoldChoice) -> Granted:
 
 
 def extend(
-    book: Book, now: float, owner: str, id: str, leg: int, choice: HoldChoice, ended: Attempt
+    book: Book, now: float, owner: str, id: str, leg: int, choice: HoldChoice, ended: Attempt | None
 ) -> Granted | Refused:
-    """Settles leg `leg - 1` and holds leg `leg`; a repeat gets the same answer (S7)."""
+    """Settles leg `leg - 1`, if it has ended, and holds leg `leg`; a repeat gets the same answer (S7)."""
     known = _open(book, id)
     if known is None or leg > len(known.legs):
         return Refused(refusals=())  # settled already, or never held: nothing more may be sent for it (I7)
@@ -76,9 +76,9 @@ def extend(
     book.execute("UPDATE requests SET owner = ? WHERE id = ? AND owner != ?", (owner, id, owner))
     if leg < len(legs):
         return Granted(choice=0, granted_nanos=legs[leg].granted)
-    last = legs[leg - 1]
-    cost, presumed = (0, 0) if last.ended else (ended.cost_nanos, ended.presumed_nanos)
-    if not last.ended:
+    last, cost, presumed = legs[leg - 1], 0, 0
+    if ended is not None and not last.ended:
+        cost, presumed = ended.cost_nanos, ended.presumed_nanos
         _end(book, last, cost, presumed)
         legs = (*legs[:-1], replace(last, ended=True, presumed=presumed))
     fitting = _fitting(book, now, choice)

@@ -14,6 +14,7 @@ from muxer import (
     FileWriter,
     Granted,
     HoldChoice,
+    KeyedRequest,
     Quota,
     QuotaStanding,
     Record,
@@ -25,7 +26,8 @@ from muxer import (
     file_words,
     is_damage,
 )
-from muxer_sqlite import examination, ledger, reading, totals
+from muxer_sqlite import examination, feedback, ledger, reading, totals
+from muxer_sqlite import keyed as keyed_rows
 from muxer_sqlite import keys as key_rows
 from muxer_sqlite import quotas as quota_rows
 from muxer_sqlite.book import Book
@@ -81,7 +83,7 @@ class SqliteStore:
             lambda _: ledger.hold(self._book, self._clock(), self._owner, row, choices), text_bytes(row), is_new=True
         )
 
-    async def extend(self, id: str, leg: int, choice: HoldChoice, ended: Attempt) -> Granted | Refused:
+    async def extend(self, id: str, leg: int, choice: HoldChoice, ended: Attempt | None) -> Granted | Refused:
         """See Store."""
         return await self._writer.run(
             lambda _: ledger.extend(self._book, self._clock(), self._owner, id, leg, choice, ended), is_new=True
@@ -131,6 +133,12 @@ class SqliteStore:
         """See Resolves."""
         return await self._writer.run(lambda _: ledger.resolve(self._book, id, cost_nanos))
 
+    async def feedback(
+        self, id: str, score: float, user: str | None = None, quotas: Sequence[Quota] = ()
+    ) -> bool | Refused:
+        """See KeepsFeedback."""
+        return await self._writer.run(lambda _: feedback.keep(self._book, self._clock(), id, score, user, quotas))
+
     async def add_key(self, key: StoredKey) -> bool:
         """See KeepsKeys."""
         return await self._writer.run(lambda db: key_rows.add(db, key))
@@ -143,9 +151,21 @@ class SqliteStore:
         """See KeepsKeys."""
         return await self._key_reader.run(key_rows.every)
 
+    async def has_keys(self) -> bool:
+        """See KeepsKeys."""
+        return await self._key_reader.run(key_rows.has_any)
+
     async def revoke_key(self, id: str, at: float) -> StoredKey | None:
         """See KeepsKeys."""
         return await self._writer.run(lambda db: key_rows.revoke(db, id, at))
+
+    async def first_of(self, keyed: KeyedRequest, instead_of: str = "") -> KeyedRequest:
+        """See RemembersKeyed."""
+        return await self._writer.run(lambda db: keyed_rows.first_of(db, keyed, instead_of))
+
+    async def forget_keyed(self, keyed: KeyedRequest) -> None:
+        """See RemembersKeyed."""
+        await self._writer.run(lambda db: keyed_rows.forget(db, keyed))
 
     async def held(self) -> tuple[int, int]:
         """See Store."""
