@@ -62,7 +62,7 @@ check-nightly: .venv/dev.stamp  ## what takes minutes: 3,500 drawn histories of 
 	@seed=$(or $(SEED),$$(date +%s)); echo "SEED=$$seed"; \
 	MUXER_HISTORIES=3500 .venv/bin/python -m pytest -k any_history --hypothesis-seed=$$seed --durations=3 \
 		-o faulthandler_timeout=0 tests/plugins $(ARGS)
-	@.venv/bin/python -m pytest -m slow tests/test_oracle.py tests/test_cuts.py
+	@.venv/bin/python -m pytest -m slow tests/test_oracle.py tests/test_cuts.py tests/faults
 	.venv/bin/python -m bench.gateway --rounds 3 --seconds 3 --connections 64 --rates --no-streams --at-most 8
 
 check-redis: .venv/dev.stamp  ## the shared store under load, cuts and failover; SERVER=/usr/bin/redis-server for another
