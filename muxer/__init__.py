@@ -74,6 +74,7 @@ from muxer.measurements import ALL as ALL_METRICS
 from muxer.measurements import Metric
 from muxer.money import Price, Rates, Tier, most_here, usd
 from muxer.records import as_json as record_as_json
+from muxer.repeats import KEYED_S, KeyedRequest, RemembersKeyed
 from muxer.sse import Event, EventParser, read_events, write_event
 from muxer.stores import (
     BudgetClaim,
@@ -83,6 +84,7 @@ from muxer.stores import (
     HasTrouble,
     HoldChoice,
     IsRemote,
+    KeepsFeedback,
     Quota,
     QuotaStanding,
     Refusal,
@@ -135,6 +137,7 @@ from muxer.writer import WriterBounds, transaction
 
 __all__ = [
     "ALL_METRICS",
+    "KEYED_S",
     "AddsHeaders",
     "AiohttpClient",
     "AllowedTools",
@@ -185,8 +188,10 @@ __all__ = [
     "InvalidRequest",
     "IsMeter",
     "IsRemote",
+    "KeepsFeedback",
     "KeepsKeys",
     "KeyDesk",
+    "KeyedRequest",
     "Kind",
     "Labelled",
     "Log",
@@ -215,6 +220,7 @@ __all__ = [
     "Refusal",
     "RefusalPart",
     "Refused",
+    "RemembersKeyed",
     "Reply",
     "Resolves",
     "ResponseFormat",

@@ -59,11 +59,16 @@ class Keys:
         # The look-up is by digest, whose value an attacker cannot steer; the comparison is for the last doubt.
         if found is None or not hmac.compare_digest(found.digest, asked):
             raise InvalidAPIKey("the API key is not known; check it for a missing part, or ask who runs this proxy")
-        if found.is_revoked:
-            raise KeyDisabled("the API key was revoked; ask who runs this proxy for another")
-        if found.expires_at is not None and self._now() >= found.expires_at:
-            raise KeyDisabled(f"the API key expired at {moment(found.expires_at)}; ask who runs this proxy for another")
-        return found.caller
+        return admitted(found, self._now())
+
+
+def admitted(known: Known, now: float) -> Caller:
+    """The caller of a key that works at that time, in Unix seconds. Raises KeyDisabled (B44)."""
+    if known.is_revoked:
+        raise KeyDisabled("the API key was revoked; ask who runs this proxy for another")
+    if known.expires_at is not None and now >= known.expires_at:
+        raise KeyDisabled(f"the API key expired at {moment(known.expires_at)}; ask who runs this proxy for another")
+    return known.caller
 
 
 AUTHENTICATOR_DEADLINE_S = 5.0

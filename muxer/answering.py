@@ -18,6 +18,7 @@ from muxer.inflight import STOPPED
 from muxer.interfaces import AddsHeaders
 from muxer.log import frames
 from muxer.pipeline import Exchange, serve
+from muxer.repeats import idempotency_key
 from muxer.wire.inbound import InboundFormat, StreamWriter
 
 _FORWARDED = ("anthropic-beta",)
@@ -104,10 +105,12 @@ class Answering:
 
 async def inbound_of(request: web.Request, format: InboundFormat) -> Inbound:
     """A request with what its headers say. Raises InvalidRequest."""
+    body = await json_body(request)
     return replace(
-        format.read(await json_body(request)),
+        format.read(body),
         tags=tuple(tag.strip() for tag in request.headers.get("x-muxer-tags", "").split(",") if tag.strip()),
         conversation=_as_text(request.headers.get("x-muxer-conversation", "")),
+        idempotency=idempotency_key(request.headers, body),
         headers={name: value for name in _FORWARDED if (value := _header_safe(request.headers.get(name, "")))},
     )
 

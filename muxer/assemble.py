@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from muxer.conversations import Conversations
 from muxer.dispatch import Dispatcher
 from muxer.holdings import Holdings
 from muxer.inflight import InFlight
-from muxer.interfaces import Context, Log, Meter, ProviderSettings
+from muxer.interfaces import Context, Log, Meter
 from muxer.keyring import Keyring, Known
 from muxer.keys import KeepsKeys, instant
 from muxer.learner import Learner, open_learner
@@ -29,14 +29,15 @@ from muxer.opener import Held, Meters, Opener
 from muxer.pipeline import Parts
 from muxer.plans import Rules
 from muxer.prices import PriceTable
+from muxer.repeats import Repeats
 from muxer.retries import RetryBudget
+from muxer.scrubbing import Scrubber, scrubbed, secrets_of
 from muxer.stores import Store
 from muxer.types import Caller
 from muxer.upstream import open_client
 
 REPORT_EVERY_S = 5.0
 _SHARED_CONNECTIONS = 100
-_SHORTEST_SECRET = 8  # of shorter ones every other word would be one
 
 
 class Assembly(Struct, frozen=True, kw_only=True):
@@ -57,7 +58,8 @@ class Assembler:
     the same in both; use `open_assembler`."""
 
     def __init__(self, opened: AsyncExitStack, log: Log, clock: Callable[[], float], worker: int) -> None:
-        self.log = log
+        self._scrub = Scrubber()
+        self.log = scrubbed(log, self._scrub)
         self.meters = Meters()
         self.holdings = Holdings()
         self._opened = opened
@@ -69,7 +71,9 @@ class Assembler:
     async def build(self, configuration: Configuration, table: PriceTable, before: Assembly | None = None) -> Assembly:
         """Opens what `before` does not have already. Raises ConfigInvalid when a component cannot be opened; then
         nothing has changed."""
-        opener = Opener(configuration, self.holdings, before.held if before else {}, self.log, self.meters)
+        for component in _components(configuration.settings):
+            self._scrub.learn(secrets_of(component.settings))
+        opener = Opener(configuration, self.holdings, before.held if before else {}, self.log, self.meters, self._scrub)
         try:
             return await self._build(opener, configuration, table, before)
         except BaseException:
@@ -113,7 +117,7 @@ class Assembler:
         providers = await opener.providers(context)
         signals, guards = await opener.signals(context), await opener.guards(context)
         sinks = await opener.sinks(context)
-        dispatcher = Dispatcher(providers, last.breakers, meters, self.log, _secrets(settings.providers), last.retries)
+        dispatcher = Dispatcher(providers, last.breakers, meters, self.log, self._scrub, last.retries)
         return Assembly(
             configuration=configuration,
             parts=Parts(
@@ -122,6 +126,7 @@ class Assembler:
                 guards=guards,
                 dispatcher=dispatcher,
                 ledger=last.ledger,
+                repeats=Repeats(store, last.ledger, self.log, clock),
                 sinks=sinks,
                 meter=meters,
                 log=self.log,
@@ -210,15 +215,11 @@ async def assemble(
         yield assembly
 
 
-def _secrets(providers: Mapping[str, Component]) -> dict[str, list[str]]:
-    """What each provider is sent that its errors must not quote to callers (B51): its key and header values, the
-    longest first."""
-    found: dict[str, list[str]] = {}
-    for name, entry in providers.items():
-        if isinstance(entry.settings, ProviderSettings):
-            sent = {entry.settings.api_key or "", *entry.settings.headers.values()}
-            found[name] = sorted((one for one in sent if len(one) >= _SHORTEST_SECRET), key=len, reverse=True)
-    return found
+def _components(settings: Settings) -> Iterator[Component]:
+    """All that is configured, and may have secrets."""
+    yield settings.store
+    yield from settings.providers.values()
+    yield from (*settings.authenticators, *settings.guards, *settings.sinks)
 
 
 def rules_of(configuration: Configuration, table: PriceTable) -> Rules:
@@ -233,6 +234,7 @@ def rules_of(configuration: Configuration, table: PriceTable) -> Rules:
         defaults=settings.defaults,
         config=configuration.digest,
         strict=settings.strict_params,
+        budget_status=settings.budget_status,
         lines=tuple(configuration.places[f"routes[{index}]"].line for index in range(len(settings.routes))),
     )
 

@@ -4,15 +4,17 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from muxer.config.settings import Component, ModelSettings, Order, PriceSettings, Settings
-from muxer.money import FREE, Price, Rates, Tier, picos_per_token
+from muxer.config.pricing import price_of
+from muxer.config.settings import Component, ModelSettings, Order, Settings
+from muxer.money import Price
 from muxer.prices import ModelFacts, PriceTable
 
 
 class Model(Struct, frozen=True, kw_only=True):
     """One model as callers name it. `can` None and missing sizes mean that nobody knows: no gate applies then.
 
-    `mode` is what the price table says it is for: chat, responses, completion, embedding; '' where it does not.
+    `mode` is what the price table says it is for: chat, responses, completion, embedding; '' where it does not. Of two
+    models with a `tier` the one with the higher is the stronger.
     """
 
     name: str
@@ -26,6 +28,7 @@ class Model(Struct, frozen=True, kw_only=True):
     takes_sampling: bool = True
     retry_uncertain: bool = False
     fallbacks: tuple[str, ...] = ()
+    tier: int | None = None
     unavailable: str = ""
     deprecated_on: str = ""
 
@@ -87,26 +90,7 @@ def _model(name: str, entry: ModelSettings, provider: Component, table: PriceTab
         takes_sampling=facts.takes_sampling,
         retry_uncertain=entry.retry_uncertain,
         fallbacks=entry.fallbacks,
+        tier=entry.tier,
         unavailable=provider.unavailable,
         deprecated_on=facts.deprecated_on,
-    )
-
-
-def price_of(entry: ModelSettings, facts: ModelFacts | None) -> Price | None:
-    """What a model costs: as the file says, else as the table says, else unknown."""
-    if entry.price == "free":
-        return FREE
-    if entry.price_usd_per_million is None:
-        return facts.price if facts else None
-    tiers = [Tier(tier.above_input_tokens, _rates(tier)) for tier in entry.price_tiers]
-    tiers.sort(key=lambda tier: tier.above_input_tokens)
-    return Price(_rates(entry.price_usd_per_million), tuple(tiers))
-
-
-def _rates(price: PriceSettings) -> Rates:
-    return Rates(
-        input=picos_per_token(price.input),
-        output=picos_per_token(price.output),
-        cached_input=picos_per_token(price.input if price.cached_input is None else price.cached_input),
-        cache_write=picos_per_token(price.input if price.cache_write is None else price.cache_write),
     )

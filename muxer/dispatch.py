@@ -5,7 +5,6 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, contextmanager, nullcontext
-from types import MappingProxyType
 
 from msgspec import Struct
 
@@ -37,12 +36,11 @@ class _Asking(Struct, frozen=True):
     terms: Terms
 
 
-_NONE: Mapping[str, Sequence[str]] = MappingProxyType({})
 _PLAIN = Terms()
 
 
 class Dispatcher:
-    """Knows the providers and who is set aside. `secrets` are the texts, by provider, that no error may quote."""
+    """Knows the providers and who is set aside. `scrub` takes out of an error what it may not quote."""
 
     def __init__(
         self,
@@ -50,10 +48,10 @@ class Dispatcher:
         breakers: Breakers,
         meter: Meter,
         log: Log,
-        secrets: Mapping[str, Sequence[str]] = _NONE,
+        scrub: Callable[[str], str] = str,
         retries: RetryBudget | None = None,
     ) -> None:
-        self._secrets = secrets
+        self._scrub = scrub
         self.providers = providers
         self.breakers = breakers
         self.retries = retries or RetryBudget()
@@ -71,8 +69,7 @@ class Dispatcher:
         try:
             yield
         except MuxerError as error:
-            for secret in self._secrets.get(provider, ()):
-                error.hide(secret)
+            error.reword(self._scrub)
             raise
         except (Exception, SystemExit) as error:
             self.meter.add(measurements.PLUGIN_FAILURES, 1, f"provider {provider}", "raised")

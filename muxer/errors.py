@@ -26,10 +26,11 @@ MuxerError
     └── ProviderBroke
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 
 class MuxerError(Exception):
@@ -49,9 +50,9 @@ class MuxerError(Exception):
         self.param = param
         self.request_id = ""
 
-    def hide(self, secret: str) -> None:
-        """Takes a secret that somebody else's words quote out of the message (B51)."""
-        self.message = self.message.replace(secret, "***")
+    def reword(self, scrub: Callable[[str], str]) -> None:
+        """Takes the secrets that somebody else's words quote out of the message (B51)."""
+        self.message = scrub(self.message)
         self.args = (self.message,)
 
     @property
@@ -89,6 +90,11 @@ class ConfigInvalid(MuxerError):
     def __init__(self, faults: Sequence[Fault]) -> None:
         super().__init__("\n".join(map(str, faults)))
         self.faults = tuple(faults)
+
+    def reword(self, scrub: Callable[[str], str]) -> None:
+        """See MuxerError."""
+        super().reword(scrub)
+        self.faults = tuple(replace(fault, message=scrub(fault.message)) for fault in self.faults)
 
 
 class InvalidRequest(MuxerError):

@@ -8,13 +8,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from muxer.errors import MuxerError, StoreUnavailable
-from muxer.gates import Excluded
+from muxer.gates import TOO_DEAR, Excluded
 from muxer.interfaces import HasEvidence, Signal
 from muxer.money import Price, usd
 from muxer.plans import Candidate, Plan, Question, Rules
 from muxer.routing import Asked, asked, consider, elsewhere, nobody
-from muxer.standings import budget_fields, remaining_nanos
-from muxer.stores import HoldChoice, QuotaStanding, Standing
+from muxer.standings import budget_fields, refusal_of, remaining_nanos
+from muxer.stores import BudgetClaim, HoldChoice, QuotaStanding, Refusal, Refused, Standing
 from muxer.types import ChatRequest, Usage
 
 _QUOTES = 5
@@ -22,7 +22,8 @@ Stand = Callable[[HoldChoice], Awaitable[tuple[Sequence[Standing], Sequence[Quot
 
 
 class Explanation(Struct, frozen=True, kw_only=True):
-    """One decision with all that led to it. `error` is what the request would be refused with, money aside."""
+    """One decision with all that led to it. `error` is what the request would be refused with; `short` are the offered
+    candidates that do not fit the limits as they stand."""
 
     question: Question
     plan: Plan | None
@@ -31,16 +32,15 @@ class Explanation(Struct, frozen=True, kw_only=True):
     evidence: Mapping[str, Sequence[str]]
     limits: tuple[dict[str, Any], ...]
     limits_unknown: str
+    short: frozenset[str]
     others: Mapping[str, Candidate | Excluded]
 
     @property
     def chosen(self) -> Candidate | None:
-        """The candidate asked first: where the budget may choose, the first that fits it."""
-        if self.plan is None or not self.plan.candidates:
+        """The candidate asked first: where the budget may choose, the first that fits it; None for a refusal."""
+        if self.plan is None or self.error is not None:
             return None
-        offered = self.plan.offered
-        short = {limit["model"] for limit in self.limits if not limit["fits"]}
-        return next((one for one in offered if one.model.name not in short), offered[0])
+        return next((one for one in self.plan.offered if one.model.name not in self.short), None)
 
 
 async def explain(
@@ -59,7 +59,9 @@ async def explain(
         error = refused
     if plan is not None and not plan.candidates:
         error = nobody(plan.excluded, question)
-    limits, unknown = await _limits(plan, stand)
+    limits, refusals, unknown = await _limits(plan, stand)
+    if refusals and len(refusals) == len(plan.offered if plan else ()):
+        error = refusal_of(Refused(refusals=refusals), rules.budget_status)
     return Explanation(
         question=question,
         plan=plan,
@@ -68,6 +70,7 @@ async def explain(
         evidence=_evidence(request, signals),
         limits=limits,
         limits_unknown=unknown,
+        short=frozenset(refusal.model for refusal in refusals),
         others={} if plan is None else elsewhere(rules, question, plan.route),
     )
 
@@ -89,24 +92,45 @@ def _evidence(request: ChatRequest, signals: Mapping[str, Signal]) -> dict[str, 
     return found
 
 
-async def _limits(plan: Plan | None, stand: Stand) -> tuple[tuple[dict[str, Any], ...], str]:
-    """How the limits stand that the offered candidates would meet; and why that is not known, where it is not."""
+async def _limits(plan: Plan | None, stand: Stand) -> tuple[tuple[dict[str, Any], ...], tuple[Refusal, ...], str]:
+    """How the limits stand that the offered candidates would meet, why some of these do not fit; and why all that is
+    not known, where it is not."""
     found: list[dict[str, Any]] = []
+    refusals: list[Refusal] = []
     try:
         for candidate in plan.offered if plan is not None else ():
-            found += await _of(candidate.choice, stand)
+            choice = candidate.choice
+            budgets, quotas = await stand(choice)
+            found += _told(choice, budgets, quotas)
+            refusals += _refusals(choice, budgets, quotas)[:1]
     except StoreUnavailable as error:
-        return (), error.message
-    return tuple(found), ""
+        return (), (), error.message
+    return tuple(found), tuple(refusals), ""
 
 
-async def _of(choice: HoldChoice, stand: Stand) -> list[dict[str, Any]]:
-    budgets, quotas = await stand(choice)
+def _refusals(choice: HoldChoice, budgets: Sequence[Standing], quotas: Sequence[QuotaStanding]) -> list[Refusal]:
+    """What a hold of this choice would be refused for, in the order in which stores look: rates, then money."""
+    rates = [at for quota, at in zip(choice.quotas, quotas, strict=True) if quota.amount > at.remaining]
+    found = [Refusal(model=choice.model, standing=at, asked_nanos=0) for at in rates]
+    for claim, at in zip(choice.claims, budgets, strict=True):
+        if not _fits(choice, claim, at):
+            found.append(Refusal(model=choice.model, standing=at, asked_nanos=_least(choice, claim)))
+    return found
+
+
+def _least(choice: HoldChoice, claim: BudgetClaim) -> int:
+    """The smallest amount that a hold may take under a limit."""
+    return choice.expected_nanos if claim.soft else choice.floor_nanos
+
+
+def _fits(choice: HoldChoice, claim: BudgetClaim, at: Standing) -> bool:
+    return claim.limit_nanos is None or _least(choice, claim) <= remaining_nanos(at)
+
+
+def _told(choice: HoldChoice, budgets: Sequence[Standing], quotas: Sequence[QuotaStanding]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for claim, at in zip(choice.claims, budgets, strict=True):
-        least = choice.expected_nanos if claim.soft else choice.floor_nanos
-        asks = choice.expected_nanos if claim.soft else choice.bound_nanos
-        fits = claim.limit_nanos is None or least == 0 or least <= remaining_nanos(at)
+        asks, fits = choice.expected_nanos if claim.soft else choice.bound_nanos, _fits(choice, claim, at)
         found.append(
             {"model": choice.model, "limit": at.limit, **budget_fields(at), "asks_usd": usd(asks), "fits": fits}
         )
@@ -168,6 +192,7 @@ def _rule(rule: Asked) -> dict[str, Any]:
         "name": rule.name,
         "line": rule.line or None,
         "when": rule.when,
+        "values": {name: _plain(value) for name, value in rule.values().items()},
         "holds": rule.holds,
         "share": rule.share,
         "drawn": rule.is_drawn,
@@ -181,20 +206,16 @@ def _plain(value: object) -> object:
 
 
 def _candidates(explanation: Explanation) -> list[dict[str, Any]]:
-    """In the order they would be asked, then those passed over."""
-    plan = explanation.plan
+    """In the order they would be asked, then those passed over; before the chosen one are those too dear for the
+    budget, which keep their costs."""
+    plan, chosen = explanation.plan, explanation.chosen
     if plan is None:
         return []
-    judged: list[Candidate | Excluded] = [*plan.candidates, *plan.excluded]
-    chosen = explanation.chosen
-    return [
-        {
-            "model": one.model if isinstance(one, Excluded) else one.model.name,
-            "chosen": chosen is not None and one is chosen,
-            **_judged(one),
-        }
-        for one in judged
-    ]
+    found: list[dict[str, Any]] = []
+    for one in plan.candidates:
+        gated = {"gate": "budget", "why": TOO_DEAR} if one.model.name in explanation.short else {}
+        found.append({"model": one.model.name, "chosen": one is chosen, **_judged(one), **gated})
+    return found + [{"model": one.model, "chosen": False, **_judged(one)} for one in plan.excluded]
 
 
 def _hedge(plan: Plan | None, chosen: Candidate | None) -> dict[str, Any] | None:

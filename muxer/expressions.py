@@ -44,16 +44,20 @@ class _Comparison(Struct, frozen=True):
 
 
 class Expression(Struct, frozen=True, eq=False):
-    """A condition that passed every check. `names` are the values it reads."""
+    """A condition that passed every check. `names` are the values it reads, each once."""
 
     source: str
-    names: frozenset[str]
+    names: tuple[str, ...]
     _holds: Test
     _comparisons: tuple[_Comparison, ...]
 
     def __call__(self, values: Values) -> bool:
         """Whether the condition holds. A name missing in `values` is our own mistake and raises KeyError."""
         return self._holds(values)
+
+    def read(self, values: Values) -> dict[str, object]:
+        """The values that the condition reads, in the order in which it names them."""
+        return {name: values.get(name) for name in self.names}
 
     def explain(self, values: Values) -> list[Compared]:
         """Every comparison, evaluated or not by `__call__`; a missing value shows as None and does not hold."""
@@ -73,7 +77,7 @@ def compile_expression(source: str, types: Mapping[str, type]) -> Expression:
     reader = _Reader(source, types)
     holds = reader.condition(reader.parsed(), depth=1)
     reader.refuse_comments()
-    return Expression(source, frozenset(reader.names), holds, tuple(reader.comparisons))
+    return Expression(source, tuple(reader.names), holds, tuple(reader.comparisons))
 
 
 def _chain(getters: Sequence[Getter], operations: Sequence[Operation]) -> Test:
@@ -167,7 +171,7 @@ class _Reader:
     """Reads one source; collects the names and comparisons it meets."""
 
     def __init__(self, source: str, types: Mapping[str, type]) -> None:
-        self.names: set[str] = set()
+        self.names: dict[str, None] = {}
         self.comparisons: list[_Comparison] = []
         self._types = types
         # A condition may stand on several lines of YAML. Blanks are replaced one for one, so offsets stay true.
@@ -243,7 +247,7 @@ class _Reader:
                     close = get_close_matches(name, self._types, 1)
                     hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(sorted(self._types))}"
                     raise self._invalid(node, f"unknown name '{name}'", hint)
-                self.names.add(name)
+                self.names[name] = None
                 return _Operand(node, _SHAPES[self._types[name]], itemgetter(name))
             case ast.List(elts=elements) | ast.Tuple(elts=elements):
                 members = [self._literal(element) for element in elements]

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Literal
 
 from muxer import measurements
+from muxer.errors import MuxerError
 from muxer.interfaces import HasEvidence, Log, Meter, Signal
 from muxer.log import frames
 from muxer.types import ChatRequest, SignalValue
@@ -26,11 +27,19 @@ class ComponentFailed(Exception):
 class Fence:
     """Counts the failures of one component. After five in a row it is left alone for half a minute, then tried again.
 
-    `component` is how logs and metrics name it: `guard redact`.
+    `component` is how logs and metrics name it: `guard redact`. `scrub` takes secrets out of what callers are told.
     """
 
-    def __init__(self, component: str, meter: Meter, log: Log, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        component: str,
+        meter: Meter,
+        log: Log,
+        monotonic: Callable[[], float] = time.monotonic,
+        scrub: Callable[[str], str] = str,
+    ) -> None:
         self.component = component
+        self._scrub = scrub
         self._meter = meter
         self._log = log
         self._monotonic = monotonic
@@ -48,7 +57,9 @@ class Fence:
         """Around a call of the component: what it raises counts and becomes ComponentFailed, but for what may pass."""
         try:
             yield
-        except passing:
+        except passing as error:
+            if isinstance(error, MuxerError):
+                error.reword(self._scrub)
             raise
         except (Exception, SystemExit) as error:  # foreign code
             self.failed("timeout" if isinstance(error, TimeoutError) else "raised", error)

@@ -18,3 +18,7 @@ class Excluded(Struct, frozen=True):
     model: str
     gate: Gate
     detail: str = ""
+
+
+TOO_DEAR = "does not fit the budget"
+"""The particulars of the gate `budget`."""

@@ -5,7 +5,7 @@ from types import TracebackType
 
 from muxer import measurements
 from muxer.drains import Drains
-from muxer.errors import ShuttingDown
+from muxer.errors import ClientGone, MuxerError, ShuttingDown
 from muxer.interfaces import Meter
 
 STOPPED = "the proxy stopped before the answer was over"
@@ -82,3 +82,14 @@ class Serving:
         """Cancels it, once."""
         if self._scope.when() is None:
             self._scope.reschedule(0.0)
+
+
+def ended_by(error: BaseException) -> MuxerError:
+    """The error of our tree for whatever ended a request."""
+    if isinstance(error, MuxerError):
+        return error
+    if isinstance(error, GeneratorExit):
+        return ClientGone("the caller closed the stream")
+    if isinstance(error, asyncio.CancelledError):
+        return ShuttingDown(STOPPED)
+    return MuxerError("an unforeseen error; it is in the log of the proxy")

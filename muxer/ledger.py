@@ -1,10 +1,10 @@
 """Money on the path of a request: one hold before, extensions between attempts, one settlement at the end."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Literal
+from typing import Literal, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from muxer import measurements
 from muxer.debts import Debts
 from muxer.entries import Entry, Leg
-from muxer.errors import StoreUnavailable
+from muxer.errors import StoreUnavailable, Unsupported
 from muxer.escrow import Escrow
 from muxer.interfaces import Log, Meter
 from muxer.journal import Journal, open_journal
@@ -20,9 +20,10 @@ from muxer.limits import OutagePolicy
 from muxer.money import NANOS_PER_USD
 from muxer.outage import Outage
 from muxer.standings import Fullest, refusal_of, remaining_nanos
-from muxer.stores import Granted, HoldChoice, IsRemote, QuotaStanding, Refused, Standing, Store
+from muxer.stores import Granted, HoldChoice, IsRemote, KeepsFeedback, Quota, QuotaStanding, Refused, Standing, Store
 from muxer.types import Attempt, Record
 
+T = TypeVar("T")
 Place = Literal["asked", "unknown", "store", "here"]
 """Who holds a request: the store was asked and nothing is sent yet; it may have taken it; it has; or it was let in
 here, without the store."""
@@ -212,14 +213,36 @@ class Ledger:
         budgets = await self._outage.watch("standings", partial(self._store.standings, choice.claims))
         return budgets, await self._outage.watch("quotas", partial(self._store.quotas, choice.quotas))
 
-    async def latest(self, since_s: float, limit: int) -> list[Record]:
-        """The records since then, the newest first, at most `limit`. Raises StoreUnavailable, which says nothing of
+    async def feedback(self, id: str, score: float, user: str | None, quotas: Sequence[Quota]) -> bool:
+        """Whether there is such a request of that user (None: of anybody), and the score is now in its record. Raises
+        RateLimited, Unsupported, and StoreUnavailable also for a request that the store is still to be told of."""
+        store = self._store
+        if not isinstance(store, KeepsFeedback):
+            raise Unsupported("this kind of store keeps no feedback")
+        if not self._outage.may_ask():
+            raise StoreUnavailable(self._outage.reason)
+        kept = await self._outage.watch("feedback", partial(store.feedback, id, score, user, quotas), is_suspect=True)
+        if isinstance(kept, Refused):
+            raise refusal_of(kept, self.budget_status)
+        if not kept:
+            running = self._running.get(id)
+            owed = running.entry if running else await self._journal.entry(id) if self._journal.owes(id) else None
+            if owed is not None and user in (None, owed.opening.user):
+                raise StoreUnavailable("the store is still to be told of this request; try again in a moment")
+        return kept
+
+    async def ask(self, call: str, work: Callable[[], Awaitable[T]]) -> T:
+        """Asks the store what changes no money, by the same deadline. Raises StoreUnavailable, which says nothing of
         whether the store takes holds."""
+        return await self._outage.watch(call, work, is_suspect=True)
+
+    async def latest(self, since_s: float, limit: int) -> list[Record]:
+        """The records since then, the newest first, at most `limit`. Raises StoreUnavailable as `ask` does."""
 
         async def read() -> list[Record]:
             return [record async for record in self._store.records(since_s, {}, limit)]
 
-        return await self._outage.watch("records", read, is_suspect=True)
+        return await self.ask("records", read)
 
     async def measure(self) -> bool:
         """Sets the gauges of what is held and presumed; whether the store answered."""

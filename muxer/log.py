@@ -1,8 +1,9 @@
 """The log: one JSON object a line on a stream, control characters escaped, no prompt and no secret (B72)."""
 
 import json
+import logging
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
@@ -43,6 +44,28 @@ class JSONLog:
             # In ASCII nothing is left that a terminal or a reader takes for an order or a line's end (U+009B, U+2028).
             line = json.dumps(entry, default=str).encode()
         return line.replace(b"\x7f", b"\\u007f")  # JSON lets DEL stand as it is
+
+
+class Heard(logging.Handler):
+    """What libraries log of level WARNING and above, as events of ours: who, where and the words of their template,
+    since what is filled in may be a secret or a prompt."""
+
+    def __init__(self, log: Callable[..., None]) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See logging.Handler."""
+        level = "error" if record.levelno >= logging.ERROR else "warning"
+        trace = frames(record.exc_info[1]) if record.exc_info and record.exc_info[1] else []
+        self._log(level, "library", logger=record.name, message=str(record.msg), trace=trace)
+
+
+def unheard(log: Callable[..., None], context: Mapping[str, object]) -> None:
+    """Logs what the event loop says of an error that nobody waits for: what was raised and where, not its words."""
+    error = context.get("exception")
+    trace = frames(error) if isinstance(error, BaseException) else []
+    log("error", "unforeseen", message=context.get("message", ""), trace=trace)
 
 
 def frames(error: BaseException) -> list[str]:

@@ -4,7 +4,7 @@ What the configuration before had open with the same settings is taken over as i
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TypeVar
 
 from msgspec import Struct
@@ -61,7 +61,13 @@ class Opener:
     """Opens components one after the other, or takes them over from `before`; `held` is what the configuration has."""
 
     def __init__(
-        self, configuration: Configuration, holdings: Holdings, before: Held, log: Log, meters: Meters
+        self,
+        configuration: Configuration,
+        holdings: Holdings,
+        before: Held,
+        log: Log,
+        meters: Meters,
+        scrub: Callable[[str], str],
     ) -> None:
         self._settings = configuration.settings
         self._kinds = configuration.kinds
@@ -69,6 +75,7 @@ class Opener:
         self._before = before
         self._log = log
         self._meters = meters
+        self._scrub = scrub
         self.held: dict[str, Holding[object]] = {}
 
     def let_go(self) -> None:
@@ -199,12 +206,14 @@ class Opener:
         self.held[what] = held  # type: ignore[assignment]  # what it holds does not matter here
         try:
             await held.opened()
-        except ConfigInvalid:
+        except ConfigInvalid as error:
+            error.reword(self._scrub)
             raise
         except (Exception, SystemExit) as error:  # foreign code
             path = path or ("store" if what == _STORE else what)
             self._log("error", "component_failed", component=path, error=type(error).__name__, trace=frames(error))
-            fault = Fault(f"kind {kind.name!r} cannot be opened: {type(error).__name__}: {error}", path=path)
+            words = self._scrub(f"{type(error).__name__}: {error}")
+            fault = Fault(f"kind {kind.name!r} cannot be opened: {words}", path=path)
             raise ConfigInvalid([fault]) from error
         return held
 
@@ -222,7 +231,21 @@ class Opener:
             return None
 
     def _fence(self, component: str) -> Fence:
-        return Fence(component, self._meters, self._log)
+        return Fence(component, self._meters, self._log, scrub=self._scrub)
+
+
+@asynccontextmanager
+async def open_signals(
+    kinds: Mapping[str, Kind[Signal]], context: Context, settings_of: Callable[[Kind[Signal]], Struct] | None = None
+) -> AsyncIterator[dict[str, Signal]]:
+    """Signals by the names of their kinds, for a command: opened with their own settings or those given, closed with
+    the context, and behind no fence."""
+    async with AsyncExitStack() as opened:
+        signals: dict[str, Signal] = {}
+        for name, kind in kinds.items():
+            settings = settings_of(kind) if settings_of else kind.settings()
+            signals[name] = await opened.enter_async_context(kind.open(settings, context))
+        yield signals
 
 
 def _with_client(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from muxer import shapes
+from muxer.feedback import Score
 from muxer.interfaces import Operation
 from muxer.keys import NewKey
 from muxer.types import ChatRequest
@@ -48,6 +49,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("GET", "/v1/models"): Operation(summary="What this key may name", answer=shapes.ModelList),
     ("GET", "/v1/models/{name:.+}"): Operation(summary="One model, group or auto", answer=shapes.ListedModel),
     ("GET", "/v1/requests/{id}"): Operation(summary="The record of a request", answer=shapes.RecordShown),
+    ("POST", "/v1/feedback"): Operation(summary="How good an answer was", body=Score, answer=Score),
     ("GET", "/user/stats"): Operation(summary="The caller's spend and limits", answer=shapes.UserStats),
     ("GET", "/stats"): Operation(
         summary="Everybody's spend for viewers and admins, else the caller's", answer=shapes.Spend

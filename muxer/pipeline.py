@@ -24,13 +24,13 @@ from muxer.attempts import most_bytes, written_bytes
 from muxer.catalog import Model
 from muxer.conversations import Conversations
 from muxer.dispatch import Dispatch, Dispatcher
-from muxer.errors import ClientGone, MuxerError, ShuttingDown
+from muxer.errors import MuxerError
 from muxer.explanation import Explanation, as_json, explain
 from muxer.failures import UpstreamBadResponse, UpstreamTimeout
-from muxer.gates import Excluded
+from muxer.gates import TOO_DEAR, Excluded
 from muxer.guards import Guards, Watch
 from muxer.inbound import Inbound
-from muxer.inflight import STOPPED, InFlight
+from muxer.inflight import InFlight, ended_by
 from muxer.interfaces import Log, Meter, Signal
 from muxer.judging import sent_cap
 from muxer.learner import Learner
@@ -38,6 +38,7 @@ from muxer.ledger import Ledger
 from muxer.money import NANOS_PER_USD
 from muxer.plans import Candidate, Plan, Question, Rules
 from muxer.records import Ending, attempt_fields, complete, conversation_of, new_id, opening
+from muxer.repeats import KeyedRequest, Repeats
 from muxer.reports import report
 from muxer.routing import plan
 from muxer.signals import measure
@@ -56,6 +57,7 @@ class Parts(Struct, frozen=True, kw_only=True):
     guards: Guards
     dispatcher: Dispatcher
     ledger: Ledger
+    repeats: Repeats
     sinks: Outlets
     meter: Meter
     log: Log
@@ -176,6 +178,7 @@ class Exchange:
         self.limit_headers: dict[str, str] = {}
         self.client_gone = False
         self._debug: dict[str, Any] | None = None
+        self._keyed: KeyedRequest | None = None
 
     async def begin(self, ready: Answer | None) -> None:
         """Holds, and finds the first candidate that answers, or gives the answer a guard has ready."""
@@ -183,6 +186,9 @@ class Exchange:
         offered = plan.offered
         if self._decision.inbound.wants_debug:
             self._debug = as_json(await self._explained())
+        if sent := self._decision.inbound.idempotency:
+            caller = self._decision.question.caller
+            self._keyed = await self._parts.repeats.begin(sent, caller, self.record.id)
         choices = [candidate.choice for candidate in offered]
         granted = await self._parts.ledger.hold(self.record, choices if ready is None else [offered[0].unasked])
         self._pass_over(offered[: granted.choice])
@@ -219,7 +225,7 @@ class Exchange:
     def _pass_over(self, too_dear: Sequence[Candidate]) -> None:
         """Records the candidates that did not fit the budget, where the route lets the next one serve."""
         if too_dear:
-            passed = tuple(Excluded(one.model.name, "budget", "does not fit the budget") for one in too_dear)
+            passed = tuple(Excluded(one.model.name, "budget", TOO_DEAR) for one in too_dear)
             taken = self._decision.plan.offered[len(too_dear)]
             self.record = replace(
                 self.record,
@@ -295,7 +301,7 @@ class Exchange:
 
     def failed(self, error: BaseException) -> None:
         """Remembers what ended the request early, as an error of ours."""
-        self._error = _ours(error)
+        self._error = ended_by(error)
         self._error.request_id = self.record.id
 
     async def settle(self) -> None:
@@ -313,6 +319,8 @@ class Exchange:
             self._parts.sinks.put(self.record)
             if self._decision.plan.is_sticky and self.record.state == "done" and self.record.attempts:
                 self._parts.conversations.remember(self.record)
+        if self._keyed is not None:
+            await self._parts.repeats.end(self._keyed, self.record)
 
     @property
     def served(self) -> Model:
@@ -385,14 +393,3 @@ class Exchange:
         """What an answer that a guard had ready would have cost."""
         usage = self._ready.usage if self._ready else None
         return model.price.cost_nanos(usage) if usage and model.price else 0
-
-
-def _ours(error: BaseException) -> MuxerError:
-    """The error of our tree for whatever ended a request."""
-    if isinstance(error, MuxerError):
-        return error
-    if isinstance(error, GeneratorExit):
-        return ClientGone("the caller closed the stream")
-    if isinstance(error, asyncio.CancelledError):
-        return ShuttingDown(STOPPED)
-    return MuxerError("an unforeseen error; it is in the log of the proxy")

@@ -87,14 +87,15 @@ def elsewhere(rules: Rules, question: Question, route: str) -> dict[str, Candida
 
 
 class Asked(Struct, frozen=True):
-    """A rule that a request was held against; `compared` tells how. `is_drawn` is whether the request is in the rule's
-    share, where it has one and its condition holds."""
+    """A rule that a request was held against; `values` are those that its condition reads, `compared` how it came out.
+    `is_drawn` is whether the request is in the rule's share, where it has one and its condition holds."""
 
     name: str
     line: int
     when: str
     holds: bool
     compared: Callable[[], Sequence[Compared]]
+    values: Callable[[], Mapping[str, object]]
     share: float | None = None
     is_drawn: bool | None = None
 
@@ -118,9 +119,10 @@ def asked(rules: Rules, question: Question) -> Iterator[tuple[RouteSettings, Ask
     for route, condition, line in zip(rules.routes, rules.conditions, lines, strict=True):
         holds = condition is None or condition(facts)
         compared = partial(condition.explain, facts) if condition is not None else list
+        values = partial(condition.read, facts) if condition is not None else dict
         share = route.share
         in_share = is_drawn(share, f"{question.conversation}/{route.name}") if holds and share is not None else None
-        yield route, Asked(route.name, line, route.when or "", holds, compared, share, in_share)
+        yield route, Asked(route.name, line, route.when or "", holds, compared, values, share, in_share)
 
 
 def _facts(question: Question) -> Mapping[str, object]:

@@ -11,7 +11,7 @@ from aiohttp.http_parser import HttpRequestParserPy
 from msgspec import Struct
 from msgspec.structs import replace
 
-from muxer import admin, openapi, views
+from muxer import admin, feedback, openapi, views
 from muxer.access import ANONYMOUS
 from muxer.answering import Answering, error_response, inbound_of, unforeseen
 from muxer.assemble import Assembly
@@ -153,6 +153,7 @@ class Server:
             Route("GET", "/v1/models", self._models, "user"),
             Route("GET", "/v1/models/{name:.+}", self._model, "user"),
             Route("GET", "/v1/requests/{id}", self._request, "user"),
+            Route("POST", "/v1/feedback", self._feedback, "user"),
             Route("GET", "/user/stats", self._user_stats, "user"),
             Route("GET", "/stats", self._stats, "user"),
             Route("GET", "/providers", self._providers, "user"),
@@ -214,6 +215,10 @@ class Server:
 
     async def _request(self, request: web.Request) -> web.Response:
         return json_response(await views.request(self._assembly, caller_of(request), request.match_info["id"]))
+
+    async def _feedback(self, request: web.Request) -> web.Response:
+        given = await read_json(request, feedback.Score)
+        return json_response(await feedback.keep(self._assembly, caller_of(request), given))
 
     async def _user_stats(self, request: web.Request) -> web.Response:
         return json_response(await views.user_stats(self._assembly, caller_of(request)))

@@ -184,6 +184,18 @@ class Resolves(Protocol):
 
 
 @runtime_checkable
+class KeepsFeedback(Protocol):
+    """A store that keeps with a record how good the answer was."""
+
+    async def feedback(
+        self, id: str, score: float, user: str | None = None, quotas: Sequence[Quota] = ()
+    ) -> bool | Refused:
+        """Takes the quotas, and keeps the score in the record of that id, open or over: the last score counts, and no
+        settlement before or after changes it. False, and only the quotas were taken, when there is no record, or it is
+        not of that user (None: of anybody). Refused, and nothing was done, when a quota has not what is asked."""
+
+
+@runtime_checkable
 class HasTrouble(Protocol):
     """A store that may be able to answer and not to write."""
 

@@ -5,6 +5,7 @@ from typing import Literal
 
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
+from muxer.affinity import Affinity
 from muxer.gates import Excluded
 from muxer.limits import Line
 
@@ -342,18 +343,14 @@ class Attempt(Struct, frozen=True, kw_only=True):
     ms: float = 0.0
 
 
-class Affinity(Struct, frozen=True):
-    """The model a conversation is on, and how many tokens of its prompt that likely still has; '' when on none."""
-
-    model: str = ""
-    cached_tokens: int = 0
-
-
 RecordState = Literal["open", "done", "failed", "interrupted"]
 
 
 class Record(Struct, frozen=True, kw_only=True):
-    """The row about one request: everything a decision needs and no prompt. Times are Unix seconds."""
+    """The row about one request: everything a decision needs and no prompt. Times are Unix seconds.
+
+    `feedback` is how good the answer was, from 0 to 1. `features` is what signals that learn kept of the prompt, each
+    under the name of its kind and in its own words."""
 
     id: str
     at: float
@@ -375,6 +372,8 @@ class Record(Struct, frozen=True, kw_only=True):
     estimate_tokens: int = 0
     bound_tokens: int = 0
     excluded: tuple[Excluded, ...] = ()
+    feedback: float | None = None
+    features: dict[str, str] = field(default_factory=dict)
     model: str = ""
     provider: str = ""
     usage: Usage = Usage()

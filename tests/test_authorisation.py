@@ -21,6 +21,7 @@ ROLE: Mapping[tuple[str, str], str] = {
     ("GET", "/v1/models"): "user",
     ("GET", "/v1/models/{name}"): "user",
     ("GET", "/v1/requests/{id}"): "user",
+    ("POST", "/v1/feedback"): "user",
     ("GET", "/user/stats"): "user",
     ("GET", "/stats"): "user",
     ("GET", "/providers"): "user",

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from muxer.catalog import Model, build_catalog, price_of
+from muxer.catalog import Model, build_catalog
+from muxer.config.pricing import price_of
 from muxer.config.settings import Component, ModelSettings, PriceSettings, PriceTierSettings, Settings
 from muxer.money import FREE, Price, Rates, Tier
 from muxer.prices import ModelFacts, PriceTable

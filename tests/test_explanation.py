@@ -91,7 +91,8 @@ async def test_the_explanation_is_the_decision(proxy: OpenProxy) -> None:
             assert told.error is not None and (told.error.code, told.error.message) == (error.code, error.message)
             assert told.plan is None or not told.plan.candidates
             return
-        assert told.error is None
+        if told.error is not None:  # what a hold would be refused with, and it names the limit
+            assert told.error.code == "budget_exceeded" and told.short == {one.model.name for one in told.plan.offered}
         assert [one.model for one in told.plan.candidates] == [one.model for one in decision.plan.candidates]
         assert (told.plan.route, told.plan.reason) == (decision.plan.route, decision.plan.reason)
         assert told.plan.excluded == decision.plan.excluded and told.plan.branch == decision.plan.branch
@@ -130,7 +131,31 @@ async def test_the_limits_stand_as_they_do_and_say_what_does_not_fit(proxy: Open
     money, rate = told["limits"]
     assert (money["limit_usd"], money["spent_usd"], money["fits"]) == ("0.0001", "0", False)
     assert (rate["unit"], rate["remaining"], rate["asks"], rate["fits"]) == ("requests", 9, 1, True)
-    assert (await running.post(body)).status == 402
+    refused = await running.ask("/v1/chat/completions", body)
+    error = (await refused.json())["error"]
+    assert told["error"] == {"status": refused.status, "code": error["code"], "message": error["message"]}
+    assert refused.status == 402 and told["model"] is None
+
+
+async def test_a_rate_that_is_used_up_is_told_as_it_refuses(proxy: OpenProxy) -> None:
+    running = await opened(proxy, Say(), limits="[{per: user, requests_per_minute: 1}]")
+    body = {"messages": QUESTION, "model": "cheap"}
+    assert (await running.post(body)).status == 200
+    told = await (await running.ask("/v1/route", body)).json()
+    assert (told["error"]["status"], told["error"]["code"]) == (429, "rate_limit_exceeded")
+    assert (await running.post(body)).status == 429
+
+
+async def test_what_the_budget_passes_over_is_told_as_it_is_recorded(proxy: OpenProxy) -> None:
+    routes = "[{name: all, use: [dear, cheap], on_budget: downgrade}]"
+    running = await opened(proxy, Say(), routes=routes, limits="[{per: user, daily_usd: 0.005}]")
+    body = {"messages": QUESTION, "max_tokens": 1000}
+    told = await (await running.ask("/v1/route", body)).json()
+    record = await running.record(await running.post(body))
+    gates = [(one["model"], one["gate"], one["chosen"]) for one in told["candidates"]]
+    assert gates == [("dear", "budget", False), ("cheap", None, True)] and told["error"] is None
+    assert [(one.model, one.gate) for one in record.excluded] == [("dear", "budget")]
+    assert record.model == told["model"] == "cheap"
 
 
 async def test_a_request_that_nobody_can_take_is_explained(proxy: OpenProxy) -> None:

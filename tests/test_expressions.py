@@ -69,7 +69,7 @@ def test_says_what_python_would_say(source: str, result: bool) -> None:
 
 
 def test_names_what_it_reads() -> None:
-    assert compiled('code >= 0.2 and ("eu" in tags or stream)').names == {"code", "tags", "stream"}
+    assert compiled('code >= 0.2 and ("eu" in tags or stream)').names == ("code", "tags", "stream")
 
 
 @pytest.mark.parametrize(

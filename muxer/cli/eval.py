@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import math
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -22,7 +22,7 @@ from muxer.evaluation.policies import choices, scores
 from muxer.evaluation.rows import Price, Row, pairs, read_prices, read_rows
 from muxer.evaluation.story import Judged, Story
 from muxer.interfaces import Context, Kind, Signal
-from muxer.opener import Meters
+from muxer.opener import Meters, open_signals
 from muxer.plugins import find_kinds, installed
 from muxer.upstream import open_client
 
@@ -144,14 +144,14 @@ async def _signals(
         there = installed()
         names = arguments.plugin or [name for name in _OF_SIGNALS if name in there]
         kinds, folder = find_kinds(names, Path.cwd()), Path.cwd()
-    async with AsyncExitStack() as opened:
-        http = await opened.enter_async_context(open_client(max_connections=1))
+
+    def settings(kind: Kind[Signal]) -> Struct:
+        return settings_of(kind, arguments.artefact if arguments.signal in kind.signals else None)
+
+    async with open_client(max_connections=1) as http:
         context = Context(http=http, clock=lambda: 0.0, folder=folder, log=_silent, meter=Meters())
-        found = []
-        for kind in kinds.signals.values():
-            settings = settings_of(kind, arguments.artefact if arguments.signal in kind.signals else None)
-            found.append((kind, await opened.enter_async_context(kind.open(settings, context))))
-        yield found
+        async with open_signals(kinds.signals, context, settings) as signals:
+            yield [(kinds.signals[name], signal) for name, signal in signals.items()]
 
 
 def _silent(level: str, event: str, **fields: object) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 GAP = 2
+_READABLE = 24  # a text that wraps gives way to others down to here
+_NARROWEST = 4
+_JOINT = re.compile(r"(?<=[-/@_.])(?=[^\W\d])")
 NOTHING = "-"
 """What stands in a cell that has nothing to say."""
 
@@ -21,8 +25,8 @@ Cell = str | Text
 
 
 class Column(Struct, frozen=True):
-    """One column. Numbers stand under each other by their point. A narrow terminal leaves out the spare columns, the
-    last of them first, and breaks the lines of one that wraps."""
+    """One column. Numbers stand under each other by their point and are never cut. A narrow terminal leaves out the
+    spare columns, the last of them first; then it breaks the lines of texts, of those that wrap first."""
 
     title: str
     is_number: bool = False
@@ -67,11 +71,11 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], total
         return
     laid = _fitting(laid, console.width)
     table = Table(box=box.SIMPLE, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0), show_footer=bool(total))
-    for one in laid:
-        wraps = one.column.wraps
-        table.add_column(one.title, one.total, no_wrap=not wraps, overflow="fold" if wraps else "ellipsis")
+    widths = _widths(laid, console.width)
+    for one, width in zip(laid, widths, strict=True):
+        table.add_column(one.title, one.total, width=width, overflow="fold")
     for index in range(len(rows)):
-        table.add_row(*(one.cells[index] for one in laid))
+        table.add_row(*(_broken(one.cells[index], width) for one, width in zip(laid, widths, strict=True)))
     console.print(table)
 
 
@@ -157,11 +161,45 @@ def _fitting(laid: list[_Laid], width: int) -> list[_Laid]:
     """The columns without as many spare ones as it takes to fit the width."""
     kept = list(laid)
     for one in reversed(laid):
-        if sum(other.width for other in kept) + GAP * (len(kept) - 1) <= width:
+        if sum(other.width for other in kept) + GAP * len(kept) <= width:
             break
         if one.column.is_spare:
             kept.remove(one)
     return kept
+
+
+def _widths(laid: Sequence[_Laid], width: int) -> list[int]:
+    """As wide as what is in them, or what is left for texts beside the numbers: the widest give way first."""
+    widths = [one.width for one in laid]
+    least = [one.width if one.column.is_number else min(one.width, _least(one.column)) for one in laid]
+    too_much = sum(widths) + GAP * len(laid) - width
+    for _ in range(too_much):
+        able = [at for at in range(len(laid)) if widths[at] > least[at]]
+        if not able:
+            break
+        wrapping = [at for at in able if laid[at].column.wraps and widths[at] > _READABLE]
+        widths[max(wrapping or able, key=widths.__getitem__)] -= 1
+    return widths
+
+
+def _broken(cell: Text, width: int) -> Text:
+    """The cell in lines of that width: broken between words, and a word that is longer where a name has a joint."""
+    if cell.cell_len <= width:
+        return cell
+    lines = [""]
+    for word in cell.plain.split():
+        gap = " "
+        for part in [word] if len(word) <= width else _JOINT.split(word):
+            if len(f"{lines[-1]}{gap}{part}") <= width:
+                lines[-1] += f"{gap if lines[-1] else ''}{part}"
+            else:
+                lines.append(part)
+            gap = ""
+    return Text("\n".join(line for line in lines if line), cell.style)
+
+
+def _least(column: Column) -> int:
+    return max(_NARROWEST, *(len(word) for word in column.title.split()), 0)
 
 
 def _print_plain(laid: Sequence[_Laid], *, has_total: bool) -> None:

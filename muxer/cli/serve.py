@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import gc
 import ipaddress
+import logging
 import secrets
 import signal
 import socket
@@ -30,7 +31,7 @@ from muxer.interfaces import Log
 from muxer.keys import KeepsKeys
 from muxer.listener import most_connections
 from muxer.live import Live, watching
-from muxer.log import JSONLog
+from muxer.log import Heard, JSONLog, unheard
 from muxer.prices import PriceTable
 from muxer.stores import Store
 from muxer.supervisor import Link, Orders, reserve, supervise
@@ -257,6 +258,8 @@ async def _serve(
     if served.link:
         served.link.when_cut(stop.set)
     async with open_assembler(log, worker=worker) as assembler:
+        loop.set_exception_handler(lambda _, context: unheard(assembler.log, context))
+        logging.getLogger().addHandler(Heard(assembler.log))
         live = Live(assembler, served, is_loopback=is_loopback(served.host))
         await live.begin(configuration, contents)
         loop.add_signal_handler(signal.SIGHUP, live.ask)

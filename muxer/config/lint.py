@@ -156,19 +156,19 @@ def lint_routes(
             what = f"never reached: routes[{earlier}] matches all that this does"
             notes.add(("routes", index, "when"), what, "move it up, or narrow that one")
         for need in (need for name, need in _NEEDS.items() if region.values.get(name) == frozenset({True})):
-            lacking = [name for name in _opened(route.use, models) if _lacks(name, need, models, providers, table)]
-            if lacking and set(lacking) == set(_opened(route.use, models)):
+            lacking = [name for name in opened(route.use, models) if _lacks(name, need, models, providers, table)]
+            if lacking and set(lacking) == set(opened(route.use, models)):
                 what = f"none of these can do {need}, which the rule asks for"
                 notes.add(("routes", index, "use"), what, "add a model that can, or say so under its can")
 
 
-def _opened(use: Sequence[str], models: Models) -> list[str]:
-    """The models behind names, groups opened. There are no cycles: those are faults."""
+def opened(use: Sequence[str], models: Models) -> list[str]:
+    """The models behind names, groups replaced by theirs. There are no cycles: those are faults."""
     found: list[str] = []
     for name in use:
         model = models.get(name)
         if model is not None:
-            found += _opened(model.use, models) if model.use else [name]
+            found += opened(model.use, models) if model.use else [name]
     return found
 
 

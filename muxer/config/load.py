@@ -13,6 +13,7 @@ from muxer.config import advice, checks
 from muxer.config.components import component, components, default_store, in_demo
 from muxer.config.contents import Contents, read_contents
 from muxer.config.decode import Decoder
+from muxer.config.dominance import lint_dominated
 from muxer.config.environment import sha256_of, with_dotenv
 from muxer.config.faults import Faults
 from muxer.config.lint import lint_routes
@@ -232,6 +233,7 @@ def _advised(notes: Notes, settings: Settings, table: PriceTable | None, today: 
     advice.advise_references(notes)
     advice.advise_escrow(notes, settings)
     lint_routes(notes, settings.routes, settings.models, settings.providers, table)
+    lint_dominated(notes, settings, table)
     old = advice.retired(notes, settings.models, settings.providers, table, today) if table else set()
     model = advice.usable_default(notes, settings.defaults.model, settings.models, old)
     return structs.replace(settings, defaults=structs.replace(settings.defaults, model=model))

@@ -106,6 +106,7 @@ class ModelSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     retry_uncertain: Annotated[
         bool, Meta(description="ask it again also after a try that may have been billed: a cut, a deadline")
     ] = False
+    tier: Annotated[int | None, Meta(description="how strong it is beside the others; higher is stronger")] = None
     use: Annotated[tuple[str, ...], Meta(description="makes this a group of these models")] = ()
     order: Annotated[Order, _ORDER] = "listed"
     weights: Annotated[tuple[Weight, ...], _WEIGHTS] = ()

@@ -12,8 +12,10 @@ from muxer.testing.behaviours import Behaviour, BillAndFail, Cut, Fail, Raw, Say
 from muxer.testing.builders import ManualClock, a_call, a_record, a_request, open_context  # noqa: E402
 from muxer.testing.calls import Act, Asked, Break, Format, Hears, Spoken, Step, Wait  # noqa: E402
 from muxer.testing.contracts.authenticator import AuthenticatorContract  # noqa: E402
+from muxer.testing.contracts.feedback import FeedbackContract  # noqa: E402
 from muxer.testing.contracts.guard import GuardContract, a_visit, each_chunk  # noqa: E402
 from muxer.testing.contracts.histories import HistoryContract, LedgerMachine, World, live_through  # noqa: E402
+from muxer.testing.contracts.keyed import KeyedContract  # noqa: E402
 from muxer.testing.contracts.keys import KeysContract, a_key  # noqa: E402
 from muxer.testing.contracts.money import a_choice, a_claim, an_attempt  # noqa: E402
 from muxer.testing.contracts.provider import ProviderContract, collected  # noqa: E402
@@ -31,10 +33,12 @@ __all__ = [
     "Break",
     "Cut",
     "Fail",
+    "FeedbackContract",
     "Format",
     "GuardContract",
     "Hears",
     "HistoryContract",
+    "KeyedContract",
     "KeysContract",
     "LedgerMachine",
     "ManualClock",

@@ -15,6 +15,7 @@ from muxer import (
     Fault,
     Granted,
     HoldChoice,
+    KeyedRequest,
     Kind,
     Quota,
     QuotaStanding,
@@ -87,6 +88,20 @@ class MemoryStore:
     async def resolve(self, id: str, cost_nanos: int) -> bool:
         """See Resolves."""
         return self._ledger.resolve(id, cost_nanos)
+
+    async def first_of(self, keyed: KeyedRequest, instead_of: str = "") -> KeyedRequest:
+        """See RemembersKeyed."""
+        return self._ledger.keyed.first_of(keyed, instead_of)
+
+    async def forget_keyed(self, keyed: KeyedRequest) -> None:
+        """See RemembersKeyed."""
+        self._ledger.keyed.forget(keyed)
+
+    async def feedback(
+        self, id: str, score: float, user: str | None = None, quotas: Sequence[Quota] = ()
+    ) -> bool | Refused:
+        """See KeepsFeedback."""
+        return self._ledger.feedback(id, score, user, quotas)
 
     async def held(self) -> tuple[int, int]:
         """See Store."""

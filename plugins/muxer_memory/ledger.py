@@ -20,6 +20,7 @@ from muxer import (
     Window,
     most_here,
 )
+from muxer_memory.keyed import Keyed
 from muxer_memory.quotas import Quotas
 
 KEEP_S = 35 * 86_400
@@ -84,6 +85,7 @@ class Ledger:
     def __init__(self, clock: Callable[[], float], keep_records: int) -> None:
         self.requests: dict[str, Request] = {}
         self.quotas = Quotas()
+        self.keyed = Keyed()
         self._clock = clock
         self._keep_records = keep_records
         self._over: deque[str] = deque()
@@ -151,7 +153,7 @@ class Ledger:
                 leg.end(*(attempt.cost_nanos, attempt.presumed_nanos) if attempt else (0, 0))
         used = record.usage.input_tokens + record.usage.output_tokens
         self.quotas.end(request.drawn, None if record.presumed_nanos else used, self._clock())
-        request.record, request.drawn = record, ()
+        request.record, request.drawn = replace(record, feedback=request.record.feedback), ()
         if not record.presumed_nanos:
             self._close(request)
 
@@ -179,6 +181,19 @@ class Ledger:
         cost = request.record.cost_nanos + cost_nanos
         request.record = replace(request.record, cost_nanos=cost, presumed_nanos=0)
         self._close(request)
+        return True
+
+    def feedback(self, id: str, score: float, user: str | None, quotas: Sequence[Quota]) -> bool | Refused:
+        """See KeepsFeedback."""
+        now = self._clock()
+        lacking = self.quotas.lacking(quotas, now)
+        if lacking is not None:
+            return Refused(refusals=(Refusal(model="", standing=lacking, asked_nanos=0),))
+        self.quotas.take(quotas, now)
+        request = self.requests.get(id)
+        if request is None or user not in (None, request.record.user):
+            return False
+        request.record = replace(request.record, feedback=score)
         return True
 
     def standing(self, claim: BudgetClaim) -> Standing:

@@ -11,7 +11,8 @@ end
 local found, rows = redis.call('ZREVRANGE', name, first, first + count - 1, 'WITHSCORES'), {}
 for place = 1, #found, 2 do
   if tonumber(found[place + 1]) < since then return rows end
-  local row = redis.call('HMGET', key('r:' .. found[place]), 'json', 'state', 'cost', 'presumed', 'held')
-  rows[#rows + 1] = {found[place], row[1] or '', row[2] or '', row[3] or '0', row[4] or '0', row[5] or '0'}
+  local row = redis.call('HMGET', key('r:' .. found[place]), 'json', 'state', 'cost', 'presumed', 'held', 'feedback')
+  rows[#rows + 1] = {found[place], row[1] or '', row[2] or '', row[3] or '0', row[4] or '0', row[5] or '0',
+    row[6] or ''}
 end
 return rows

@@ -42,11 +42,17 @@ class Row(Struct, frozen=True, array_like=True):
     cost: bytes
     presumed: bytes
     held: bytes
+    feedback: bytes = b""
 
     def record(self) -> Record:
         """The record as it stands now."""
-        changed = {"state": self.state.decode(), "cost_nanos": int(self.cost), "presumed_nanos": int(self.presumed)}
-        return replace(_decode(self.json), **changed)
+        return replace(
+            _decode(self.json),
+            state=self.state.decode(),
+            cost_nanos=int(self.cost),
+            presumed_nanos=int(self.presumed),
+            feedback=float(self.feedback) if self.feedback else None,
+        )
 
 
 async def read(

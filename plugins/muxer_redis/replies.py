@@ -114,6 +114,21 @@ def held(reply: object, choices: Sequence[HoldChoice]) -> Granted | Refused | No
     return Granted(choice=found.choice, granted_nanos=found.granted, budgets=tuple(budgets), quotas=tuple(quotas))
 
 
+class _Scored(Struct, frozen=True, array_like=True, tag_field="is_granted", tag=1):
+    is_found: int
+
+
+def scored(reply: object, quotas: Sequence[Quota]) -> bool | Refused | None:
+    """The answer to a score; None when the server has lost data."""
+    found = msgspec.convert(reply, _Scored | _Refused | _Closed)
+    if isinstance(found, _Closed):
+        return None
+    if isinstance(found, _Refused):
+        asked = HoldChoice(model="", bound_nanos=0, floor_nanos=0, expected_nanos=0, quotas=tuple(quotas))
+        return Refused(refusals=tuple(_refusal(refusal, asked) for refusal in found.refusals))
+    return bool(found.is_found)
+
+
 def stands(
     reply: object, claims: Sequence[BudgetClaim], quotas: Sequence[Quota]
 ) -> tuple[list[Standing], list[QuotaStanding]]:

@@ -6,10 +6,12 @@ from pathlib import Path
 import msgspec
 
 from muxer import (
+    KEYED_S,
     Attempt,
     BudgetClaim,
     Granted,
     HoldChoice,
+    KeyedRequest,
     Quota,
     QuotaStanding,
     Record,
@@ -23,6 +25,9 @@ from muxer_redis import keys as key_rows
 from muxer_redis import records, replies, totals
 from muxer_redis.calls import Calls
 from muxer_redis.owners import Owner
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(KeyedRequest).decode
 
 
 class RedisStore:
@@ -129,6 +134,18 @@ class RedisStore:
         """See Resolves."""
         return bool(await self._calls.run("resolve", self._clock(), id, str(cost_nanos), self._keep_s))
 
+    async def feedback(
+        self, id: str, score: float, user: str | None = None, quotas: Sequence[Quota] = ()
+    ) -> bool | Refused:
+        """See KeepsFeedback."""
+        asked = replies.pack([replies.packed_quota(quota) for quota in quotas])
+        stamp = self._owner.memory.stamp
+        reply = await self._calls.run("feedback", self._clock(), id, repr(score), user or "", asked, stamp)
+        found = replies.scored(reply, quotas)
+        if found is None:
+            raise self._owner.memory.doubt()
+        return found
+
     async def add_key(self, key: StoredKey) -> bool:
         """See KeepsKeys."""
         return bool(await self._calls.run("add_key", self._clock(), key.id, key.digest, key.name, key_rows.encode(key)))
@@ -146,6 +163,24 @@ class RedisStore:
         """See KeepsKeys."""
         found = key_rows.read(await self._calls.run("revoke_key", self._clock(), id, repr(at)))
         return found[0] if found else None
+
+    async def first_of(self, keyed: KeyedRequest, instead_of: str = "") -> KeyedRequest:
+        """See RemembersKeyed."""
+        reply = await self._calls.run(
+            "first_of",
+            self._clock(),
+            keyed.digest,
+            keyed.id,
+            repr(keyed.at),
+            _encode(keyed),
+            instead_of,
+            str(KEYED_S),
+        )
+        return _decode(msgspec.convert(reply, bytes))
+
+    async def forget_keyed(self, keyed: KeyedRequest) -> None:
+        """See RemembersKeyed."""
+        await self._calls.run("forget_keyed", self._clock(), keyed.digest, keyed.id)
 
     async def held(self) -> tuple[int, int]:
         """See Store. Raises StoreUnavailable also while nothing may be held, so that whoever asks sees it (F12)."""

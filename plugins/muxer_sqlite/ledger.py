@@ -57,8 +57,8 @@ _INSERT = (
     f"INSERT INTO requests ({', '.join(NAMES)}, owner, held_nanos, holds, drawn) "
     f"VALUES ({', '.join(':' + name for name in NAMES)}, :owner, :held_nanos, :holds, :drawn)"
 )
-_COMPLETE = (
-    f"UPDATE requests SET {', '.join(f'{name} = :{name}' for name in NAMES if name != 'id')}, "
+_COMPLETE = (  # a score may have come before
+    f"UPDATE requests SET {', '.join(f'{name} = :{name}' for name in NAMES if name not in ('id', 'feedback'))}, "
     "held_nanos = 0, holds = :holds, drawn = NULL WHERE id = :id"
 )
 _ADD = (

@@ -2,7 +2,8 @@
 
 GCRA keeps one number per account, the theoretical arrival time (TAT): the instant at which everything taken so far has
 flowed back. Taking N pushes it by N intervals, and is allowed while it stays within `capacity` intervals of now.
-Answers longer than expected push it further, up to ten minutes; what is further ahead precedes a clock that was set back.
+Answers longer than expected push it further, up to ten minutes; what is further ahead is left from before a clock was
+set back.
 """
 
 import sqlite3

@@ -30,6 +30,11 @@ class Column(Struct, frozen=True):
     is_required: bool
     is_json: bool = False
 
+    @property
+    def may_be_null(self) -> bool:
+        """Whether the field may be None."""
+        return self.default == "NULL"
+
 
 def _columns(cls: type[Struct]) -> list[Column]:
     info = types.type_info(cls)
@@ -39,10 +44,18 @@ def _columns(cls: type[Struct]) -> list[Column]:
         if isinstance(field.type, types.StructType) and field.type.cls is Usage:
             columns += _columns(Usage)
             continue
-        sql_type = _SQL_TYPES.get(type(field.type))
+        sql_type = _sql_type(field.type)
         default = _default(field, sql_type)
         columns.append(Column(field.name, sql_type or "TEXT", default, field.required, sql_type is None))
     return columns
+
+
+def _sql_type(type_: types.Type) -> str | None:
+    """What SQLite knows the values as; None for what it has no type for."""
+    if isinstance(type_, types.UnionType):
+        found = {_SQL_TYPES.get(type(one)) for one in type_.types if not isinstance(one, types.NoneType)}
+        return found.pop() if len(found) == 1 else None
+    return _SQL_TYPES.get(type(type_))
 
 
 def _default(field: types.Field, sql_type: str | None) -> str:
@@ -54,6 +67,8 @@ def _default(field: types.Field, sql_type: str | None) -> str:
         return _ZEROS[sql_type or "TEXT"]
     if sql_type is None:
         value = _encode(value).decode()
+    if value is None:
+        return "NULL"
     if isinstance(value, str):
         return "'" + value.replace("'", "''") + "'"
     return str(int(value) if sql_type == "INTEGER" else value)

@@ -3,11 +3,12 @@
 import sqlite3
 from collections.abc import Iterator
 
-from muxer_sqlite import keys
+from muxer_sqlite import feedback, keyed, keys
 from muxer_sqlite.rows import COLUMNS, Column
 from muxer_sqlite.totals import TABLE, TRIGGERS, fill
 
-VERSION = 2
+VERSION = 3
+_HAS_TOTALS = 2  # since that version
 # While one process brings an old file up to date, its siblings wait for it.
 _MIGRATION_MS = 60_000
 
@@ -16,7 +17,7 @@ _DOLLARS = "printf('%d.%09d', {0} / 1000000000, {0} % 1000000000)"
 
 def _declared(column: Column, *, has_default: bool) -> str:
     default = f" DEFAULT {column.default}" if has_default else ""
-    return f"{column.name} {column.sql_type} NOT NULL{default}"
+    return f"{column.name} {column.sql_type}{'' if column.may_be_null else ' NOT NULL'}{default}"
 
 
 _STATEMENTS = (
@@ -47,6 +48,7 @@ CREATE TABLE IF NOT EXISTS counters (
 ) WITHOUT ROWID""",
     TABLE,
     *keys.DDL,
+    *keyed.DDL,
     "CREATE INDEX IF NOT EXISTS requests_by_time ON requests (at)",
     "CREATE INDEX IF NOT EXISTS requests_by_user ON requests (user, at)",
     "CREATE INDEX IF NOT EXISTS requests_open ON requests (owner) WHERE state = 'open'",
@@ -71,10 +73,10 @@ def prepare(connection: sqlite3.Connection, busy_timeout_s: float) -> None:
             connection.execute(statement)
         for column in _missing(connection):
             connection.execute(f"ALTER TABLE requests ADD COLUMN {_declared(column, has_default=True)}")
-        if found < VERSION:
+        if found < _HAS_TOTALS:
             fill(connection)
-        for trigger in TRIGGERS:
-            connection.execute(trigger)
+        for statement in (*TRIGGERS, feedback.INDEX):
+            connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {VERSION}")
         connection.execute("COMMIT")
     except BaseException:

@@ -14,6 +14,7 @@ from muxer import (
     FileWriter,
     Granted,
     HoldChoice,
+    KeyedRequest,
     Quota,
     QuotaStanding,
     Record,
@@ -25,7 +26,8 @@ from muxer import (
     file_words,
     is_damage,
 )
-from muxer_sqlite import examination, ledger, reading, totals
+from muxer_sqlite import examination, feedback, ledger, reading, totals
+from muxer_sqlite import keyed as keyed_rows
 from muxer_sqlite import keys as key_rows
 from muxer_sqlite import quotas as quota_rows
 from muxer_sqlite.rows import text_bytes, to_row
@@ -128,6 +130,12 @@ class SqliteStore:
         """See Resolves."""
         return await self._writer.run(lambda db: ledger.resolve(db, id, cost_nanos))
 
+    async def feedback(
+        self, id: str, score: float, user: str | None = None, quotas: Sequence[Quota] = ()
+    ) -> bool | Refused:
+        """See KeepsFeedback."""
+        return await self._writer.run(lambda db: feedback.keep(db, self._clock(), id, score, user, quotas))
+
     async def add_key(self, key: StoredKey) -> bool:
         """See KeepsKeys."""
         return await self._writer.run(lambda db: key_rows.add(db, key))
@@ -143,6 +151,14 @@ class SqliteStore:
     async def revoke_key(self, id: str, at: float) -> StoredKey | None:
         """See KeepsKeys."""
         return await self._writer.run(lambda db: key_rows.revoke(db, id, at))
+
+    async def first_of(self, keyed: KeyedRequest, instead_of: str = "") -> KeyedRequest:
+        """See RemembersKeyed."""
+        return await self._writer.run(lambda db: keyed_rows.first_of(db, keyed, instead_of))
+
+    async def forget_keyed(self, keyed: KeyedRequest) -> None:
+        """See RemembersKeyed."""
+        await self._writer.run(lambda db: keyed_rows.forget(db, keyed))
 
     async def held(self) -> tuple[int, int]:
         """See Store."""

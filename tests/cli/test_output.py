@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from muxer.cli.output import Cell, Column, bad, good, print_json, print_table
@@ -56,3 +58,19 @@ def test_names_cannot_steer_the_terminal(
     print_table([Column("name")], [[words]])
     out = capsys.readouterr().out
     assert words.replace("\x1b", "?").replace("\r", "?") in out
+
+
+def test_texts_are_broken_at_words_and_joints_and_numbers_are_whole(
+    terminal: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal.setenv("COLUMNS", "34")
+    terminal.setenv("NO_COLOR", "1")
+    columns = [Column("name"), Column("cost $", is_number=True), Column("why", wraps=True)]
+    print_table(columns, [["claude-sonnet-of-the-team", "0.123456789", "it is too dear for this"]])
+    words = [line.split() for line in re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()]
+    assert words[2:] == [
+        ["claude-", "0.123456789", "it", "is", "too"],
+        ["sonnet-", "dear", "for"],
+        ["of-the-", "this"],
+        ["team"],
+    ]

@@ -87,3 +87,47 @@ def test_candidates_that_cannot_do_what_the_rule_asks_for_are_warned_of(tmp_path
     warnings = [str(one) for one in load_text(tmp_path, YAML + routes, ENVIRON).warnings]
     assert bool(warnings) == warns
     assert all("none of these can do images" in one for one in warnings)
+
+
+MODELS = """\
+version: 1
+plugins: [openai, sqlite]
+providers: {{p: {{kind: openai, api_key: "${{OPENAI_API_KEY}}"}}}}
+models:
+  weak: {{provider: p, tier: 1, price_usd_per_million: {{input: 2, output: 8}}{weak}}}
+  strong: {{provider: p, tier: 2, price_usd_per_million: {{input: 2, output: 6}}{strong}}}
+  some: {{use: [strong]}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("lists", "place"),
+    [
+        ("  all: {use: [strong, weak]}\nroutes: [{name: a, use: [strong]}]\n", "8:23: models.all.use[1]: dearer than"),
+        ("routes:\n  - {name: a, use: [some, weak]}\n", "9:27: routes[0].use[1]: dearer than 'strong' at every part"),
+    ],
+)
+def test_a_candidate_that_another_beats_is_warned_of_at_its_place(tmp_path: Path, lists: str, place: str) -> None:
+    (warning,) = load_text(tmp_path, MODELS.format(weak="", strong="") + lists, ENVIRON).warnings
+    assert place in str(warning) and "weaker by tier (1 < 2)" in str(warning)
+
+
+@pytest.mark.parametrize(
+    ("weak", "strong"),
+    [
+        (", can: [images]", ", can: [tools]"),  # it sees, the other does not
+        (", context_tokens: 9000", ", context_tokens: 8000"),
+        ("", ", max_output_tokens: 100"),
+        ("", ", price_tiers: [{above_input_tokens: 9, input: 3, output: 9}]"),  # long prompts are dearer there
+    ],
+)
+def test_a_candidate_with_something_of_its_own_is_not(tmp_path: Path, weak: str, strong: str) -> None:
+    text = MODELS.format(weak=weak, strong=strong) + "routes: [{name: a, use: [strong, weak]}]\n"
+    assert load_text(tmp_path, text, ENVIRON).warnings == ()
+
+
+def test_a_candidate_of_the_same_tier_or_none_is_not(tmp_path: Path) -> None:
+    routes = "routes: [{name: a, use: [strong, weak]}]\n"
+    for tier in ("tier: 2, ", ""):
+        text = MODELS.format(weak="", strong="").replace("tier: 1, ", tier)
+        assert load_text(tmp_path, text + routes, ENVIRON).warnings == ()

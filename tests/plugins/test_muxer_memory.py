@@ -11,12 +11,21 @@ from msgspec.structs import replace
 from muxer_memory import Ledger, MemorySettings, MemoryStore, open_memory, open_over
 
 from muxer import ConfigInvalid, KeepsKeys, Record, Store, Window
-from muxer.testing import HistoryContract, ManualClock, StoreContract, a_record, live_through, open_context
+from muxer.testing import (
+    FeedbackContract,
+    HistoryContract,
+    KeyedContract,
+    ManualClock,
+    StoreContract,
+    a_record,
+    live_through,
+    open_context,
+)
 from muxer.testing.builders import START_S
 from muxer.testing.contracts.money import DAY_S, a_choice, a_claim, an_attempt, counted, spend
 
 
-class TestMemoryStore(StoreContract):
+class TestMemoryStore(StoreContract, KeyedContract, FeedbackContract):
     @pytest.fixture(autouse=True)
     def _nothing_yet(self) -> None:
         self._ledgers: dict[Path, Ledger] = {}

@@ -11,7 +11,15 @@ from muxer_redis import RedisSettings, RedisStore, open_at
 from redis.asyncio import Redis
 
 from muxer import Context, Refused, Store, StoreUnavailable, Window
-from muxer.testing import HistoryContract, KeysContract, StoreContract, a_record, open_context
+from muxer.testing import (
+    FeedbackContract,
+    HistoryContract,
+    KeyedContract,
+    KeysContract,
+    StoreContract,
+    a_record,
+    open_context,
+)
 from muxer.testing.builders import START_S
 from muxer.testing.contracts.money import a_choice, a_claim, an_attempt, counted, spend
 from tests.plugins.redis_server import Server
@@ -23,7 +31,7 @@ def server() -> Iterator[Server]:
         yield running
 
 
-class TestRedisStore(StoreContract, KeysContract):
+class TestRedisStore(StoreContract, KeysContract, KeyedContract, FeedbackContract):
     @pytest.fixture(autouse=True)
     def on(self, server: Server) -> None:
         self._url = server.url

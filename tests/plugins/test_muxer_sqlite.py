@@ -9,10 +9,10 @@ from pathlib import Path
 from muxer_sqlite import SqliteSettings, open_sqlite
 
 from muxer import Context, Store
-from muxer.testing import HistoryContract, KeysContract, StoreContract, open_context
+from muxer.testing import FeedbackContract, HistoryContract, KeyedContract, KeysContract, StoreContract, open_context
 
 
-class TestSqliteStore(StoreContract, KeysContract):
+class TestSqliteStore(StoreContract, KeysContract, KeyedContract, FeedbackContract):
     @asynccontextmanager
     async def open_store(self, folder: Path, clock: Callable[[], float]) -> AsyncIterator[Store]:
         async with open_context(folder, clock=clock) as context, open_sqlite(SqliteSettings(), context) as store:

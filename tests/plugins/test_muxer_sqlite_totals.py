@@ -12,10 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from muxer_sqlite import SqliteSettings, SqliteStore, open_sqlite
+from muxer_sqlite.schema import VERSION
 
 from muxer import Attempt, ConfigInvalid, Granted, Record, Store, Usage
 from muxer.testing import ManualClock, a_record, open_context
 from muxer.testing.builders import START_S
+from muxer.testing.contracts.keyed import FIRST, remembering
 from muxer.testing.contracts.money import DAY_S, a_choice, an_attempt
 
 FIELDS = ("user", "team", "key", "route", "model", "provider", "state", "config")
@@ -221,7 +223,11 @@ async def test_a_file_of_the_first_version_goes_on(old_file: Path) -> None:
         record = await store.record("done")
         assert record is not None
         assert (record.tags, record.needs.n, record.cost_nanos) == (("a",), 2, 30)
-        assert (record.saved_nanos, record.notes) == (0, {})
+        assert (record.saved_nanos, record.notes, record.feedback, record.features) == (0, {}, None, {})
+        assert await store.feedback("done", 0.5)
+        scored = await store.record("done")
+        assert scored is not None
+        assert scored.feedback == 0.5
         found = {line.group["state"]: line for line in await store.summary(["state"], 0, {})}
         assert {state: (line.cost_nanos, line.presumed_nanos) for state, line in found.items()} == {
             "done": (30, 0),
@@ -234,7 +240,7 @@ async def test_a_file_of_the_first_version_goes_on(old_file: Path) -> None:
         assert new is not None
         assert new.notes == {"a": "b"}
         assert await summed(store, ["state"], 0, {}) == scanned(old_file, ["state"], 0, {})
-    assert rows_of(old_file, "PRAGMA user_version") == [(2,)]
+    assert rows_of(old_file, "PRAGMA user_version") == [(VERSION,)]
 
 
 async def test_an_older_proxy_may_write_into_a_newer_file(old_file: Path) -> None:
@@ -258,11 +264,21 @@ async def test_a_field_that_came_after_the_file_gets_its_default(tmp_path: Path,
         assert await store.record("request-1") == a_record(state="interrupted", presumed_nanos=10)
 
 
+async def test_a_file_of_the_second_version_can_remember_keyed_requests(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await Story(store).hold(a_record(), 0)
+    with closing(sqlite3.connect(tmp_path / "muxer.db")) as db:
+        db.executescript("DROP TABLE keyed; PRAGMA user_version = 2")
+    async with opened(tmp_path) as store:
+        assert await remembering(store).first_of(FIRST) == FIRST
+        assert await store.record("request-1") == a_record(state="interrupted", presumed_nanos=10)
+
+
 async def test_a_file_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
     async with opened(tmp_path):
         pass
     with closing(sqlite3.connect(tmp_path / "muxer.db")) as db:
-        db.execute("PRAGMA user_version = 3")
+        db.execute(f"PRAGMA user_version = {VERSION + 1}")
     with pytest.raises(ConfigInvalid, match="a later version"):
         await AsyncExitStack().enter_async_context(opened(tmp_path))
-    assert rows_of(tmp_path, "PRAGMA user_version") == [(3,)]
+    assert rows_of(tmp_path, "PRAGMA user_version") == [(VERSION + 1,)]

@@ -23,6 +23,7 @@ FULL = a_record(
     estimate_tokens=10,
     bound_tokens=40,
     excluded=(Excluded("m-2", "context"),),
+    features={"difficulty": "1AbC+/=="},
     model="m-1",
     provider="p-1",
     usage=Usage(input_tokens=10, output_tokens=5, cached_input_tokens=4, cache_write_tokens=3, reasoning_tokens=2),
