@@ -7,6 +7,7 @@ ELSEWHERE: Mapping[str, tuple[str, ...]] = {
     "F1": (
         "test_breakers.py::test_each_failure_has_its_own_pause",
         "test_dispatch.py::test_of_several_pauses_the_caller_is_told_the_shortest",
+        "test_upstream.py::test_a_pause_in_seconds_is_taken_when_it_makes_sense",
         "test_upstream.py::test_no_pause_an_upstream_can_write_breaks_anything",
     ),
     "F2": (

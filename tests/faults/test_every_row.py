@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos.scenes import SCENES
 from tests.faults import test_process_rows, test_upstream_rows
 from tests.faults.proven import ELSEWHERE, IN_CHAOS, NOT_HERE
 
@@ -21,6 +22,10 @@ def test_every_row_is_proven_or_has_a_reason() -> None:
     rows = {f"F{number}" for number in range(1, 26)}
     assert rows - HERE - ELSEWHERE.keys() - IN_CHAOS.keys() == set()
     assert (HERE | ELSEWHERE.keys() | IN_CHAOS.keys() | NOT_HERE.keys()) - rows == set()
+
+
+def test_what_is_said_to_be_in_the_chaos_run_is_played_there() -> None:
+    assert IN_CHAOS.keys() <= {scene.row for scene in SCENES}
 
 
 @pytest.mark.parametrize("place", sorted({place for places in ELSEWHERE.values() for place in places}))

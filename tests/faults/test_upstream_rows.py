@@ -8,24 +8,24 @@ import time
 import pytest
 
 from muxer.testing import Act, Asked, Fail, Say, Stall
-from tests.proxy import QUESTION, OpenProxy, events
+from tests.proxy import PATIENCE_S, QUESTION, OpenProxy, events
 
 PARIS = Say(text="Paris")
 
 
 @pytest.mark.parametrize(
     ("said", "pause_s"),
-    [("2", 2), ("600", 120), ("date", 60), ("soon", 1), ("-5", 1)],
-    ids=["F1-seconds", "F1-capped", "F1-date", "F1-junk", "F1-negative"],
+    [("90", 90), ("600", 120), ("date", 100)],
+    ids=["F1-seconds", "F1-capped", "F1-date"],
 )
 async def test_fault_f1_a_model_is_left_alone_for_as_long_as_it_says(proxy: OpenProxy, said: str, pause_s: int) -> None:
-    header = email.utils.formatdate(time.time() + 61, usegmt=True) if said == "date" else said
+    header = email.utils.formatdate(time.time() + 100, usegmt=True) if said == "date" else said
     opened = await proxy(Fail(429, {"Retry-After": header}), PARIS)
     assert (await opened.chat()).headers["x-muxer-model"] == "large"
     shown = (await (await opened.ask("/v1/route", {"messages": QUESTION})).json())["candidates"]
     (why,) = [one["why"] for one in shown if one["model"] == "small"]
     found = re.fullmatch(r"set aside for (\d+) s more after upstream_rate_limited", why)
-    assert found is not None and pause_s - 1 <= int(found[1]) <= pause_s
+    assert found is not None and pause_s - PATIENCE_S < int(found[1]) <= pause_s  # less what it took until here
     assert [call.model for call in opened.upstream.calls] == ["small-1", "large-1"]
     accounts = await opened.accounts()
     assert accounts.bill == accounts.spent == accounts.recorded and accounts.presumed == accounts.held == 0
