@@ -355,10 +355,14 @@ class NoCandidate(MuxerError):
 
 
 class Overloaded(MuxerError):
-    """More connections or requests than this process can serve; nothing was read or held."""
+    """More than this process can serve, of what `reason` says (muxer_shed_total); nothing was read or held."""
 
     status = 503
     code = "overloaded"
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
     @property
     def headers(self) -> dict[str, str]:

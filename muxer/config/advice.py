@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 
 from muxer.config.checks import Models
-from muxer.config.environment import PLACEHOLDERS
+from muxer.config.environment import PLACEHOLDERS, SecretFile, file_references
 from muxer.config.notes import Notes, Steps
 from muxer.config.settings import Component, KeySettings
 from muxer.config.tree import Items, Node, Scalar, Table, find
@@ -34,6 +34,25 @@ def advise_references(notes: Notes) -> None:
         node = find(notes.root, (section,))
         if node is not notes.root and node.place is not None:
             _advise(notes, node, (section,))
+
+
+def advise_open_files(notes: Notes, files: Mapping[str, SecretFile]) -> None:
+    """Warns of each secret's file that every user of the machine can read."""
+
+    def look(node: Node, steps: Steps) -> None:
+        if isinstance(node, Items):
+            for index, item in enumerate(node.items):
+                look(item, (*steps, index))
+        elif isinstance(node, Table):
+            for key, entry in node.entries.items():
+                look(entry, (*steps, key))
+        else:
+            for path in file_references(node.written.encode()):
+                if files[path].is_open:
+                    notes.add(steps, f"every user of this machine can read {path}", "take the right away: chmod o-r")
+
+    if any(file.is_open for file in files.values()):
+        look(notes.root, ())
 
 
 def retired(

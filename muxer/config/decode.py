@@ -9,6 +9,7 @@ from muxer.config.faults import Faults
 from muxer.config.hints import key_hint
 from muxer.config.scalars import Wrong, described, plain, read
 from muxer.config.tree import Items, Node, Scalar, Table, below, has_references, shown
+from muxer.secret import Secret
 
 StructT = TypeVar("StructT", bound=Struct)
 _ListType = inspect.VarTupleType | inspect.ListType | inspect.SetType | inspect.FrozenSetType
@@ -95,6 +96,9 @@ class Decoder:
             return self._list(node, wanted, path)
         if isinstance(wanted, inspect.AnyType) or (isinstance(wanted, inspect.CustomType) and wanted.cls is object):
             return self._any(node, path)
+        if isinstance(wanted, inspect.CustomType) and wanted.cls is Secret:
+            text = self._value(node, _TEXT, path)
+            return Secret(text) if isinstance(text, str) else text
         return self._scalar(node, path, lambda scalar: read(scalar, wanted), described(wanted))
 
     def _scalar(self, node: Node, path: str, reader: Callable[[Scalar], object], expected: str) -> object:

@@ -39,6 +39,7 @@ from muxer.errors import ConfigInvalid, Fault
 from muxer.expressions import Expression
 from muxer.interfaces import Kinds
 from muxer.prices import PriceTable
+from muxer.secret import Secret
 
 FindKinds = Callable[[Sequence[str], Path], Kinds]
 """Kinds by the names of plugins; some may lie as modules in that folder."""
@@ -84,7 +85,7 @@ def load(
     folder = folder or path.parent
     contents = contents or read_contents(path, folder)
     variables = with_dotenv(environ, contents.dotenv, folder / ".env")
-    root = _located(contents.file, variables, faults)
+    root = _located(contents, variables, faults)
     file_places = dict(places(root))
     root = with_variables(root, variables)
     debug = is_debug(variables, faults)
@@ -93,6 +94,7 @@ def load(
     _check(notes, draft, table)
     rules = _rules(notes, draft)
     model = _advised(Notes(root, warnings), draft, rules, table, now())
+    advice.advise_open_files(Notes(root, warnings), contents.secrets)
     if len(faults):
         raise ConfigInvalid(faults.in_order(), warnings.in_order())
     settings = _settings(draft)
@@ -118,8 +120,8 @@ def has_key(configuration: Configuration) -> bool:
     return any(not provider.unavailable for provider in configuration.settings.providers.values())
 
 
-def _located(data: bytes, variables: Mapping[str, str], faults: Faults) -> Table:
-    root = locate(data, variables, faults)
+def _located(contents: Contents, variables: Mapping[str, str], faults: Faults) -> Table:
+    root = locate(contents.file, variables, faults, contents.secrets)
     if isinstance(root, Table):
         return root
     if not len(faults):
@@ -261,6 +263,10 @@ def _advised(
 
 def _digest(settings: Settings) -> str:
     """Twelve hex digits that change when any setting does."""
-    plain = msgspec.to_builtins(settings, str_keys=True, enc_hook=repr, order="deterministic")
+    plain = msgspec.to_builtins(settings, str_keys=True, enc_hook=_plain, order="deterministic")
     # Not msgspec's own JSON: a variable may hold bytes that are no UTF-8.
     return sha256_of(json.dumps(plain, sort_keys=True))[:12]
+
+
+def _plain(value: object) -> str:
+    return sha256_of(value.reveal()) if isinstance(value, Secret) else repr(value)

@@ -88,7 +88,8 @@ IN_A_SECTION = [
     ("timezone: a${ZONE}b", "7:11: timezone: ZONE is not set; set it, or write ${ZONE:-DEFAULT}"),
     (
         "timezone: ${no name}",
-        "7:11: timezone: '${no name}' is not a reference; write ${NAME} or ${NAME:-default}, and $${ for ${ itself",
+        "7:11: timezone: '${no name}' is not a reference; write ${NAME}, ${NAME:-default} or ${file:PATH}, and "
+        "$${ for ${ itself",
     ),
     ("server: {grace_s: '${OPENAI_API_KEY}'}", "7:19: server.grace_s: expected a number, found '${OPENAI_API_KEY}'"),
     # types

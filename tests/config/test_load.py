@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from muxer import Secret
 from muxer.config.load import has_key, load
 from muxer.config.settings import DefaultsSettings, KeySettings, LimitSettings, Place
 from muxer.errors import ConfigInvalid
@@ -52,7 +53,7 @@ def test_a_kind_decodes_its_own_settings(tmp_path: Path) -> None:
     settings = load_text(tmp_path, FULL).settings
     assert settings.store.settings == SqliteSettings(path="spend.db")
     assert settings.providers["openai"].settings == ProviderSettings(
-        api_key="sk-secret-one", timeout_s=30.0, headers={"x-team": "none"}
+        api_key=Secret("sk-secret-one"), timeout_s=30.0, headers={"x-team": Secret("none")}
     )
 
 
@@ -139,7 +140,7 @@ def test_the_dotenv_beside_the_file_is_read_and_the_environment_wins(tmp_path: P
     assert settings.defaults.max_tokens == 8
     provider = settings.providers["openai"].settings
     assert isinstance(provider, ProviderSettings)
-    assert provider.api_key == "from file"
+    assert provider.api_key == Secret("from file")
 
 
 def test_a_dotenv_that_is_no_text_is_refused(tmp_path: Path) -> None:
@@ -252,4 +253,4 @@ def test_escrow_over_a_store_with_a_journal_is_none(tmp_path: Path) -> None:
 
 
 def test_a_loaded_file_can_be_written_as_json(tmp_path: Path) -> None:
-    assert b"haiku" in msgspec.json.encode(load_text(tmp_path, FULL).settings)
+    assert b"haiku" in msgspec.json.encode(load_text(tmp_path, FULL).settings, enc_hook=str)

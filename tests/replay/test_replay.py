@@ -237,7 +237,7 @@ def test_a_recorded_request_is_decided_as_it_was(
         live = plan(rules, question)
     except MuxerError:
         return  # it has no record
-    assert plan(rules, reopened(opening(inbound, question, live, rules), caller)) == live
+    assert plan(rules, reopened(opening(inbound, question, live, rules, {}), caller)) == live
 
 
 @settings(max_examples=60)
