@@ -221,10 +221,12 @@ _CALLERS_TO_MEND: frozenset[Gate] = frozenset(
 
 
 def nobody(excluded: Sequence[Excluded], question: Question) -> MuxerError:
-    """The error where every candidate was passed over: the caller's to mend if all gates are, else ours."""
-    reasons = "; ".join(f"{one.model}: {one.detail}" for one in excluded)
-    gates = {one.gate for one in excluded}
-    if gates == {"not_allowed"}:
+    """The error where every candidate was passed over: the caller's to mend if all gates are, else ours. Of models that
+    its key may not use it tells nothing (B25)."""
+    told = [one for one in excluded if one.gate != "not_allowed"]
+    reasons = "; ".join(f"{one.model}: {one.detail}" for one in told)
+    gates = {one.gate for one in told}
+    if excluded and not told:
         return not_found(question.requested)
     if gates == {"context"}:
         tokens = question.measured.longest_tokens
