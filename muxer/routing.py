@@ -227,7 +227,10 @@ def nobody(excluded: Sequence[Excluded], question: Question) -> MuxerError:
     reasons = "; ".join(f"{one.model}: {one.detail}" for one in told)
     gates = {one.gate for one in told}
     if excluded and not told:
-        return not_found(question.requested)
+        if question.requested.partition(":")[0] != "auto":
+            return not_found(question.requested)
+        message = "the request goes to models that this API key may not use; GET /v1/models lists those it may"
+        return ModelNotFound(message, param="model")
     if gates == {"context"}:
         tokens = question.measured.longest_tokens
         return ContextTooLong(f"the prompt has about {tokens} tokens ({reasons})", param=question.measured.field)

@@ -184,6 +184,15 @@ async def test_a_refusal_names_no_model_that_the_key_may_not_use(proxy: OpenProx
     assert (refused.status, message) == (400, "no model can take this request (cheap: cannot do json)")
 
 
+async def test_auto_that_leads_to_no_model_of_the_key_is_told_so(proxy: OpenProxy) -> None:
+    keys = "[{name: alice, secret: sk-alice, models: [cheap]}]"
+    running = await opened(proxy, keys=keys, routes="[{name: all, use: [dear]}]")
+    refused = await running.post({"messages": QUESTION})
+    error = (await refused.json())["error"]
+    assert (refused.status, error["code"]) == (404, "model_not_found")
+    assert "models that this API key may not use" in error["message"] and "dear" not in error["message"]
+
+
 async def test_evidence_quotes_the_text(proxy: OpenProxy) -> None:
     running = await opened(proxy)
     told = await (
