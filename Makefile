@@ -19,7 +19,7 @@ install = @echo "Installing into $(1), this once ..." >&2; \
 	{ echo "uv did not manage it; trying pip." >&2; \
 	$(1)/bin/python -m pip install --quiet --disable-pip-version-check $(if $(3),,-c constraints.txt) $(2); }
 
-.PHONY: help run demo test lint clean bench bench-list chaos check-clients check-fuzz check-litellm check-nightly check-redis check-atheris constraints image-lock
+.PHONY: help run demo test lint clean bench bench-list chaos check-clients check-fuzz check-litellm check-nightly check-redis check-atheris check-reload constraints image-lock
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -71,6 +71,9 @@ check-nightly: .venv/dev.stamp  ## what takes minutes: 3,500 drawn histories of 
 
 check-redis: .venv/dev.stamp  ## the shared store under load, cuts and failover; SERVER=/usr/bin/redis-server for another
 	@SERVER=$(SERVER) exec .venv/bin/python -m pytest -s -m "" tests/plugins/test_muxer_redis*.py $(ARGS)
+
+check-reload: .venv/dev.stamp  ## live reload under load: 200 changed files, two workers, clients that stream; three minutes
+	@exec .venv/bin/python -m pytest -s -m "" -o faulthandler_timeout=0 tests/test_reloads.py $(ARGS)
 
 check-fuzz: .venv/run.stamp .venv-fuzz/stamp  ## two minutes of generated requests against a proxy in demo mode
 	@exec .venv-fuzz/bin/python tests/fuzz/run.py $(ARGS)

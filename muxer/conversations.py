@@ -55,6 +55,10 @@ class Conversations:
         if len(self._turns) > self._most:
             self._turns.popitem(last=False)
 
+    def forget(self, key: str, conversation: str) -> None:
+        """Knows nothing of the conversation any more."""
+        self._turns.pop((key, conversation), None)
+
     def _is_warm(self, turn: _Turn) -> bool:
         return 0 <= self._now() - turn.at <= CACHED_S
 

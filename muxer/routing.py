@@ -248,11 +248,16 @@ _CALLERS_TO_MEND: frozenset[Gate] = frozenset(
 
 
 def nobody(excluded: Sequence[Excluded], question: Question) -> MuxerError:
-    """The error where every candidate was passed over: the caller's to mend if all gates are, else ours."""
-    reasons = "; ".join(f"{one.model}: {one.detail}" for one in excluded)
-    gates = {one.gate for one in excluded}
-    if gates == {"not_allowed"}:
-        return not_found(question.requested)
+    """The error where every candidate was passed over: the caller's to mend if all gates are, else ours. Of models that
+    its key may not use it tells nothing (B25)."""
+    told = [one for one in excluded if one.gate != "not_allowed"]
+    reasons = "; ".join(f"{one.model}: {one.detail}" for one in told)
+    gates = {one.gate for one in told}
+    if excluded and not told:
+        if question.requested.partition(":")[0] != "auto":
+            return not_found(question.requested)
+        message = "the request goes to models that this API key may not use; GET /v1/models lists those it may"
+        return ModelNotFound(message, param="model")
     if gates == {"context"}:
         tokens = question.measured.longest_tokens
         return ContextTooLong(f"the prompt has about {tokens} tokens ({reasons})", param=question.measured.field)

@@ -39,7 +39,7 @@ from muxer.errors import (
     ReloadRefused,
     Unsupported,
 )
-from muxer.explanation import as_json
+from muxer.explanation import for_caller
 from muxer.interfaces import HasRoutes, Operation, Route
 from muxer.keys import NewKey, StoredKey
 from muxer.operations import OPERATIONS
@@ -241,7 +241,7 @@ class Server:
 
     async def _route(self, request: web.Request) -> web.Response:
         inbound = await inbound_of(request, openai_inbound.CHAT)
-        return json_response(as_json(await explained(self._assembly.parts, caller_of(request), inbound)))
+        return json_response(for_caller(await explained(self._assembly.parts, caller_of(request), inbound)))
 
     async def _models(self, request: web.Request) -> web.Response:
         return json_response(views.models(self._assembly, caller_of(request)))
