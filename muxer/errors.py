@@ -83,13 +83,14 @@ class Fault(Struct, frozen=True):
 
 
 class ConfigInvalid(MuxerError):
-    """The configuration cannot be used; `faults` lists every reason found."""
+    """The configuration cannot be used; `faults` lists every reason found, `warnings` what else should change."""
 
     code = "config_invalid"
 
-    def __init__(self, faults: Sequence[Fault]) -> None:
+    def __init__(self, faults: Sequence[Fault], warnings: Sequence[Fault] = ()) -> None:
         super().__init__("\n".join(map(str, faults)))
         self.faults = tuple(faults)
+        self.warnings = tuple(warnings)
 
     def reword(self, scrub: Callable[[str], str]) -> None:
         """See MuxerError."""

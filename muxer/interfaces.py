@@ -179,6 +179,10 @@ class Archive(Protocol):
         """The finished requests from the oldest to the newest, in batches; of them those whose id `keep` wants. What
         a record has for people to read (reason, notes, error, its cost beside that of its attempts) may be missing."""
 
+    def scored(self, since_s: float) -> AsyncIterator[Sequence[Record]]:
+        """The finished requests since then that have feedback, from the oldest to the newest, in batches. Of a record
+        may be missing all but id, time, state, model, feedback and features."""
+
     async def record(self, id: str) -> Record | None:
         """One record."""
 
@@ -372,7 +376,8 @@ class Authenticator(Protocol):
 
 
 class Kinds(Struct, frozen=True):
-    """Every kind the named plugins offer, by name; `origins` says which plugin offers `provider openai` and so on."""
+    """Every kind the named plugins offer, by name; `origins` says which plugin offers `provider openai` and so on.
+    `unnamed` are the plugins that are installed and were not asked for."""
 
     providers: Mapping[str, Kind[Provider]] = msgspec.field(default_factory=dict)
     stores: Mapping[str, Kind[Store]] = msgspec.field(default_factory=dict)
@@ -382,3 +387,4 @@ class Kinds(Struct, frozen=True):
     authenticators: Mapping[str, Kind[Authenticator]] = msgspec.field(default_factory=dict)
     extensions: Mapping[str, Kind[object]] = msgspec.field(default_factory=dict)
     origins: Mapping[str, str] = msgspec.field(default_factory=dict)
+    unnamed: frozenset[str] = frozenset()

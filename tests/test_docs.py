@@ -46,7 +46,7 @@ FOREIGN = {"anthropic", "httpx", "litellm", "muxer_acme", "openai"}
 # What a shell block may begin with besides what is checked word by word.
 SHELL = {"cd", "curl", "docker", "export", "git", "kill", "muxer", "pip", "pytest", "python", "python3", "sqlite3"}
 # Pages that show models on purpose that their vendors have retired.
-OLD = {"docs/from-seed.md"}
+OLD = {"docs/from-seed.md", "docs/from-litellm.md"}
 # Modules that readers are told to write.
 EXAMPLES = {"muxer_debug", "acme_server", "muxer_acme", "muxer_echo"}
 

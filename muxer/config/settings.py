@@ -93,7 +93,13 @@ class ModelSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     price_usd_per_million: Annotated[
         PriceSettings | None, Meta(description="overrides the price table; default: its prices")
     ] = None
-    price: Annotated[Literal["free"] | None, Meta(description="write free for a model that costs nothing")] = None
+    price: Annotated[
+        Literal["free"] | None,
+        Meta(
+            description="write free for a model that costs nothing",
+            extra={"hint": "a price is written as price_usd_per_million: {input: 1, output: 2}"},
+        ),
+    ] = None
     price_tiers: Annotated[
         tuple[PriceTierSettings, ...], Meta(description="dearer prices for long inputs, in ascending order")
     ] = ()
@@ -139,6 +145,15 @@ class RouteSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         tuple[FallbackCause, ...],
         Meta(description="refusals of a provider after which the next model is asked: content_policy, context_length"),
     ] = ()
+    hedge_after_s: Annotated[
+        Seconds | None,
+        Meta(
+            description="when no answer has begun by then, the next model is asked beside the first, and held for, too"
+        ),
+    ] = None
+    learn: Annotated[
+        bool, Meta(description="records keep what signals learn from: hashes of words, and never the prompt")
+    ] = False
     guards: Annotated[
         tuple[str, ...], Meta(description="guards of this route alone; one that no route names is in force everywhere")
     ] = ()

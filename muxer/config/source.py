@@ -9,6 +9,7 @@ import yaml
 
 from muxer.config.environment import SecretFile, fill
 from muxer.config.faults import Faults
+from muxer.config.hints import yaml_hint
 from muxer.config.settings import Place
 from muxer.config.tree import Items, Node, Scalar, Sort, Table, below, shown
 from muxer.errors import ConfigInvalid
@@ -223,8 +224,7 @@ class _Reader:
         place = Place(mark.line + 1, mark.column + 1) if mark else Place(1, 1)
         problem = str(getattr(error, "problem", None) or "not YAML")
         line = self._text.split("\n")[place.line - 1] if place.line <= self._text.count("\n") + 1 else ""
-        hint = 'inside { } and [ ] a reference needs quotes: "${NAME}"' if "${" in line else ""
-        self._faults.add(place, "", problem, hint)
+        self._faults.add(place, "", problem, yaml_hint(problem, line))
 
 
 def _broken(place: Place) -> Scalar:

@@ -21,7 +21,7 @@ from muxer_redis.settings import RedisSettings
 
 _OLDEST = (6, 2)
 _WITH_FLAGS = (7, 0)
-_CONNECT_S = 5.0  # opening may be slower than a call: names are looked up, TLS is agreed on
+CONNECT_S = 5.0  # opening may be slower than a call: names are looked up, TLS is agreed on
 
 
 class Server(Struct, frozen=True):
@@ -95,12 +95,12 @@ async def close(client: Client) -> None:
 async def examine(client: Client, prefix: str, settings: RedisSettings, log: Log) -> Server:
     """Raises ConfigInvalid for a server that cannot be reached, is too old, or may drop what it counts."""
     try:
-        async with asyncio.timeout(_CONNECT_S):
+        async with asyncio.timeout(CONNECT_S):
             info = await _info(client, prefix)
             snapshots = await _snapshots(client, prefix)
     except (RedisError, OSError) as error:
         said = f" ({error})" if str(error) else ""  # a deadline that passed says nothing
-        raise ConfigInvalid([Fault(f"{remedy(error, _CONNECT_S)}{said}", path="store.url")]) from error
+        raise ConfigInvalid([Fault(f"{remedy(error, CONNECT_S)}{said}", path="store.url")]) from error
     version = tuple(int(part) for part in re.findall(r"\d+", str(info.get("redis_version", "0")))[:2])
     if version < _OLDEST:
         fault = f"the server is Redis {info.get('redis_version')}; 6.2 or later is needed, or any Valkey"

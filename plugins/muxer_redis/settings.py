@@ -20,3 +20,8 @@ class RedisSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     journal: str = "muxer.journal.db"
     ca_file: str | None = None
     record_days: Annotated[int, Meta(ge=1)] = 30
+
+    @property
+    def prefix(self) -> str:
+        """What the keys of the domain begin with; the braces keep them in one slot of a cluster."""
+        return f"{{muxer:{self.domain}}}:"

@@ -213,7 +213,10 @@ def test_an_unknown_default_model_is_a_warning_and_ignored(tmp_path: Path) -> No
 def test_a_retired_model_is_a_warning_and_no_default(tmp_path: Path) -> None:
     text = SHORT.replace("gpt-4o: {provider: openai}", "old: {provider: openai, name: gpt-3.5-turbo}")
     text += "defaults: {model: old}\n"
-    assert load_text(tmp_path, text).warnings == ()
+    assert load_text(tmp_path, text, at=NOON - 60 * 86_400).warnings == ()
+    soon = load_text(tmp_path, text)
+    assert [warning.message for warning in soon.warnings] == ["the vendor retires this model on 2026-10-23"]
+    assert soon.settings.defaults.model == "old"
     configuration = load_text(tmp_path, text, at=LATER)
     assert [warning.message for warning in configuration.warnings] == [
         "the vendor retired this model on 2026-10-23",
