@@ -9,6 +9,7 @@ from aiohttp import web
 from msgspec.structs import replace
 
 from muxer.assemble import Assembly
+from muxer.drains import Drain
 from muxer.edge import Patience, caller_of, json_body
 from muxer.errors import ClientGone, MuxerError, ShuttingDown
 from muxer.fence import ComponentFailed, Fence
@@ -58,11 +59,11 @@ class Answering:
         response = web.StreamResponse(headers=headers)
         writer = self._format.stream(exchange.record.id, int(time.time()), exchange.served.name, inbound)
         try:
-            async with asyncio.timeout(None) as drain:
-                with _Outlet(request, response, exchange, drain, self._patience) as outlet:
+            async with self._assembly.parts.in_flight.drains.around(self._patience.drain_s) as drain:
+                with _Outlet(request, response, exchange, drain, self._patience.write_s) as outlet:
                     await self._relay(exchange, writer, outlet, request)
-        except TimeoutError:
-            exchange.failed(ClientGone("the answer was read on for as long as we do after its caller left"))
+        except ClientGone as gone:
+            exchange.failed(gone)
         return response
 
     async def _relay(self, exchange: Exchange, writer: StreamWriter, outlet: "_Outlet", request: web.Request) -> None:
@@ -115,7 +116,7 @@ async def inbound_of(request: web.Request, format: InboundFormat) -> Inbound:
 
 
 class _Outlet:
-    """Where a stream is written; once the caller is gone it swallows the rest and starts the drain's deadline.
+    """Where a stream is written; once the caller is gone it swallows the rest, and the drain begins.
 
     One timer looks after all writes of a stream: a deadline of its own for each was a tenth of what a chunk costs.
     """
@@ -125,10 +126,10 @@ class _Outlet:
         request: web.Request,
         response: web.StreamResponse,
         exchange: Exchange,
-        drain: asyncio.Timeout,
-        patience: Patience,
+        drain: Drain,
+        write_s: float,
     ) -> None:
-        self._patience = patience
+        self._write_s = write_s
         self._request = request
         self._response = response
         self._exchange = exchange
@@ -137,7 +138,7 @@ class _Outlet:
         self._writing_since = math.inf
 
     def __enter__(self) -> "_Outlet":
-        self._timer = self._loop.call_later(self._patience.write_s, self._look)
+        self._timer = self._loop.call_later(self._write_s, self._look)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -159,10 +160,10 @@ class _Outlet:
     def _look(self) -> None:
         """Ends a write that has taken too long, by which it returns; else looks again when this one would have."""
         now = self._loop.time()
-        if now - self._writing_since >= self._patience.write_s:
+        if now - self._writing_since >= self._write_s:
             self._leave()
             return
-        self._timer = self._loop.call_at(min(now, self._writing_since) + self._patience.write_s, self._look)
+        self._timer = self._loop.call_at(min(now, self._writing_since) + self._write_s, self._look)
 
     def _leave(self) -> None:
         """The caller is gone, or as good as that."""
@@ -171,7 +172,7 @@ class _Outlet:
         self._exchange.client_gone = True
         if self._request.transport is not None:
             self._request.transport.abort()
-        self._drain.reschedule(self._loop.time() + self._patience.drain_s)
+        self._drain.begin()
 
 
 def _exchange_headers(exchange: Exchange) -> dict[str, str]:

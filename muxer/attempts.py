@@ -6,7 +6,7 @@ from muxer.errors import InvalidRequest
 from muxer.failures import ProviderFailed
 from muxer.plans import Candidate
 from muxer.signals import BYTES_PER_TOKEN
-from muxer.types import Attempt, Choice, Chunk, Outcome, ToolCallDelta, Usage
+from muxer.types import OUTRUN, Answer, Attempt, Choice, Chunk, Outcome, ToolCallDelta, Usage
 
 MAX_BYTES_PER_TOKEN = 16  # on average over an answer: English has 4 to 5, Hindi 9, a line of dashes more
 
@@ -56,6 +56,13 @@ class Running(Struct, frozen=True, kw_only=True):
         """We stopped waiting for it: it may be billed."""
         presumed = self.granted_nanos if self.is_hard else self.candidate.expected_nanos
         return self._attempt("presumed", now, presumed=presumed, error="abandoned")
+
+    def outrun(self, answer: Answer | None, now: float) -> Attempt:
+        """Another attempt answered first. It may be billed, unless it has just answered too and said what it costs."""
+        if answer is not None:
+            return self.answered(answer.usage, sum(map(written_bytes, answer.choices)), now, OUTRUN)
+        presumed = self.granted_nanos if self.is_hard else self.candidate.expected_nanos
+        return self._attempt("presumed", now, presumed=presumed, error=OUTRUN)
 
     def answered(self, usage: Usage | None, written_bytes: int, now: float, error: str = "") -> Attempt:
         """An answer began. Without the provider's usage its cost is unknown: presumed in full under a hard budget,

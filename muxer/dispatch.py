@@ -6,22 +6,37 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, contextmanager, nullcontext
 
+from msgspec import Struct
+
 from muxer import measurements
 from muxer.asking import streamed, whole
 from muxer.attempts import Running
 from muxer.breakers import Breakers, Entry
 from muxer.errors import InvalidRequest, MuxerError
 from muxer.failures import ProviderBroke, ProviderFailed, SetAside, UpstreamBadResponse, UpstreamRateLimited
+from muxer.hedging import Piped, Race
 from muxer.interfaces import Log, Meter, Provider
 from muxer.log import frames
-from muxer.plans import Candidate
+from muxer.plans import Candidate, Terms
 from muxer.retries import MAX_ATTEMPTS, Repeatable, RetryBudget, Untried, may_repeat, pause_s
-from muxer.types import Answer, Attempt, Call, Chunk, FallbackCause, Usage
+from muxer.types import Answer, Attempt, Call, Chunk, Usage
 
-Hold = Callable[[int, Candidate], Awaitable[int | None]]
-"""Takes money for attempt number N at a candidate; None when it does not fit."""
+Hold = Callable[[int, Candidate, Attempt | None], Awaitable[int | None]]
+"""Takes money for attempt number N at a candidate; None when it does not fit. With it goes the attempt before, unless
+that is still under way."""
 MakeCall = Callable[[Candidate, int], Call]
 """The call for a candidate under a grant of that many nano-dollars."""
+
+
+class _Asking(Struct, frozen=True):
+    """How candidates of one request are asked."""
+
+    hold: Hold
+    make_call: MakeCall
+    terms: Terms
+
+
+_PLAIN = Terms()
 
 
 class Dispatcher:
@@ -65,6 +80,25 @@ class Dispatcher:
             raise ProviderBroke(f"provider {provider!r} raised {type(error).__name__}") from error
 
 
+class _Leg(Struct, eq=False):
+    """One attempt: how it got to its model, and once it has ended what it cost. `whole` is its answer in one piece,
+    `stream` one of several attempts that run side by side, `dropped` what the provider left out of the request."""
+
+    running: Running
+    entry: Entry
+    ended: Attempt | None = None
+    whole: Answer | None = None
+    stream: Piped | None = None
+    dropped: tuple[str, ...] = ()
+
+
+class _Begun(Struct, frozen=True):
+    """An answer that has begun, and the attempt that gave it."""
+
+    leg: _Leg
+    answer: Answer | AsyncIterator[Chunk]
+
+
 class Dispatch:
     """The attempts of one request. Entered as a context, whose end closes the upstream call."""
 
@@ -75,12 +109,12 @@ class Dispatch:
         self._meter = dispatcher.meter
         self._estimate_tokens = estimate_tokens
         self._streams = AsyncExitStack()
-        self._entry: Entry = "free"
         self._waiting: deque[Candidate] = deque()
         self._repeatable: deque[Repeatable] = deque()
         self._errors: list[ProviderFailed | InvalidRequest] = []
-        self.ended: list[Attempt] = []
-        self.running: Running | None = None
+        self._legs: list[_Leg] = []
+        self._answering: _Leg | None = None
+        self._has_hedged = False
         self.usage = Usage()
         self.dropped: tuple[str, ...] = ()
 
@@ -92,13 +126,29 @@ class Dispatch:
         self._budget.in_flight -= 1
         await self._streams.aclose()
 
+    @property
+    def serving(self) -> Running | None:
+        """The attempt that answers or did, else the last one."""
+        leg = self._answering or (self._legs[-1] if self._legs else None)
+        return leg.running if leg is not None else None
+
+    @property
+    def ended(self) -> tuple[Attempt, ...]:
+        """The attempts that are over, in the order in which they were held."""
+        return tuple(leg.ended for leg in self._legs if leg.ended is not None)
+
+    def attempts(self, usage: Usage | None, written_bytes: int) -> list[Attempt]:
+        """All attempts, as they would be if the answer were over with this usage."""
+        now = time.perf_counter()
+        return [leg.ended or leg.running.answered(usage, written_bytes, now) for leg in self._legs]
+
     async def first_answer(
         self,
         candidates: Sequence[Candidate],
         granted_nanos: int,
         hold: Hold,
         make_call: MakeCall,
-        fallback_on: Sequence[FallbackCause] = (),
+        terms: Terms = _PLAIN,
     ) -> Answer | AsyncIterator[Chunk]:
         """The whole answer, or the chunks of the first stream that began; `granted_nanos` is held for the first.
 
@@ -106,23 +156,26 @@ class Dispatch:
         some candidates cannot express tells less than that.
         """
         self._waiting.extend(candidates[1:])
-        answer = await self._try(candidates[0], granted_nanos, make_call, fallback_on)
-        while answer is None and len(self.ended) < MAX_ATTEMPTS:
+        asking = _Asking(hold, make_call, terms)
+        begun = await self._turn(candidates[0], granted_nanos, asking)
+        while begun is None and len(self._legs) < MAX_ATTEMPTS:
             following = self._following()
             if following is None:
                 break
             with self._budget.retry() if isinstance(following, Repeatable) else nullcontext():
                 if isinstance(following, Repeatable):
                     await asyncio.sleep(following.pause_s)
-                granted = await hold(len(self.ended), following.candidate)
+                before = self._legs[-1]
+                granted = await hold(len(self._legs), following.candidate, before.ended)
                 if granted is None:
                     break
-                before, now = self.ended[-1].model, following.candidate.model.name
-                self._meter.add(measurements.FALLBACKS, 1, before, now, self._errors[-1].code)
-                answer = await self._try(following.candidate, granted, make_call, fallback_on)
-        if answer is None:
+                name, reason = following.candidate.model.name, self._errors[-1].code
+                self._meter.add(measurements.FALLBACKS, 1, before.running.candidate.model.name, name, reason)
+                begun = await self._turn(following.candidate, granted, asking)
+        if begun is None:
             raise _most_telling(self._errors)
-        return answer
+        await self._serve(begun.leg)
+        return begun.answer
 
     def _following(self) -> "Repeatable | Untried | None":
         """Who is asked next: a candidate that had no turn yet, else one that failed in passing."""
@@ -136,88 +189,156 @@ class Dispatch:
                 return again
         return None
 
-    async def _try(
-        self, candidate: Candidate, granted_nanos: int, make_call: MakeCall, fallback_on: Sequence[FallbackCause]
-    ) -> Answer | AsyncIterator[Chunk] | None:
-        """The answer of one candidate; None when it failed so that another may be asked, else raises."""
+    async def _turn(self, candidate: Candidate, granted_nanos: int, asking: "_Asking") -> _Begun | None:
+        """The answer of one candidate, or of the one that is asked beside it when it keeps its caller waiting for long;
+        None when all failed so that another may be asked."""
+        after_s = asking.terms.hedge_after_s
+        if after_s is None or self._has_hedged or len(self._legs) + 1 >= MAX_ATTEMPTS:
+            return await self._try(candidate, granted_nanos, asking)
+        async with Race[_Begun]() as race:
+            race.enter(self._try(candidate, granted_nanos, asking, is_alone=False))
+            is_over = await race.wait(after_s)
+            other = None if is_over else self._beside(candidate)
+            if other is None:
+                return await race.first()
+            with self._budget.retry():
+                return await self._hedged(race, candidate, other, asking)
+
+    def _beside(self, slow: Candidate) -> Candidate | None:
+        """Who may be asked beside one that is slow: a candidate that had no turn yet; the same model only where the
+        file takes the risk of its being billed twice; nobody while too many requests retry or hedge."""
+        if self._budget.is_spent:
+            return None
+        while self._waiting:
+            candidate = self._waiting.popleft()
+            if not self._breakers.reason(candidate.model):
+                return candidate
+        return slow if slow.model.retry_uncertain else None
+
+    async def _hedged(self, race: Race[_Begun], slow: Candidate, other: Candidate, asking: "_Asking") -> _Begun | None:
+        """Sends the second attempt, if it fits the budget beside the first, and gives what answers first."""
+        granted = await asking.hold(len(self._legs), other, None)
+        if granted is None:
+            if other is not slow:
+                self._waiting.appendleft(other)  # it may fit once the first has ended
+            return await race.first()
+        if race.is_decided:
+            return await race.first()
+        self._has_hedged = True
+        number = len(self._legs)
+        race.enter(self._try(other, granted, asking, is_alone=False))
+        begun: _Begun | None = None
         try:
-            return await self._attempt(candidate, granted_nanos, make_call)
+            begun = await race.first()
+            return begun
+        finally:
+            result = "won" if begun is not None and begun.leg is self._legs[number] else "lost"
+            self._meter.add(measurements.HEDGES, 1, slow.model.name, other.model.name, result)
+
+    async def _try(
+        self, candidate: Candidate, granted_nanos: int, asking: "_Asking", *, is_alone: bool = True
+    ) -> _Begun | None:
+        """The answer of one candidate; None when it failed so that another may be asked, else raises."""
+        leg = _Leg(
+            Running(
+                candidate=candidate,
+                granted_nanos=granted_nanos,
+                begun_at=time.perf_counter(),
+                estimate_tokens=self._estimate_tokens,
+            ),
+            self._breakers.enter(candidate.model),
+        )
+        self._legs.append(leg)
+        try:
+            return _Begun(leg, await self._attempt(leg, asking.make_call, is_alone=is_alone))
         except ProviderFailed as error:
-            self._failed(error)
-            if not error.falls_back and error.fallback_cause not in fallback_on:
+            self._failed(leg, error)
+            if not error.falls_back and error.fallback_cause not in asking.terms.fallback_on:
                 raise
             if may_repeat(candidate.model, error):
-                self._repeatable.append(Repeatable(candidate, pause_s(len(self.ended) - 1, error)))
+                self._repeatable.append(Repeatable(candidate, pause_s(len(self._legs) - 1, error)))
             self._errors.append(error)
         except InvalidRequest as error:
-            self._refused(error)
+            self._refused(leg, error)
             self._errors.append(error)
         return None
 
-    async def _attempt(
-        self, candidate: Candidate, granted_nanos: int, make_call: MakeCall
-    ) -> Answer | AsyncIterator[Chunk]:
+    async def _attempt(self, leg: _Leg, make_call: MakeCall, *, is_alone: bool) -> Answer | AsyncIterator[Chunk]:
+        candidate = leg.running.candidate
         provider = self._dispatcher.providers[candidate.model.provider]
-        call = make_call(candidate, granted_nanos)
-        self.running = Running(
-            candidate=candidate,
-            granted_nanos=granted_nanos,
-            begun_at=time.perf_counter(),
-            estimate_tokens=self._estimate_tokens,
-        )
-        self._entry = self._breakers.enter(candidate.model)
-        if self._entry == "closed":
+        call = make_call(candidate, leg.running.granted_nanos)
+        if leg.entry == "closed":
             raise SetAside(f"{candidate.model.name} is {self._breakers.reason(candidate.model)}")
         foreign = self._dispatcher.foreign(candidate.model.provider)
-        if call.request.stream:
-            return await self._first_chunk(streamed(provider, call, candidate.model.mode, foreign))
-        with foreign:
-            return await whole(provider, call, candidate.model.mode)
+        if not call.request.stream:
+            with foreign:
+                leg.whole = await whole(provider, call, candidate.model.mode)
+            return leg.whole
+        chunks = streamed(provider, call, candidate.model.mode, foreign)
+        if is_alone:
+            return await self._first_chunk(leg, chunks)
+        leg.stream = Piped(chunks)
+        return await self._first_chunk(leg, leg.stream)
 
-    async def _first_chunk(self, chunks: AsyncGenerator[Chunk, None]) -> AsyncIterator[Chunk]:
+    async def _first_chunk(self, leg: _Leg, chunks: AsyncGenerator[Chunk, None] | Piped) -> AsyncIterator[Chunk]:
         await self._streams.enter_async_context(aclosing(chunks))
         try:
             first = await anext(chunks)
         except StopAsyncIteration:
             raise UpstreamBadResponse("the upstream ended its stream before a first chunk") from None
-        self.dropped = first.dropped
+        except asyncio.CancelledError:
+            await chunks.aclose()
+            raise
+        leg.dropped = first.dropped
         return _chained(first, chunks)
 
-    def _failed(self, error: ProviderFailed) -> None:
-        assert self.running is not None, "only a running attempt fails"
-        if self._entry != "closed":
-            self._breakers.failed(self.running.candidate.model, self._entry, error)
-        self.usage = error.usage or self.usage
-        self._end(self.running.failed(error, time.perf_counter()))
+    async def _serve(self, leg: _Leg) -> None:
+        """This attempt answers. What was sent beside it is given up: it may be billed, unless it has said what it
+        costs."""
+        self._answering, self.dropped = leg, leg.dropped
+        for other in self._legs:
+            if other.ended is not None or other is leg:
+                continue
+            if other.stream is not None:
+                await other.stream.aclose()
+            self._breakers.left(other.running.candidate.model, other.entry)
+            self._end(other, other.running.outrun(other.whole, time.perf_counter()))
 
-    def _refused(self, error: InvalidRequest) -> None:
-        assert self.running is not None, "only a running attempt is refused"
-        self._breakers.left(self.running.candidate.model, self._entry)
-        self._end(self.running.refused(error, time.perf_counter()))
+    def _failed(self, leg: _Leg, error: ProviderFailed) -> None:
+        if leg.entry != "closed":
+            self._breakers.failed(leg.running.candidate.model, leg.entry, error)
+        self.usage = error.usage or self.usage
+        self._end(leg, leg.running.failed(error, time.perf_counter()))
+
+    def _refused(self, leg: _Leg, error: InvalidRequest) -> None:
+        self._breakers.left(leg.running.candidate.model, leg.entry)
+        self._end(leg, leg.running.refused(error, time.perf_counter()))
 
     def finish(self, usage: Usage | None, written_bytes: int, error: str = "") -> None:
         """The answer that had begun is over; `usage` is the provider's, if it said."""
-        if self.running is None:
+        leg = self._answering
+        if leg is None or leg.ended is not None:
             return
-        self.usage = self.running.counted(written_bytes) if usage is None else usage
+        running, model = leg.running, leg.running.candidate.model
+        self.usage = running.counted(written_bytes) if usage is None else usage
         if error:
-            self._breakers.left(self.running.candidate.model, self._entry)
+            self._breakers.left(model, leg.entry)
         else:
-            self._breakers.succeeded(self.running.candidate.model, self._entry)
-        attempt = self.running.answered(usage, written_bytes, time.perf_counter(), error)
-        if attempt.cost_nanos > self.running.granted_nanos and self.running.is_hard:
+            self._breakers.succeeded(model, leg.entry)
+        attempt = running.answered(usage, written_bytes, time.perf_counter(), error)
+        if attempt.cost_nanos > running.granted_nanos and running.is_hard:
             self._meter.add(measurements.BUDGET_OVERRUN, 1)
-        self._end(attempt)
+        self._end(leg, attempt)
 
     def abandon(self) -> None:
-        """Nobody waits for the attempt any more."""
-        if self.running is not None:
-            self._breakers.left(self.running.candidate.model, self._entry)
-            self._end(self.running.abandoned(time.perf_counter()))
+        """Nobody waits for what is under way any more."""
+        for leg in self._legs:
+            if leg.ended is None:
+                self._breakers.left(leg.running.candidate.model, leg.entry)
+                self._end(leg, leg.running.abandoned(time.perf_counter()))
 
-    def _end(self, attempt: Attempt) -> None:
-        self.running = None
-        self.ended.append(attempt)
+    def _end(self, leg: _Leg, attempt: Attempt) -> None:
+        leg.ended = attempt
         self._meter.add(measurements.ATTEMPTS, 1, attempt.model, attempt.provider, attempt.outcome)
 
 

@@ -8,7 +8,7 @@ from muxer.types import Attempt, Record
 
 
 class Leg(Struct, frozen=True, array_like=True):
-    """A held attempt: what holding it takes, and the attempt that ended before it."""
+    """A held attempt: what holding it takes, and the attempt before it, unless that was still under way."""
 
     choice: HoldChoice
     ended: Attempt | None = None
@@ -35,7 +35,6 @@ async def reapply(store: Store, entry: Entry) -> None:
     if entry.legs:
         await store.hold(entry.opening, [_spent(entry.legs[0].choice, at)])
     for number, leg in enumerate(entry.legs[1:], 1):
-        assert leg.ended is not None, "a further leg follows an attempt that ended"
         reply = await store.extend(entry.opening.id, number, _spent(leg.choice, at), leg.ended)
         if not isinstance(reply, Granted):
             break  # it is settled already

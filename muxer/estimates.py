@@ -74,10 +74,11 @@ class _Sample:
         self.written += usage.cache_write_tokens
 
     def add_tries(self, record: Record) -> None:
-        *before, last = record.attempts
+        paid = sum(attempt.cost_nanos + attempt.presumed_nanos for attempt in record.attempts)
+        answered_nanos = record.answered.cost_nanos if record.answered else 0
         self.tries += 1
-        self.lost_nanos += sum(attempt.cost_nanos + attempt.presumed_nanos for attempt in before)
-        self.answered_nanos += last.cost_nanos
+        self.lost_nanos += paid - answered_nanos
+        self.answered_nanos += answered_nanos
 
     def estimate(self, general: Estimate) -> Estimate:
         """Its own, leaning on the general one for as much as it is small."""
@@ -125,8 +126,8 @@ def learned(records: Iterable[Record]) -> Estimates:
 def _teaches(record: Record) -> bool:
     return (
         record.state == "done"
-        and bool(record.attempts)
-        and record.attempts[-1].outcome == "exact"
+        and record.answered is not None
+        and record.answered.outcome == "exact"
         and not record.needs.embeddings
         and record.route != ""
     )

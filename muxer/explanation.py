@@ -176,6 +176,7 @@ def as_json(explanation: Explanation) -> dict[str, Any]:
         "tokens": {"estimate": measured.estimate_tokens, "bound": measured.bound_tokens},
         "rules": [_rule(rule) for rule in explanation.rules],
         "candidates": _candidates(explanation),
+        "hedge": _hedge(plan, chosen),
         "limits": list(explanation.limits),
         "limits_unknown": explanation.limits_unknown or None,
         "elsewhere": [{"model": name, **_judged(one)} for name, one in explanation.others.items()],
@@ -215,6 +216,15 @@ def _candidates(explanation: Explanation) -> list[dict[str, Any]]:
         gated = {"gate": "budget", "why": TOO_DEAR} if one.model.name in explanation.short else {}
         found.append({"model": one.model.name, "chosen": one is chosen, **_judged(one), **gated})
     return found + [{"model": one.model, "chosen": False, **_judged(one)} for one in plan.excluded]
+
+
+def _hedge(plan: Plan | None, chosen: Candidate | None) -> dict[str, Any] | None:
+    """After how long another model is asked beside a slow one, and which: None where it would be nobody."""
+    if plan is None or chosen is None or plan.terms.hedge_after_s is None:
+        return None
+    further = plan.candidates[plan.candidates.index(chosen) + 1 :]
+    other = further[0] if further else chosen if chosen.model.retry_uncertain else None
+    return None if other is None else {"after_s": plan.terms.hedge_after_s, "model": other.model.name}
 
 
 def _judged(one: Candidate | Excluded) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import asyncio
 from types import TracebackType
 
 from muxer import measurements
+from muxer.drains import Drains
 from muxer.errors import ClientGone, MuxerError, ShuttingDown
 from muxer.interfaces import Meter
 
@@ -11,13 +12,14 @@ STOPPED = "the proxy stopped before the answer was over"
 
 
 class InFlight:
-    """The requests that are being served."""
+    """The requests that are being served; of them `drains` those whose answers are read on without a caller."""
 
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
         self._is_idle = asyncio.Event()
         self._is_idle.set()
         self._serving: set[Serving] = set()
+        self.drains = Drains(meter)
         self.is_over = False
 
     @property

@@ -124,10 +124,12 @@ def _lacks(model: Model, needs: Needs) -> Gate | None:
     return None
 
 
-def output_cap(candidate: Candidate, granted_nanos: int, n: int) -> int | None:
-    """The inserted cap that a grant pays for: the full one, or as many tokens as fit (S4)."""
-    cap, price = candidate.inserted_cap, candidate.model.price
-    if cap is None or price is None or granted_nanos >= candidate.bound_nanos:
+def sent_cap(candidate: Candidate, granted_nanos: int, needs: Needs) -> int | None:
+    """The output cap that goes upstream: the caller's, or the inserted one as far as a grant pays for it (S4)."""
+    cap, price, n = candidate.inserted_cap, candidate.model.price, needs.n
+    if cap is None:
+        return needs.cap_tokens
+    if price is None or granted_nanos >= candidate.bound_nanos:
         return cap
     # bound_nanos grows with the cap, so the largest cap within the grant is found by halving.
     low, high = 0, cap

@@ -135,7 +135,7 @@ class Ledger:
             return None
         return self._escrow.take(opening, choice) if policy == "escrow" else choice.bound_nanos
 
-    async def extend(self, id: str, leg: int, choice: HoldChoice, ended: Attempt) -> Granted | None:
+    async def extend(self, id: str, leg: int, choice: HoldChoice, ended: Attempt | None) -> Granted | None:
         """Holds for another attempt; None when that does not fit or cannot be checked, so it must not be sent (S7)."""
         running = self._running.get(id)
         if running is None:
@@ -159,7 +159,7 @@ class Ledger:
         self._journal.intend(running.entry)
         return None
 
-    async def _extend_here(self, running: _Running, choice: HoldChoice, ended: Attempt) -> Granted | None:
+    async def _extend_here(self, running: _Running, choice: HoldChoice, ended: Attempt | None) -> Granted | None:
         granted = self._granted_here(running.entry.opening, choice)
         if granted is None:
             return None
@@ -277,7 +277,7 @@ def _as_granted(choice: HoldChoice, granted_nanos: int) -> HoldChoice:
     return replace(choice, bound_nanos=granted_nanos, floor_nanos=min(choice.floor_nanos, granted_nanos))
 
 
-def _longer(entry: Entry, choice: HoldChoice, ended: Attempt) -> Entry:
+def _longer(entry: Entry, choice: HoldChoice, ended: Attempt | None) -> Entry:
     return replace(entry, legs=(*entry.legs, Leg(choice, ended)))
 
 

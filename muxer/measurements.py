@@ -44,6 +44,9 @@ BUDGET_OVERRUN = Metric(
 )
 ATTEMPTS = Metric("muxer_attempts_total", "counter", "Upstream attempts.", ("model", "provider", "outcome"))
 FALLBACKS = Metric("muxer_fallbacks_total", "counter", "Moves to another candidate.", ("from", "to", "reason"))
+HEDGES = Metric(
+    "muxer_hedges_total", "counter", "Second attempts sent beside a slow first one.", ("from", "to", "result")
+)
 PROVIDER_UP = Metric(
     "muxer_provider_up", "gauge", "1 when the model may be tried, 0 while it is set aside.", ("model", "provider")
 )
@@ -63,7 +66,11 @@ CONFIG_RELOAD_FAILURES = Metric(
     "muxer_config_reload_failures_total", "counter", "Changes of the configuration that could not be used."
 )
 LOOP_LAG_SECONDS = Metric("muxer_loop_lag_seconds", "gauge", "How late the event loop runs.")
+DRAINS = Metric("muxer_drains", "gauge", "Answers that are read on for their usage after their caller left.")
 IN_FLIGHT = Metric("muxer_requests_in_flight", "gauge", "Requests being served.")
+SHED = Metric(
+    "muxer_shed_total", "counter", "Requests refused for overload, by what there was too much of.", ("reason",)
+)
 PLUGIN_FAILURES = Metric(
     "muxer_plugin_failures_total",
     "counter",
@@ -76,9 +83,9 @@ DROPPED_RECORDS = Metric("muxer_dropped_records_total", "counter", "Records a si
 
 ALL = (
     REQUESTS, REQUEST_SECONDS, FIRST_TOKEN_SECONDS, OVERHEAD_SECONDS, DECISION_SECONDS, TOKENS, COST_USD,
-    PRESUMED_USD, HELD_USD, LIMIT_USED_RATIO, BUDGET_REFUSALS, BUDGET_OVERRUN, ATTEMPTS, FALLBACKS, PROVIDER_UP,
-    STORE_SECONDS, STORE_UP, STORE_ERRORS, OUTAGE_REQUESTS, OUTAGE_OVERRUN_USD, STORE_OWED, CONFIG_INFO,
-    CONFIG_RELOADS, CONFIG_RELOAD_FAILURES, LOOP_LAG_SECONDS, IN_FLIGHT, PLUGIN_FAILURES, GUARD_REFUSALS,
-    SAVED_USD, DROPPED_RECORDS,
+    PRESUMED_USD, HELD_USD, LIMIT_USED_RATIO, BUDGET_REFUSALS, BUDGET_OVERRUN, ATTEMPTS, FALLBACKS, HEDGES,
+    PROVIDER_UP, STORE_SECONDS, STORE_UP, STORE_ERRORS, OUTAGE_REQUESTS, OUTAGE_OVERRUN_USD, STORE_OWED, CONFIG_INFO,
+    CONFIG_RELOADS, CONFIG_RELOAD_FAILURES, LOOP_LAG_SECONDS, DRAINS, IN_FLIGHT, PLUGIN_FAILURES, GUARD_REFUSALS,
+    SAVED_USD, DROPPED_RECORDS, SHED,
 )  # fmt: skip
 """Every family the core reports."""

@@ -32,7 +32,7 @@ from muxer.guards import Guards, Watch
 from muxer.inbound import Inbound
 from muxer.inflight import InFlight, ended_by
 from muxer.interfaces import Log, Meter, Signal
-from muxer.judging import output_cap
+from muxer.judging import sent_cap
 from muxer.learner import Learner
 from muxer.ledger import Ledger
 from muxer.money import NANOS_PER_USD
@@ -45,7 +45,7 @@ from muxer.signals import measure
 from muxer.sinks import Outlets
 from muxer.standings import limit_headers
 from muxer.stores import Granted
-from muxer.types import Answer, Call, Caller, Chunk, Record, Usage
+from muxer.types import Answer, Attempt, Call, Caller, Chunk, Record, Usage
 from muxer.wire import openai_chat, openai_text
 
 
@@ -196,6 +196,7 @@ class Exchange:
         self._sent_at = time.perf_counter()
         began = ready or await self._first_answer(plan, granted)
         self._first_byte_ms = self._ms()
+        self._keep_caps()
         self._ready = ready
         if not isinstance(began, Answer):
             self._chunks, self.dropped = began, self._dispatch.dropped
@@ -207,6 +208,15 @@ class Exchange:
                 began = replace(began, raw=b"")
             self.answer = await self._watch.whole(began, self.served.name)
             self.dropped = began.dropped
+
+    def _keep_caps(self) -> None:
+        """Remembers what the model that answers was told of the length of its answer."""
+        serving, inbound, needs = self._dispatch.serving, self._decision.inbound, self._decision.question.measured.needs
+        if serving is None:
+            return
+        cap = sent_cap(serving.candidate, serving.granted_nanos, needs)
+        self._most_bytes = None if cap is None else most_bytes(cap * needs.n, len(inbound.raw))
+        self.output_cap = None if serving.candidate.inserted_cap in (None, cap) else cap
 
     async def _explained(self) -> Explanation:
         asked, inbound = self._decision.question, self._decision.inbound
@@ -229,13 +239,12 @@ class Exchange:
         try:
             async with asyncio.timeout(plan.timeout_s):
                 return await self._dispatch.first_answer(
-                    candidates, granted.granted_nanos, self._extend, self._call, plan.fallback_on
+                    candidates, granted.granted_nanos, self._extend, self._call, plan.terms
                 )
         except TimeoutError as error:
             raise UpstreamTimeout(f"no answer began within the route's timeout_s of {plan.timeout_s}") from error
 
-    async def _extend(self, leg: int, candidate: Candidate) -> int | None:
-        ended = self._dispatch.ended[-1]
+    async def _extend(self, leg: int, candidate: Candidate, ended: Attempt | None) -> int | None:
         granted = await self._parts.ledger.extend(self.record.id, leg, candidate.choice, ended)
         return None if granted is None else granted.granted_nanos
 
@@ -245,17 +254,13 @@ class Exchange:
         temperature = self._parts.rules.defaults.temperature
         if request.temperature is None and temperature is not None and candidate.model.takes_sampling:
             request, changes = replace(request, temperature=temperature), {"temperature": temperature}
-        cap = output_cap(candidate, granted_nanos, needs.n)
-        self.output_cap = None if cap == candidate.inserted_cap else cap
-        sent_cap = needs.cap_tokens if candidate.inserted_cap is None else cap
-        self._most_bytes = None if sent_cap is None else most_bytes(sent_cap * needs.n, len(inbound.raw))
         return Call(
             id=self.record.id,
             api=inbound.sent_api,
             raw=inbound.raw,
             request=request,
             model=candidate.model.upstream,
-            output_cap=sent_cap,
+            output_cap=sent_cap(candidate, granted_nanos, needs),
             takes_sampling=candidate.model.takes_sampling,
             strict=self._parts.rules.strict,
             changes=changes,
@@ -323,11 +328,8 @@ class Exchange:
         models = self._parts.rules.catalog.models
         if self._ready is not None and self._ready.model in models:
             return models[self._ready.model]
-        running = self._dispatch.running
-        if running is not None:
-            return running.candidate.model
-        last = self._dispatch.ended[-1].model if self._dispatch.ended else self.record.model
-        return models[last]
+        serving = self._dispatch.serving
+        return models[self.record.model] if serving is None else serving.candidate.model
 
     @property
     def so_far(self) -> Record:
@@ -335,7 +337,7 @@ class Exchange:
         if self.record.state != "open":
             return self.record
         served = self.served
-        return replace(self.record, model=served.name, provider=served.provider, attempts=tuple(self._dispatch.ended))
+        return replace(self.record, model=served.name, provider=served.provider, attempts=self._dispatch.ended)
 
     @property
     def guard_headers(self) -> dict[str, str]:
@@ -344,9 +346,7 @@ class Exchange:
 
     def metadata(self) -> dict[str, object]:
         """What we add to an answer as `router_metadata`; `estimated_cost` is dollars by the provider's usage."""
-        attempts = list(self._dispatch.ended)
-        if self._dispatch.running is not None:
-            attempts.append(self._dispatch.running.answered(self._usage, self._written_bytes, time.perf_counter()))
+        attempts = self._dispatch.attempts(self._usage, self._written_bytes)
         return {
             "request_id": self.record.id,
             "route": self.record.route,
@@ -378,7 +378,7 @@ class Exchange:
             state="failed" if error else "done",
             status=error.status if error else 200,
             error=error.code if error else "",
-            attempts=tuple(self._dispatch.ended),
+            attempts=self._dispatch.ended,
             model=served.name,
             provider=served.provider,
             usage=self._dispatch.usage,

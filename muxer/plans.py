@@ -87,6 +87,14 @@ class Candidate(Struct, frozen=True, kw_only=True):
         return replace(self.choice, bound_nanos=0, floor_nanos=0, expected_nanos=0, quotas=quotas)
 
 
+class Terms(Struct, frozen=True, kw_only=True):
+    """What a route says of its attempts: after which refusals another candidate is asked all the same, and after how
+    many seconds without an answer one is asked beside the first."""
+
+    fallback_on: tuple[FallbackCause, ...] = ()
+    hedge_after_s: float | None = None
+
+
 class Plan(Struct, frozen=True, kw_only=True):
     """The decision: candidates in the order they would be tried, those passed over, and the reason in words.
 
@@ -102,7 +110,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     learns: bool = False
     downgrades: bool = False
     timeout_s: float | None = None
-    fallback_on: tuple[FallbackCause, ...] = ()
+    terms: Terms = Terms()
 
     @property
     def offered(self) -> tuple[Candidate, ...]:

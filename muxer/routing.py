@@ -23,7 +23,7 @@ from muxer.errors import (
 from muxer.expressions import Compared
 from muxer.gates import Excluded, Gate
 from muxer.judging import judge
-from muxer.plans import Candidate, Plan, Question, Rules
+from muxer.plans import Candidate, Plan, Question, Rules, Terms
 
 PINNED = "pinned"
 DEFAULT = "default"
@@ -65,7 +65,7 @@ def consider(rules: Rules, question: Question) -> Plan:
         excluded=tuple(excluded),
         downgrades=route.on_budget == "downgrade",
         timeout_s=route.timeout_s,
-        fallback_on=route.fallback_on,
+        terms=Terms(fallback_on=route.fallback_on, hedge_after_s=route.hedge_after_s),
     )
 
 

@@ -310,6 +310,7 @@ class Explained(Struct):
     tokens: dict[str, int | None]
     rules: list[RuleAsked]
     candidates: list[CandidateJudged]
+    hedge: dict[str, Any] | None
     limits: list[dict[str, Any]]
     limits_unknown: str | None
     elsewhere: list[dict[str, Any]]

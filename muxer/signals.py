@@ -7,7 +7,8 @@ from msgspec import Struct
 from muxer.inputs import EmbeddingRequest, InputsRequest, TextRequest
 from muxer.interfaces import Signal
 from muxer.lessons import KeepsFeatures
-from muxer.types import ChatRequest, FilePart, ImagePart, Needs, SignalValue
+from muxer.parts import FilePart, ImagePart
+from muxer.types import ChatRequest, Needs, SignalValue
 
 BYTES_PER_TOKEN = 4
 # A message costs a few tokens beyond its text: role and separators (3 to 4 at OpenAI), more for a tool message.

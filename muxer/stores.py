@@ -142,10 +142,10 @@ class Store(Protocol):
     async def hold(self, opening: Record, choices: Sequence[HoldChoice]) -> Granted | Refused:
         """Takes the first choice that fits all its claims and writes the open record: all or nothing."""
 
-    async def extend(self, id: str, leg: int, choice: HoldChoice, ended: Attempt) -> Granted | Refused:
+    async def extend(self, id: str, leg: int, choice: HoldChoice, ended: Attempt | None) -> Granted | Refused:
         """Before attempt number `leg` (the opening hold is leg 0): settles the attempt before it, `ended`, and holds
-        the next by the same check (S7). Refused still settles `ended`; without refusals it says that the request
-        is settled or was never held."""
+        the next by the same check (S7). Without `ended` the one before is still under way (a hedge) and stays held.
+        Refused still settles `ended`; without refusals it says that the request is settled or was never held."""
 
     async def settle(self, record: Record) -> None:
         """Replaces the hold of each leg by the cost of the attempt of the same number, frees the rest, and completes

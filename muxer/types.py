@@ -3,60 +3,14 @@
 from collections.abc import Mapping
 from typing import Literal
 
-from msgspec import UNSET, Raw, Struct, UnsetType, field
+from msgspec import UNSET, Struct, UnsetType, field
 
 from muxer.gates import Excluded
 from muxer.limits import Line
+from muxer.parts import Part, TextPart
 
 # The canonical request is shaped like OpenAI's chat completions: the format nearly every caller and upstream
 # speaks needs no translation, and every other format has one (muxer.wire).
-
-
-class TextPart(Struct, frozen=True, tag_field="type", tag="text"):
-    """Text inside a message."""
-
-    text: str
-
-
-class ImageURL(Struct, frozen=True, omit_defaults=True):
-    """Where an image is: an https address or a `data:` URL."""
-
-    url: str
-    detail: str | None = None
-
-
-class ImagePart(Struct, frozen=True, tag_field="type", tag="image_url"):
-    """An image inside a message."""
-
-    image_url: ImageURL
-
-
-class AudioPart(Struct, frozen=True, tag_field="type", tag="input_audio"):
-    """Audio inside a message; refused with a clear error (out of scope)."""
-
-    input_audio: Raw
-
-
-class FilePart(Struct, frozen=True, tag_field="type", tag="file"):
-    """A document inside a message, passed on to providers of the same format only."""
-
-    file: Raw
-
-
-class RefusalPart(Struct, frozen=True, tag_field="type", tag="refusal"):
-    """A model's earlier refusal, sent back as history."""
-
-    refusal: str
-
-
-class ThinkingPart(Struct, frozen=True, tag_field="type", tag="thinking"):
-    """A model's earlier reasoning with the vendor's signature over it (Anthropic)."""
-
-    thinking: str
-    signature: str = ""
-
-
-Part = TextPart | ImagePart | AudioPart | FilePart | RefusalPart | ThinkingPart
 
 
 class FunctionCall(Struct, frozen=True, omit_defaults=True):
@@ -324,8 +278,8 @@ class Needs(Struct, frozen=True, kw_only=True):
 FallbackCause = Literal["content_policy", "context_length"]
 """For which refusals of an upstream a route may ask the next candidate (`fallback_on`)."""
 Outcome = Literal["exact", "none", "presumed", "counted"]
-"""How an attempt was billed (RELIABILITY S8): by the provider's usage; not at all; unknown, so the whole bound
-stays counted; by our own count (soft budgets only)."""
+"""How an attempt was billed (S8): by the provider's usage; not at all; unknown, presumed; by our count (soft only)."""
+OUTRUN = "outrun"  # the error of an attempt that was given up because another, sent beside it, answered first
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
@@ -398,3 +352,8 @@ class Record(Struct, frozen=True, kw_only=True):
     config: str = ""
     prices: str = ""
     schema: int = 1
+
+    @property
+    def answered(self) -> Attempt | None:
+        """The attempt that answered, though one that it outran may stand behind it, else the last that failed."""
+        return next((attempt for attempt in reversed(self.attempts) if attempt.error != OUTRUN), None)

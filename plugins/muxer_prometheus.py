@@ -35,6 +35,7 @@ OTHER = "other"
 _Mode = Literal["livesum", "livemin", "livemax", "livemostrecent"]
 _MODES: Mapping[str, _Mode] = {
     "muxer_requests_in_flight": "livesum",
+    "muxer_drains": "livesum",
     "muxer_store_owed_requests": "livesum",
     "muxer_provider_up": "livemin",
     "muxer_store_up": "livemin",

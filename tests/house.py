@@ -50,7 +50,7 @@ class Remote(MemoryStore):
         await self.play("held", opening.id)
         return reply
 
-    async def extend(self, id: str, leg: int, choice: HoldChoice, ended: Attempt) -> Granted | Refused:
+    async def extend(self, id: str, leg: int, choice: HoldChoice, ended: Attempt | None) -> Granted | Refused:
         await self.play("extend", id)
         return await super().extend(id, leg, choice, ended)
 

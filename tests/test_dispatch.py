@@ -14,7 +14,7 @@ from muxer.failures import SetAside, UpstreamAuth, UpstreamError
 from muxer.plans import Candidate
 from muxer.retries import BACKOFF_S, LONGEST_BACKOFF_S, RetryBudget, pause_s
 from muxer.testing import Behaviour, Cut, Fail, ManualClock, Raw, Say, Stall, a_call, a_request
-from muxer.types import Call, Chunk, ToolCallDelta, Usage
+from muxer.types import Attempt, Call, Chunk, ToolCallDelta, Usage
 from tests.proxy import SECTIONS, Lines, OpenProxy, Silent, events
 
 HASTY = """
@@ -200,7 +200,7 @@ async def test_a_stream_is_closed_when_its_dispatch_ends() -> None:
     assert provider.closed == 1
 
 
-async def no_more(leg: int, candidate: Candidate) -> int | None:
+async def no_more(leg: int, candidate: Candidate, ended: Attempt | None) -> int | None:
     raise AssertionError("only one attempt is made")
 
 

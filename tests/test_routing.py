@@ -21,7 +21,7 @@ from muxer.errors import (
     NoCandidate,
 )
 from muxer.expressions import compile_expression
-from muxer.judging import output_cap
+from muxer.judging import sent_cap
 from muxer.money import FREE, Price, Rates
 from muxer.plans import Candidate, Plan, Question, Rules
 from muxer.routing import plan
@@ -304,7 +304,7 @@ def test_a_caller_s_cap_is_the_bound_and_never_shrinks() -> None:
     candidate = only(some_rules(a_route(use=("a",)), limits=HARD), a_question(measured=needing(cap_tokens=100, n=3)))
     bound_tokens = measured(a_request("Hi")).bound_tokens or 0
     assert candidate.bound_nanos == candidate.floor_nanos == -(-(bound_tokens * 1_250 + 300 * 2_000) // 1_000)
-    assert (candidate.inserted_cap, output_cap(candidate, candidate.bound_nanos, 3)) == (None, None)
+    assert (candidate.inserted_cap, sent_cap(candidate, candidate.bound_nanos, Needs(n=3))) == (None, None)
 
 
 rates = st.integers(0, 100_000)
@@ -325,7 +325,7 @@ def test_the_output_cap_is_the_largest_that_the_grant_pays_for(price: Price, n: 
     rules = some_rules(a_route(use=("a",)), models={"a": a_model("a", price=price)}, limits=HARD)
     candidate = only(rules, a_question(measured=needing(n=n)))
     granted = data.draw(st.integers(candidate.floor_nanos, candidate.bound_nanos))
-    cap = output_cap(candidate, granted, n)
+    cap = sent_cap(candidate, granted, Needs(n=n))
     assert cap is not None and 256 <= cap <= 4_096
     assert price.bound_nanos(candidate.bound_input_tokens, n * cap) <= granted
     assert cap == 4_096 or price.bound_nanos(candidate.bound_input_tokens, n * (cap + 1)) > granted

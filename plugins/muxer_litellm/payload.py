@@ -78,7 +78,7 @@ def times(record: Record) -> tuple[datetime, datetime]:
 
 
 def _upstream(record: Record) -> str:
-    return record.attempts[-1].upstream if record.attempts else record.model
+    return record.answered.upstream if record.answered else record.model
 
 
 def _standard(record: Record) -> dict[str, Any]:

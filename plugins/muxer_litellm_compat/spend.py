@@ -253,7 +253,7 @@ def _row(record: Record, digest: str) -> dict[str, object]:
         "endTime": _instant(record.at + record.ms / 1000),
         "completionStartTime": _instant(record.at + record.first_byte_ms / 1000) if is_done else None,
         "request_duration_ms": round(record.ms),
-        "model": record.attempts[-1].upstream if record.attempts else record.model,
+        "model": record.answered.upstream if record.answered else record.model,
         "model_id": record.model,
         "model_group": group(record),
         "custom_llm_provider": record.provider,

@@ -49,7 +49,7 @@ class MemoryStore:
         """See Store."""
         return self._ledger.hold(self.owner, opening, choices)
 
-    async def extend(self, id: str, leg: int, choice: HoldChoice, ended: Attempt) -> Granted | Refused:
+    async def extend(self, id: str, leg: int, choice: HoldChoice, ended: Attempt | None) -> Granted | Refused:
         """See Store."""
         return self._ledger.extend(self.owner, id, leg, choice, ended)
 

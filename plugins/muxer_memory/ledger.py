@@ -121,8 +121,8 @@ class Ledger:
             quotas=tuple(self.quota(quota) for quota in choice.quotas),
         )
 
-    def extend(self, owner: str, id: str, number: int, choice: HoldChoice, ended: Attempt) -> Granted | Refused:
-        """Settles leg `number - 1` and holds leg `number`; a repeat gets the same answer (S7)."""
+    def extend(self, owner: str, id: str, number: int, choice: HoldChoice, ended: Attempt | None) -> Granted | Refused:
+        """Settles leg `number - 1`, if it has ended, and holds leg `number`; a repeat gets the same answer (S7)."""
         request = self._reopened(id)
         if request is None:
             return Refused(refusals=())  # settled already, or never held: nothing more may be sent for it (I7)
@@ -132,7 +132,7 @@ class Ledger:
         if number < len(request.legs):
             return Granted(choice=0, granted_nanos=request.legs[number].granted)
         last = request.legs[-1]
-        if not last.is_ended:
+        if ended is not None and not last.is_ended:
             last.end(ended.cost_nanos, ended.presumed_nanos)
             self._presume(request, ended.presumed_nanos)
             request.record = replace(request.record, cost_nanos=request.record.cost_nanos + ended.cost_nanos)

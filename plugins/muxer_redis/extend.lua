@@ -1,4 +1,4 @@
--- ARGV: now, owner, id, leg, cost and presumed of the attempt before it, choice, epoch told.
+-- ARGV: now, owner, id, leg, cost and presumed of the attempt before it ('' while it is under way), choice, epoch told.
 local owner, id, number, cost, presumed = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local name = 'r:' .. id
 if not is_known(ARGV[8], true) then return {-1} end
@@ -14,7 +14,7 @@ if number > #legs then return {0, {}} end
 if number < #legs then return {1, 0, legs[number + 1][2], {}, {}} end
 local last = legs[number]
 local before = still_held(legs)
-if not last[4] then
+if cost and not last[4] then
   end_leg(last, cost, presumed)
   raise(name, 'cost', cost)
   raise(name, 'presumed', presumed)

@@ -58,7 +58,7 @@ class RedisStore:
         )
         return self._held(reply, choices)
 
-    async def extend(self, id: str, leg: int, choice: HoldChoice, ended: Attempt) -> Granted | Refused:
+    async def extend(self, id: str, leg: int, choice: HoldChoice, ended: Attempt | None) -> Granted | Refused:
         """See Store."""
         self._refuse_in_trouble()
         reply = await self._calls.run(
@@ -67,8 +67,7 @@ class RedisStore:
             self._owner.name,
             id,
             str(leg),
-            str(ended.cost_nanos),
-            str(ended.presumed_nanos),
+            *(("", "") if ended is None else (str(ended.cost_nanos), str(ended.presumed_nanos))),
             replies.pack(replies.packed([choice])[0]),
             self._owner.memory.stamp,
         )
@@ -158,7 +157,11 @@ class RedisStore:
 
     async def keys(self) -> list[StoredKey]:
         """See KeepsKeys."""
-        return key_rows.read(await self._calls.run("keys", self._clock()))
+        return await key_rows.every(self._calls, self._clock())
+
+    async def has_keys(self) -> bool:
+        """See KeepsKeys."""
+        return bool(await self._calls.run("has_keys", self._clock()))
 
     async def revoke_key(self, id: str, at: float) -> StoredKey | None:
         """See KeepsKeys."""

@@ -18,7 +18,7 @@ models:
   small: {provider: main, price_usd_per_million: {input: 1, output: 2}}
   large: {provider: main, can: [json], price_usd_per_million: {input: 10, output: 20}}
 routes:
-  - {name: code, when: "code >= 0.2", use: [large, small]}
+  - {name: code, when: "code >= 0.2", use: [large, small], hedge_after_s: 2}
   - {name: rest, use: [small]}
 limits: [{per: user, daily_usd: 5}]
 keys:
@@ -36,7 +36,14 @@ def file(tmp_path: Path) -> Path:
 def test_a_question_is_explained_with_line_cost_and_limit(file: Path, muxer: Run) -> None:
     ran = muxer("explain", "Write a python function", "--config", str(file))
     assert ran.code == 0 and ran.out.startswith("auto → route code → large at main\n")
-    for words in ("python", "code >= 0.2", "limits[0].daily_usd", "user anonymous, day", "$5 - 0 spent", "small"):
+    for words in (
+        "python",
+        "code >= 0.2",
+        "limits[0].daily_usd",
+        "user anonymous, day",
+        "$5 - 0 spent",
+        "small is asked, too",
+    ):
         assert words in ran.out, words
     assert not (file.parent / "muxer.db").exists()
 

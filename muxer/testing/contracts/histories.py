@@ -87,7 +87,8 @@ OpenWorld = Callable[[Callable[[], float]], AbstractAsyncContextManager[World]]
 
 class Entry(Struct):
     """What the processes' own notes say about a request, whatever its store forgets: each leg as it was granted, what
-    the vendor billed for it, and how it ended as far as they know."""
+    the vendor billed for it, and how it ended as far as they know. `told` is what the store was told of the attempt
+    before each further leg: nothing where that was still under way."""
 
     opening: Record
     accounts: tuple[str, ...]
@@ -95,6 +96,7 @@ class Entry(Struct):
     legs: list[HoldChoice]
     bills: list[int]
     attempts: list[Attempt]
+    told: list[Attempt | None]
     settled: Record | None = None
 
 
@@ -149,7 +151,7 @@ class LedgerMachine(RuleBasedStateMachine):
             reply = self._hold(by, opening, choices)
         if isinstance(reply, Refused):
             return multiple()
-        entry = Entry(opening, accounts, self.processes[by], [], [], [])
+        entry = Entry(opening, accounts, self.processes[by], [], [], [], [])
         self.entries[opening.id] = entry
         self._sent(entry, choices[reply.choice], reply.granted_nanos, end)
         return opening.id
@@ -167,14 +169,16 @@ class LedgerMachine(RuleBasedStateMachine):
         choices = [self._choice(ask, self.entries[id].accounts) for ask in asks]
         assert isinstance(self._hold(self._living(by), self.entries[id].opening, choices), Granted)
 
-    @rule(by=PROCESS, id=requests, ask=ASKS, end=OUTCOMES, times=TWICE)
-    def extend(self, by: int, id: str, ask: Ask, end: Outcome, times: int) -> None:
-        """The last attempt ended and the next is held, if it fits (S7)."""
+    @rule(by=PROCESS, id=requests, ask=ASKS, end=OUTCOMES, times=TWICE, is_hedge=st.booleans())
+    def extend(self, by: int, id: str, ask: Ask, end: Outcome, times: int, *, is_hedge: bool) -> None:
+        """The last attempt ended, or is still under way, and the next is held, if it fits (S7)."""
         entry, by = self.entries[id], self._living(by)
         number, choice = len(entry.legs), self._choice(ask, entry.accounts)
+        ended = None if is_hedge else entry.attempts[number - 1]
         for _ in range(times):
-            reply = self._extend(by, id, number, choice, entry.attempts[number - 1])
+            reply = self._extend(by, id, number, choice, ended)
         if isinstance(reply, Granted):
+            entry.told.append(ended)
             self._sent(entry, choice, reply.granted_nanos, end)
 
     @rule(by=PROCESS, id=requests, ask=ASKS)
@@ -322,7 +326,7 @@ class LedgerMachine(RuleBasedStateMachine):
         if is_alive:
             self._hold(by, entry.opening, entry.legs[:1])
             for number, choice in enumerate(entry.legs[1:], start=1):
-                self._extend(by, id, number, choice, entry.attempts[number - 1])
+                self._extend(by, id, number, choice, entry.told[number - 1])
         if entry.settled:
             self._settle(by, entry.settled)
 
@@ -336,7 +340,7 @@ class LedgerMachine(RuleBasedStateMachine):
         _check_refusals(reply)
         return reply
 
-    def _extend(self, by: int, id: str, number: int, choice: HoldChoice, ended: Attempt) -> Granted | Refused:
+    def _extend(self, by: int, id: str, number: int, choice: HoldChoice, ended: Attempt | None) -> Granted | Refused:
         self.entries[id].process = self.processes[by]
         self.touched = id
         reply = self.run(self.stores[by].extend(id, number, choice, ended))

@@ -78,14 +78,15 @@ class LedgerModel:
         budgets, quotas = map(self.standing, choice.claims), map(self.quota, choice.quotas)
         return Granted(choice=index, granted_nanos=granted, budgets=tuple(budgets), quotas=tuple(quotas))
 
-    def extend(self, owner: int, id: str, leg: int, choice: HoldChoice, ended: Attempt) -> Granted | Refused:
+    def extend(self, owner: int, id: str, leg: int, choice: HoldChoice, ended: Attempt | None) -> Granted | Refused:
         """The answer to an extension; `leg` is one that is there, or the next."""
         request = self.requests[id]
         if request.is_over or request.state == "done":
             return Refused(refusals=())
         request.owner, request.state = owner, "open"
         if leg == len(request.legs):
-            _end(request.legs[-1], ended)
+            if ended is not None:
+                _end(request.legs[-1], ended)
             taken = self._take(0, choice)
             if isinstance(taken, Refusal):
                 return Refused(refusals=(taken,))

@@ -111,6 +111,17 @@ class StoreContract(HoldContract, QuotaContract, RecordContract):
             assert record is not None and (record.state, record.cost_nanos) == ("open", 25)
             assert await counted(store) == (25, 30, 0)
 
+    async def test_an_attempt_that_is_under_way_stays_held_beside_its_hedge(self, tmp_path: Path) -> None:
+        attempts = (an_attempt(presumed_nanos=40), an_attempt(cost_nanos=25))
+        async with self.open_store(tmp_path, ManualClock()) as store:
+            await store.hold(a_record(), [a_choice(40)])
+            for _ in range(2):
+                assert isinstance(await store.extend("request-1", 1, a_choice(30), None), Granted)
+                assert (await counted(store), await store.held()) == ((0, 70, 0), (70, 0))
+            ended = a_record(state="done", cost_nanos=25, presumed_nanos=40, attempts=attempts)
+            await store.settle(ended)
+            assert (await counted(store), await store.held()) == ((25, 0, 40), (0, 40))
+
     async def test_a_request_that_was_never_held_is_ignored(self, tmp_path: Path) -> None:
         async with self.open_store(tmp_path, ManualClock()) as store:
             await store.settle(a_record(state="failed"))
