@@ -151,8 +151,18 @@ def _told(choice: HoldChoice, budgets: Sequence[Standing], quotas: Sequence[Quot
     return found
 
 
+def for_caller(explanation: Explanation) -> dict[str, Any]:
+    """The explanation as `POST /v1/route` gives it: without the models that the caller's key may not use (B25), unless
+    it may see everybody's."""
+    told = as_json(explanation)
+    if explanation.question.caller.role not in ("viewer", "admin"):
+        for part in ("candidates", "elsewhere"):
+            told[part] = [one for one in told[part] if one["gate"] != "not_allowed"]
+    return told
+
+
 def as_json(explanation: Explanation) -> dict[str, Any]:
-    """The explanation as `POST /v1/route` and `muxer explain --json` give it; amounts are decimal dollars."""
+    """The whole explanation, as `muxer explain --json` gives it; amounts are decimal dollars."""
     plan, chosen, error = explanation.plan, explanation.chosen, explanation.error
     question, measured, affinity = explanation.question, explanation.question.measured, explanation.question.affinity
     return {

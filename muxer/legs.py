@@ -4,9 +4,8 @@ An answer that a cascade judges is read whole before a byte of it is given. Once
 takes it away: it is paid for, and given when the next model cannot be held, fails, or takes too long.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -18,6 +17,7 @@ from muxer.catalog import Model
 from muxer.checking import check_call, check_of
 from muxer.confidence import confidence, said
 from muxer.counting import Count
+from muxer.deadlines import Deadline
 from muxer.dispatch import Dispatch, Hold
 from muxer.errors import InvalidRequest
 from muxer.failures import ProviderFailed, UpstreamBadResponse, UpstreamRefused, UpstreamTimeout
@@ -85,7 +85,7 @@ class Legs:
         that tells most."""
         timeout_s, cascade = self._plan.timeout_s, self._plan.cascade
         try:
-            async with asyncio.timeout(timeout_s):
+            with nullcontext() if timeout_s is None else Deadline(timeout_s):
                 if cascade is None:
                     return await self._first(candidates, granted_nanos)
                 return await self._climb(cascade, candidates, granted_nanos)

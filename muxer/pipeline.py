@@ -26,7 +26,7 @@ from muxer.conversations import Conversations
 from muxer.counting import Count
 from muxer.dispatch import Dispatch, Dispatcher
 from muxer.errors import MuxerError
-from muxer.explanation import Explanation, as_json, explain
+from muxer.explanation import Explanation, explain, for_caller
 from muxer.gates import TOO_DEAR, Excluded
 from muxer.guards import Guards, Watch
 from muxer.inbound import Inbound
@@ -183,7 +183,7 @@ class Exchange:
         plan = self._decision.plan
         offered = plan.offered
         if self._decision.inbound.wants_debug:
-            self._debug = as_json(await self._explained())
+            self._debug = for_caller(await self._explained())
         if sent := self._decision.inbound.idempotency:
             caller = self._decision.question.caller
             self._keyed = await self._parts.repeats.begin(sent, caller, self.record.id)

@@ -112,12 +112,15 @@ class Asked(Struct, frozen=True):
         return self.name if self.is_drawn else f"not {self.name}"
 
 
-def asked(rules: Rules, question: Question) -> Iterator[tuple[RouteSettings, Asked]]:
-    """The rules in their order, each as it is asked; the first that `decides` does, and nobody asks on."""
+def asked(rules: Rules, question: Question, *, only_held: bool = False) -> Iterator[tuple[RouteSettings, Asked]]:
+    """The rules in their order, each as it is asked; the first that `decides` does, and nobody asks on. `only_held`
+    passes over those whose condition does not hold: of a thousand rules, those are nearly all of the time."""
     facts = _facts(question)
     lines = rules.lines or (0,) * len(rules.routes)
     for route, condition, line in zip(rules.routes, rules.conditions, lines, strict=True):
         holds = condition is None or condition(facts)
+        if only_held and not holds:
+            continue
         compared = partial(condition.explain, facts) if condition is not None else list
         values = partial(condition.read, facts) if condition is not None else dict
         share = route.share
@@ -163,7 +166,7 @@ def _route(rules: Rules, question: Question) -> tuple[RouteSettings, str, str]:
 
 def _matching(rules: Rules, question: Question) -> tuple[RouteSettings, str, str]:
     branches = []
-    for route, rule in asked(rules, question):
+    for route, rule in asked(rules, question, only_held=True):
         if rule.branch:
             branches.append(rule.branch)
         if rule.decides:
@@ -245,11 +248,16 @@ _CALLERS_TO_MEND: frozenset[Gate] = frozenset(
 
 
 def nobody(excluded: Sequence[Excluded], question: Question) -> MuxerError:
-    """The error where every candidate was passed over: the caller's to mend if all gates are, else ours."""
-    reasons = "; ".join(f"{one.model}: {one.detail}" for one in excluded)
-    gates = {one.gate for one in excluded}
-    if gates == {"not_allowed"}:
-        return not_found(question.requested)
+    """The error where every candidate was passed over: the caller's to mend if all gates are, else ours. Of models that
+    its key may not use it tells nothing (B25)."""
+    told = [one for one in excluded if one.gate != "not_allowed"]
+    reasons = "; ".join(f"{one.model}: {one.detail}" for one in told)
+    gates = {one.gate for one in told}
+    if excluded and not told:
+        if question.requested.partition(":")[0] != "auto":
+            return not_found(question.requested)
+        message = "the request goes to models that this API key may not use; GET /v1/models lists those it may"
+        return ModelNotFound(message, param="model")
     if gates == {"context"}:
         tokens = question.measured.longest_tokens
         return ContextTooLong(f"the prompt has about {tokens} tokens ({reasons})", param=question.measured.field)

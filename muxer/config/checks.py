@@ -5,6 +5,8 @@ from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
+from msgspec import Struct
+
 from muxer.config.hints import nearest
 from muxer.config.notes import Notes, Steps, path_of
 from muxer.config.settings import (
@@ -88,10 +90,14 @@ def check_routes(notes: Notes, routes: Sequence[RouteSettings | None], models: M
 
 def _takes_all(notes: Notes, here: Steps, route: RouteSettings | None) -> bool:
     """Whether a route without a condition takes every request. Nobody knows where a key of it is misspelt."""
-    node = find(notes.root, here)
-    is_meant = isinstance(node, Table) and node.keys.keys() <= set(RouteSettings.__struct_fields__)
     has_share = notes.has(*here, "share")
-    return is_meant and (not has_share or (route is not None and route.share == 1))
+    return _knows_all_keys(notes, here, RouteSettings) and (not has_share or (route is not None and route.share == 1))
+
+
+def _knows_all_keys(notes: Notes, here: Steps, cls: type[Struct]) -> bool:
+    """Whether no key there is misspelt, so that one that is missing is not there under another name."""
+    node = find(notes.root, here)
+    return isinstance(node, Table) and node.keys.keys() <= set(cls.__struct_fields__)
 
 
 def check_guards(notes: Notes, routes: Sequence[RouteSettings | None], guards: Sequence[str]) -> None:
@@ -160,7 +166,7 @@ def check_limits(notes: Notes, limits: Sequence[LimitSettings | None], models: M
 
 
 def _check_amounts(notes: Notes, here: Steps, limit: Amounts) -> None:
-    if not any(notes.has(*here, key) for key in AMOUNTS):
+    if not any(notes.has(*here, key) for key in AMOUNTS) and _knows_all_keys(notes, here, type(limit)):
         notes.add(here, "no amount", f"give one of {', '.join(AMOUNTS)}")
     if limit.burst is not None and limit.requests_per_minute is None and limit.tokens_per_minute is None:
         notes.add((*here, "burst"), "needs requests_per_minute or tokens_per_minute", on_key=True)
@@ -181,7 +187,8 @@ def check_keys(notes: Notes, keys: Sequence[KeySettings | None]) -> None:
             where = path_of(("keys", names[key.name]))
             notes.add((*here, "name"), f"{notes.named((*here, 'name'))} is already the name of {where}")
         if notes.has(*here, "secret") == notes.has(*here, "digest"):
-            notes.add(here, "give either secret or digest")
+            if _knows_all_keys(notes, here, KeySettings):
+                notes.add(here, "give either secret or digest")
         elif key.secret is not None and not key.secret.strip():
             notes.add((*here, "secret"), "empty")
         secret = key.secret or key.digest or ""

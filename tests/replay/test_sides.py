@@ -1,12 +1,15 @@
 """What the records say was decided, what a file decides on them, and what cannot be told."""
 
+import pytest
 from msgspec.structs import replace
 
+from muxer.affinity import Affinity
 from muxer.gates import Excluded
 from muxer.keyring import Known
+from muxer.plans import Rules
 from muxer.replay.outcomes import Outcome
 from muxer.replay.sides import Decided, Past, Recorded
-from muxer.types import Attempt, Caller, Needs, Record
+from muxer.types import Attempt, Caller, Needs, Record, Usage
 from tests.replay.values import a_request_of, a_route, some_rules
 
 RULES = some_rules(a_route("code", "dear", when="code >= 0.2"), a_route("any", "cheap", "dear"))
@@ -35,6 +38,43 @@ async def test_a_signal_behind_the_rule_that_matches_is_not_missed() -> None:
 async def test_a_model_without_price_is_not_guessed() -> None:
     found = await decided(some_rules(a_route("any", "unpriced")))
     assert (found.model, found.unknown) == ("unpriced", "the price of unpriced")
+
+
+def turns(*models: str, cached: int = 0) -> list[Record]:
+    """The turns of one conversation, each a minute after the other; each on the model of the one before."""
+    on = [Affinity(), *(Affinity(model, cached) for model in models)]
+    return [
+        a_request_of(number, model, conversation="c", affinity=on[number], usage=Usage(5_000, 100))
+        for number, model in enumerate(models)
+    ]
+
+
+async def models_of(rules: Rules, records: list[Record]) -> list[str]:
+    side = Decided(rules, (), None)
+    return [(await side.outcome(record)).model for record in records]
+
+
+@pytest.mark.parametrize(("sticky", "goes_to"), [("conversation", "cheap"), (None, "dear")])
+async def test_a_conversation_stays_where_the_changed_rules_took_it(sticky: str | None, goes_to: str) -> None:
+    changed = some_rules(
+        a_route("first", "cheap", when="turns < 2", sticky=sticky), a_route("next", "dear", "cheap", sticky=sticky)
+    )
+    records = turns("dear", "dear", "dear")
+    for number, record in enumerate(records):
+        record.signals["turns"] = number + 1
+    assert await models_of(changed, records) == ["cheap", goes_to, goes_to]
+
+
+async def test_a_conversation_that_is_back_goes_on_as_recorded() -> None:
+    rules = some_rules(
+        a_route("once", "cheap", when="turns < 2", sticky="conversation"),
+        a_route("back", "dear", when="turns < 3", sticky="conversation"),
+        a_route("next", "dearest", "cheap", "dear", sticky="conversation"),
+    )
+    records = turns("dear", "dear", "dear")
+    for number, record in enumerate(records):
+        record.signals["turns"] = number + 1
+    assert await models_of(rules, records) == ["cheap", "dear", "dear"]
 
 
 async def test_what_could_not_be_asked_then_is_not_asked_now() -> None:
