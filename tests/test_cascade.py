@@ -328,7 +328,8 @@ async def test_a_hedge_that_loses_is_no_reason_not_to_judge(proxy: OpenProxy) ->
     served.upstream.script("small-1", Stall(then=SURE))
     served.upstream.script("new-1", UNSURE)
     served.upstream.script("large-1", LARGE)
-    record = await served.record(await served.chat(stream=True))
+    assert (await events(await served.chat(stream=True))).text == "Paris."
+    record = await served.last_record()
     assert [(one.model, one.error) for one in record.attempts] == [("small", "outrun"), ("new", ""), ("large", "")]
     assert record.attempts[1].confidence == record.confidence == pytest.approx(0.6, abs=0.01)
     assert record.answered == record.attempts[2]

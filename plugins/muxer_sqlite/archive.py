@@ -85,7 +85,7 @@ class SqliteArchive:
 
 # Half of the columns are for people to read, and a third of the time.
 _FOR_PEOPLE = {
-    "reason", "branch", "feedback", "features", "end_user", "notes", "error", "status", "provider", "first_byte_ms",
+    "reason", "branch", "features", "end_user", "notes", "error", "status", "provider", "first_byte_ms",
     "client_gone", "config",
     "prices", "schema", "cost_nanos", "presumed_nanos", "expected_nanos", "expected_high_nanos", "saved_nanos",
     "reasoning_tokens",

@@ -10,7 +10,7 @@ from muxer_sqlite import SqliteSettings, open_sqlite, read_sqlite
 from muxer_sqlite.archive import BATCH
 
 from muxer import Archive, ConfigInvalid, KeepsFeedback, Record, Store
-from muxer.testing import a_choice, a_key, a_record, open_context
+from muxer.testing import a_choice, a_key, a_record, an_attempt, open_context
 from muxer.testing.builders import START_S
 
 
@@ -101,3 +101,13 @@ async def test_a_file_that_is_not_there_is_not_made(tmp_path: Path) -> None:
             async with read_sqlite(SqliteSettings(path="none.db"), context):
                 pass
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_what_scores_and_cascades_teach_is_in_the_history(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (store, archive):
+        assert isinstance(store, KeepsFeedback)
+        judged = an_attempt(cost_nanos=1, confidence=0.4)
+        await live(store, a_record(id="a", state="done", model="m", confidence=0.4, attempts=(judged,)))
+        await store.feedback("a", 0.25)
+        ((found,),) = [batch async for batch in archive.history(0, {}, None)]
+        assert (found.feedback, found.confidence, found.attempts) == (0.25, 0.4, (judged,))
