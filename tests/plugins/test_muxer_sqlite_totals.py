@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from muxer_sqlite import SqliteSettings, SqliteStore, open_sqlite, schema, totals
+from muxer_sqlite import SqliteSettings, SqliteStore, open_sqlite, read_sqlite, schema, totals
 from muxer_sqlite.schema import VERSION
 
 from muxer import Attempt, ConfigInvalid, Granted, Record, Store, Usage
@@ -263,6 +263,12 @@ async def test_a_file_of_the_first_version_goes_on(old_file: Path) -> None:
         assert new.notes == {"a": "b"}
         assert await summed(store, ["state"], 0, {}) == scanned(old_file, ["state"], 0, {})
     assert rows_of(old_file, "PRAGMA user_version") == [(VERSION,)]
+
+
+async def test_a_file_of_the_first_version_is_read_as_it_is(old_file: Path) -> None:
+    async with open_context(old_file) as context, read_sqlite(SqliteSettings(), context) as archive:
+        assert [one async for batch in archive.scored(0) for one in batch] == []
+        assert [one.id async for batch in archive.history(0, {}, None) for one in batch] == ["done"]
 
 
 async def test_an_older_proxy_may_write_into_a_newer_file(old_file: Path) -> None:
