@@ -40,8 +40,8 @@ lint: .venv/dev.stamp  ## check format, style, types and imports
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 
-bench: .venv/dev.stamp  ## the proxy beside a bare pass-through, as ratios; ARGS="--litellm VENV" for a third
-	@exec .venv/bin/python -m bench.gateway $(ARGS)
+bench: .venv/dev.stamp  ## the proxy beside a bare pass-through, as ratios; LITELLM_VENV=FOLDER for a third, ARGS="--long"
+	@exec .venv/bin/python -m bench.gateway $(if $(LITELLM_VENV),--litellm $(LITELLM_VENV)) $(ARGS)
 
 bench-list: .venv/dev.stamp  ## list the benchmarks and how to run each
 	@for file in bench/*.py; do echo ".venv/bin/python $$file"; sed -n '1s/^"""/    /p' $$file | sed 's/"""$$//'; done
@@ -67,7 +67,8 @@ check-nightly: .venv/dev.stamp  ## what takes minutes: 3,500 drawn histories of 
 		-o faulthandler_timeout=0 tests/plugins $(ARGS)
 	@.venv/bin/python -m pytest -m slow tests/test_oracle.py tests/test_cuts.py tests/faults
 	@.venv/bin/python -m tests.chaos --short
-	.venv/bin/python -m bench.gateway --rounds 3 --seconds 3 --connections 64 --rates --no-streams --at-most 8
+	.venv/bin/python -m bench.gateway --rounds 3 --seconds 2 --connections 64 --rates --no-streams --no-workers --at-most 8
+	.venv/bin/python -m bench.growth --rounds 2 --seconds 1 --records 100000 --users 10000 --idle 1000 --at-most 3
 
 check-redis: .venv/dev.stamp  ## the shared store under load, cuts and failover; SERVER=/usr/bin/redis-server for another
 	@SERVER=$(SERVER) exec .venv/bin/python -m pytest -s -m "" tests/plugins/test_muxer_redis*.py $(ARGS)

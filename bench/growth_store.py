@@ -21,6 +21,7 @@ from muxer.testing.contracts.money import an_attempt
 
 AT_ONCE, REQUESTS = 32, 1_000
 USER = "user-7"
+_TIMES, _LONG_MS = 5, 20
 _TOTAL = (Window("total", 0, 0),)
 _CHOICE = a_choice(
     1_000, *(a_claim(account, limit_nanos=2**50, windows=_TOTAL) for account in ("all:", f"user:{USER}", "model:m-1"))
@@ -59,13 +60,13 @@ def _work(store: SqliteStore, number: int, users: int) -> dict[str, Callable[[],
     return {
         "hold and settle, us of CPU": lambda: _requests(store, number),
         "find a key, us": lambda: _keys(store, number, users),
-        "GET /readyz, ms": lambda: _ms(store.held()),
-        "GET /user/stats, ms": lambda: _ms(store.summary(["model", "provider"], 0, {"user": USER})),
-        "GET /stats, by model, ms": lambda: _ms(store.summary(["model", "provider"], 0, {})),
-        "GET /stats, by user, ms": lambda: _ms(store.summary(["user"], 0, {})),
-        "muxer usage --since 1d, ms": lambda: _ms(store.summary(["model"], day, {})),
-        "100 newest records, ms": lambda: _ms(_newest(store, {})),
-        "100 newest of a user, ms": lambda: _ms(_newest(store, {"user": USER})),
+        "GET /readyz, ms": lambda: _ms(lambda: store.held()),
+        "GET /user/stats, ms": lambda: _ms(lambda: store.summary(["model", "provider"], 0, {"user": USER})),
+        "GET /stats, by model, ms": lambda: _ms(lambda: store.summary(["model", "provider"], 0, {})),
+        "GET /stats, by user, ms": lambda: _ms(lambda: store.summary(["user"], 0, {})),
+        "muxer usage --since 1d, ms": lambda: _ms(lambda: store.summary(["model"], day, {})),
+        "100 newest records, ms": lambda: _ms(lambda: _newest(store, {})),
+        "100 newest of a user, ms": lambda: _ms(lambda: _newest(store, {"user": USER})),
     }
 
 
@@ -95,10 +96,16 @@ async def _keys(store: SqliteStore, number: int, users: int) -> float:
     return (time.process_time() - begun) / REQUESTS * 1e6
 
 
-async def _ms(work: Awaitable[object]) -> float:
-    begun = time.process_time()
-    await work
-    return (time.process_time() - begun) * 1e3
+async def _ms(work: Callable[[], Awaitable[object]]) -> float:
+    """The least of some times, where it is so short that one says nothing."""
+    least = float("inf")
+    for _ in range(_TIMES):
+        begun = time.process_time()
+        await work()
+        least = min(least, (time.process_time() - begun) * 1e3)
+        if least > _LONG_MS:
+            break
+    return least
 
 
 async def _newest(store: SqliteStore, where: dict[str, str]) -> int:

@@ -2,7 +2,8 @@
 
     .venv/bin/python -m bench.replay [--rows 1000000] [--folder FOLDER]
 
-The rows are spread over a week; signals, sizes and callers differ from row to row. Replayed are a file with other
+Beside them stands what reading the records takes alone, so that runs on other machines compare. The rows are spread
+over a week; signals, sizes and callers differ from row to row. Replayed are a file with other
 thresholds against the records, and the same against the old file, each with the budgets that ship.
 """
 
@@ -20,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from muxer_sqlite import SqliteSettings, open_sqlite
+from muxer_sqlite import SqliteSettings, open_sqlite, read_sqlite
 from muxer_sqlite.rows import NAMES, to_row
 
 from muxer import Attempt, Needs, Record, Usage
@@ -114,6 +115,16 @@ def measure(title: str, words: list[str]) -> None:
     )
 
 
+async def reading(folder: Path) -> None:
+    """Prints what going through all records takes without deciding anything."""
+    begun, count = time.process_time(), 0
+    async with open_context(folder) as context, read_sqlite(SqliteSettings(), context) as archive:
+        async for batch in archive.history(0, {}, None):
+            count += len(batch)
+    seconds = time.process_time() - begun
+    print(f"{'reading alone':<28} {seconds:6.1f} s of one core, {count:,} requests", flush=True)
+
+
 def main() -> None:
     """Fills, then prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -133,6 +144,7 @@ def main() -> None:
             assert one in text
             text = text.replace(one, other)
         new.write_text(text)
+        asyncio.run(reading(folder))
         measure("new against the records", [str(new), "--log", str(log)])
         measure("new against old", [str(new), "--against", str(old), "--log", str(log)])
         measure("old against itself", [str(old), "--against", str(old), "--log", str(log)])

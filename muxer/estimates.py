@@ -6,12 +6,11 @@ all routes, and where nothing is, on what `docs/routing.md` says of models in ge
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
 
-from muxer.scores import Scores, learned_scores
+from muxer.scores import ScoreLessons, Scores
 from muxer.types import Record
 
 # What a model likely writes, until its own answers have taught better.
@@ -82,6 +81,16 @@ class _Sample:
         self.lost_nanos += paid - answered_nanos
         self.answered_nanos += answered_nanos
 
+    def add_all(self, other: "_Sample") -> None:
+        self.lengths += other.lengths
+        self.estimated += other.estimated
+        self.billed += other.billed
+        self.cached += other.cached
+        self.written += other.written
+        self.tries += other.tries
+        self.lost_nanos += other.lost_nanos
+        self.answered_nanos += other.answered_nanos
+
     def estimate(self, general: Estimate) -> Estimate:
         """Its own, leaning on the general one for as much as it is small."""
         count = len(self.lengths)
@@ -102,30 +111,46 @@ class _Sample:
         )
 
 
-class _Names(NamedTuple):
-    model: str
-    route: str
+class Lessons:
+    """Requests as they are learned from, one by one: a few numbers of each are kept, not the records."""
+
+    def __init__(self) -> None:
+        self._samples: dict[tuple[str, str], _Sample] = {}
+        self._scores = ScoreLessons()
+
+    def add(self, record: Record) -> None:
+        """Takes one request in; of one whose usage no provider told, and of embeddings, scores alone are learned."""
+        self._scores.add(record)
+        if not _teaches(record):
+            return
+        self._of(record.model, record.route).add_answer(record)
+        if record.confidence is None:  # the legs of a cascade are no tries that failed
+            self._of(record.attempts[0].model, record.route).add_tries(record)
+
+    def _of(self, model: str, route: str) -> _Sample:
+        found = self._samples.get((model, route))
+        if found is None:
+            found = self._samples[model, route] = _Sample()
+        return found
+
+    def estimates(self) -> Estimates:
+        """The tables of these requests: by model and route, and by model alone."""
+        of_models: dict[str, _Sample] = {}
+        for (model, _), sample in self._samples.items():
+            of_models.setdefault(model, _Sample()).add_all(sample)
+        general = {model: sample.estimate(PRIOR) for model, sample in of_models.items()}
+        tables = {(model, ""): one for model, one in general.items()}
+        for (model, route), sample in self._samples.items():
+            tables[model, route] = sample.estimate(general[model])
+        return Estimates(tables, self._scores.scores())
 
 
 def learned(records: Iterable[Record]) -> Estimates:
-    """The tables of these requests; those whose usage no provider told, and embeddings, teach nothing."""
-    samples: dict[_Names, _Sample] = {}
-    finished = list(records)
-    for record in finished:
-        if not _teaches(record):
-            continue
-        for route in ("", record.route):
-            samples.setdefault(_Names(record.model, route), _Sample()).add_answer(record)
-            if record.confidence is None:  # the legs of a cascade are no tries that failed
-                samples.setdefault(_Names(record.attempts[0].model, route), _Sample()).add_tries(record)
-    general = {name.model: sample.estimate(PRIOR) for name, sample in samples.items() if not name.route}
-    return Estimates(
-        {
-            name: sample.estimate(general[name.model]) if name.route else general[name.model]
-            for name, sample in samples.items()
-        },
-        learned_scores(finished),
-    )
+    """The tables of these requests."""
+    lessons = Lessons()
+    for record in records:
+        lessons.add(record)
+    return lessons.estimates()
 
 
 def _teaches(record: Record) -> bool:

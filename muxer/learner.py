@@ -1,11 +1,11 @@
 """Keeps the estimates of what models do up to date with what was recorded last."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 from muxer.errors import StoreUnavailable
-from muxer.estimates import Estimates, learned
+from muxer.estimates import Estimates, Lessons
 from muxer.types import Record
 
 LEARN_EVERY_S = 60.0
@@ -13,8 +13,8 @@ LATEST = 2_000
 """How many requests the tables are made of: reading them takes a store some hundredths of a second."""
 _OLDEST_S = 7 * 86_400.0
 
-Latest = Callable[[float, int], Awaitable[Sequence[Record]]]
-"""The records since then, the newest first, and how many at most. Raises StoreUnavailable."""
+Latest = Callable[[float, int, Callable[[Record], None]], Awaitable[None]]
+"""Gives the records since then, the newest first, and so many at most, to the last. Raises StoreUnavailable."""
 
 
 class Learner:
@@ -28,9 +28,11 @@ class Learner:
     async def learn(self) -> None:
         """Makes the tables anew. Those there are stay while the store cannot be read."""
         with suppress(StoreUnavailable):
-            records = await self._latest(self._clock() - _OLDEST_S, LATEST)
-            # Some hundredths of a second, which requests should not have to wait for.
-            self.estimates = await asyncio.to_thread(learned, records)
+            # One by one: two thousand records at once are 4 MB, which the process would keep.
+            lessons = Lessons()
+            await self._latest(self._clock() - _OLDEST_S, LATEST, lessons.add)
+            # Some thousandths of a second, which requests should not have to wait for.
+            self.estimates = await asyncio.to_thread(lessons.estimates)
 
 
 @asynccontextmanager

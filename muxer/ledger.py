@@ -236,13 +236,15 @@ class Ledger:
         whether the store takes holds."""
         return await self._outage.watch(call, work, is_suspect=True)
 
-    async def latest(self, since_s: float, limit: int) -> list[Record]:
-        """The records since then, the newest first, at most `limit`. Raises StoreUnavailable as `ask` does."""
+    async def latest(self, since_s: float, limit: int, take: Callable[[Record], None]) -> None:
+        """Gives the records since then, the newest first and at most `limit`, to `take`, one by one. Raises
+        StoreUnavailable as `ask` does."""
 
-        async def read() -> list[Record]:
-            return [record async for record in self._store.records(since_s, {}, limit)]
+        async def read() -> None:
+            async for record in self._store.records(since_s, {}, limit):
+                take(record)
 
-        return await self.ask("records", read)
+        await self.ask("records", read)
 
     async def measure(self) -> bool:
         """Sets the gauges of what is held and presumed; whether the store answered."""

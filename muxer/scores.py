@@ -1,7 +1,7 @@
 """How good the answers of models were, by the scores in records: `order: value` and `keep_quality` go by it. Pure."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 
@@ -119,22 +119,29 @@ class _Judged:
         return _thinned(len(own), len(self.later), thresholds[::-1], kept[::-1])
 
 
-def learned_scores(records: Iterable[Record]) -> Scores:
-    """The tables of these requests; those that nobody scored and no cascade judged teach nothing."""
-    scored: dict[tuple[str, str], _Answers] = {}
-    judged: dict[tuple[str, str], _Judged] = {}
-    for record in records:
+class ScoreLessons:
+    """Requests as scores are learned from them, one by one: a few numbers of each are kept, not the records."""
+
+    def __init__(self) -> None:
+        self._scored: dict[tuple[str, str], _Answers] = {}
+        self._judged: dict[tuple[str, str], _Judged] = {}
+
+    def add(self, record: Record) -> None:
+        """Takes one request in; one that nobody scored and no cascade judged teaches nothing."""
         for route in {"", record.route} if record.state == "done" else ():
             if record.feedback is not None:
-                scored.setdefault((record.model, route), _Answers()).add(record, record.feedback)
+                self._scored.setdefault((record.model, route), _Answers()).add(record, record.feedback)
             first = next((one.model for one in record.attempts if one.confidence is not None), None)
             if record.confidence is not None and first is not None:
                 is_given = record.model == first
-                judged.setdefault((first, route), _Judged()).add(record, record.confidence, is_given=is_given)
-    return Scores(
-        models={name: answers.scored for name, answers in scored.items()},
-        curves={name: answers.curve for name, answers in judged.items()},
-    )
+                self._judged.setdefault((first, route), _Judged()).add(record, record.confidence, is_given=is_given)
+
+    def scores(self) -> Scores:
+        """The tables of these requests."""
+        return Scores(
+            models={name: answers.scored for name, answers in self._scored.items()},
+            curves={name: answers.curve for name, answers in self._judged.items()},
+        )
 
 
 def threshold_held(judged: Sequence[tuple[float, bool]]) -> float:

@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -226,11 +226,12 @@ def test_records_of_an_older_version_have_no_coverage() -> None:
 async def test_tables_stay_while_the_store_cannot_be_read() -> None:
     replies: list[list[Record] | StoreUnavailable] = [[answered()], StoreUnavailable("away")]
 
-    async def latest(since_s: float, limit: int) -> list[Record]:
+    async def latest(since_s: float, limit: int, take: Callable[[Record], None]) -> None:
         reply = replies.pop(0)
         if isinstance(reply, StoreUnavailable):
             raise reply
-        return reply
+        for record in reply:
+            take(record)
 
     learner = Learner(latest, lambda: 0.0)
     await learner.learn()

@@ -1,7 +1,7 @@
 """What scores teach: the threshold that keeps so much quality, never below what was given, and steady over days."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 import pytest
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from muxer.estimates import Estimates, learned
 from muxer.plans import Plan
 from muxer.routing import plan
-from muxer.scores import Curve, Scored, learned_scores, rising, threshold_held
+from muxer.scores import Curve, Scored, rising, threshold_held
 from muxer.testing import a_record
 from muxer.types import Attempt, Record, Usage
 from tests.test_routing import a_model, a_question, a_route, some_rules
@@ -42,6 +42,13 @@ def cascaded(number: int, confidence: float, threshold: float, chance: random.Ra
         attempts=tuple(attempts),
         feedback=float(chance.random() < right),
     )
+
+
+def learned_scores(records: Iterable[Record]) -> Scores:
+    lessons = ScoreLessons()
+    for record in records:
+        lessons.add(record)
+    return lessons.scores()
 
 
 def traffic(threshold: float, seed: int, count: int = 2_000) -> list[Record]:

@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -124,8 +124,9 @@ def _estimates(configuration: Configuration) -> Estimates:
     """By what is recorded in the store, as a proxy on it has them."""
 
     async def latest(store: Store) -> Estimates:
-        async def read(since_s: float, limit: int) -> list[Record]:
-            return [record async for record in store.records(since_s, {}, limit)]
+        async def read(since_s: float, limit: int, take: Callable[[Record], None]) -> None:
+            async for record in store.records(since_s, {}, limit):
+                take(record)
 
         learner = Learner(read, time.time)
         await learner.learn()

@@ -1,6 +1,5 @@
 """The two sides of a replay: what the records say was decided, and what a file decides."""
 
-from collections import deque
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Protocol
@@ -11,7 +10,7 @@ from muxer.affinity import Affinity
 from muxer.catalog import Model
 from muxer.conversations import Conversations
 from muxer.errors import MuxerError
-from muxer.estimates import Estimates, learned
+from muxer.estimates import Estimates, Lessons
 from muxer.keyring import Known
 from muxer.learner import LATEST
 from muxer.plans import Candidate, Plan, Rules
@@ -61,17 +60,23 @@ class Past:
     """What could be learned from the requests before: as in a proxy, from the latest, and anew after every so many."""
 
     def __init__(self, most: int = LATEST) -> None:
-        self._latest: deque[Record] = deque(maxlen=most)
+        self._most = most
+        self._lessons = Lessons()
+        self._heard = 0
         self._until_learned = 1
         self.estimates = Estimates()
 
     def add(self, record: Record) -> None:
         """A request is over, by all sides."""
-        self._latest.append(record)
+        self._lessons.add(record)
+        self._heard += 1
         self._until_learned -= 1
-        if not self._until_learned:
-            self.estimates = learned(self._latest)
-            self._until_learned = len(self._latest)
+        if self._until_learned:
+            return
+        self.estimates = self._lessons.estimates()
+        if self._heard == self._most:
+            self._lessons, self._heard = Lessons(), 0
+        self._until_learned = min(self._heard or self._most, self._most - self._heard)
 
 
 class _Astray:

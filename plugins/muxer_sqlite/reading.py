@@ -8,7 +8,7 @@ from muxer_sqlite.rows import NAMES, from_row
 
 _SELECT = f"SELECT {', '.join(NAMES)} FROM requests"
 _FILTERS = ("user", "team", "key", "route", "model", "provider", "state")
-PAGE = 500
+PAGE = 100  # five hundred records are 2 MB, which the process would keep
 
 
 def record(db: sqlite3.Connection, id: str) -> Record | None:
