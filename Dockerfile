@@ -1,4 +1,4 @@
-# Build: docker build -t modelmuxer .            with extras: --build-arg EXTRAS=redis
+# Build: docker build -t modelmuxer .            Redis and JWT are in it; a plugin: FROM modelmuxer, and your own step
 # Run:   docker run -p 127.0.0.1:8000:8000 -e OPENAI_API_KEY=... modelmuxer
 # Tight: docker run --read-only --cap-drop ALL --security-opt no-new-privileges -v muxer-data:/data ... modelmuxer
 #
@@ -6,16 +6,20 @@
 ARG BASE=python:3.13-slim-bookworm
 
 FROM ${BASE} AS build
-ARG EXTRAS=""
 WORKDIR /src
-COPY constraints.txt pyproject.toml README.md LICENSE ./
+COPY image image
+# Only files whose hash is in image/ are installed (`make image-lock` renews them), and no code of theirs runs meanwhile.
+RUN python -m venv /build && python -m venv /venv \
+    && /build/bin/pip install --no-cache-dir --only-binary :all: --require-hashes -r image/build.txt \
+    && /venv/bin/pip install --no-cache-dir --only-binary :all: --require-hashes -r image/requirements.txt
+COPY pyproject.toml README.md LICENSE ./
 COPY muxer muxer
 COPY plugins plugins
-RUN python -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
-    && python -m venv /venv \
-    && wheel="$(echo /wheels/modelmuxer-*.whl)" \
-    && /venv/bin/pip install --no-cache-dir -c constraints.txt "${wheel}${EXTRAS:+[${EXTRAS}]}" \
-    && /venv/bin/pip uninstall --yes pip setuptools \
+RUN /build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels . \
+    && /venv/bin/pip install --no-cache-dir --no-deps --no-index /wheels/modelmuxer-*.whl \
+    && /venv/bin/pip check \
+    && /venv/bin/pip uninstall --yes pip \
+    && test -z "$(find /venv -name '*.pth' -o -name sitecustomize.py -o -name usercustomize.py)" \
     && mkdir /data
 
 FROM ${BASE}

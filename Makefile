@@ -19,7 +19,7 @@ install = @echo "Installing into $(1), this once ..." >&2; \
 	{ echo "uv did not manage it; trying pip." >&2; \
 	$(1)/bin/python -m pip install --quiet --disable-pip-version-check $(if $(3),,-c constraints.txt) $(2); }
 
-.PHONY: help run demo test lint clean bench bench-list chaos check-clients check-fuzz check-litellm check-nightly check-redis constraints
+.PHONY: help run demo test lint clean bench bench-list chaos check-clients check-fuzz check-litellm check-nightly check-redis constraints image-lock
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -78,6 +78,13 @@ check-fuzz: .venv/run.stamp .venv-fuzz/stamp  ## two minutes of generated reques
 constraints: .venv/dev.stamp  ## move constraints.txt to the newest releases that fit together
 	@echo uv | UV_SYSTEM_CERTS=1 .venv/bin/uv pip compile --quiet --upgrade --no-header --no-annotate \
 		--python-version 3.11 --extra dev --extra redis pyproject.toml - --output-file constraints.txt
+
+# What the image installs, each file by its hash. No address of a registry is written down.
+lock = UV_SYSTEM_CERTS=1 .venv/bin/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate \
+	--python-version 3.13 --python-platform linux -c constraints.txt
+image-lock: .venv/dev.stamp  ## renew image/*.txt, the hashes of what the image is built from, by constraints.txt
+	@$(lock) --extra redis --extra jwt pyproject.toml --output-file image/requirements.txt
+	@echo hatchling | $(lock) - --output-file image/build.txt
 
 clean:  ## remove what make and the tests made; never your muxer.db
 	rm -rf .venv .venv-clients .venv-fuzz .venv-litellm build dist .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis

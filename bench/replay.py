@@ -86,12 +86,12 @@ async def fill(folder: Path, rows: int) -> Path:
     async with open_context(folder) as context, open_sqlite(SqliteSettings(retention_days=None), context):
         pass
     columns = (*NAMES, "owner", "held_nanos")
-    insert = f"INSERT INTO requests ({', '.join(columns)}) VALUES ({', '.join(f':{name}' for name in columns)})"
+    insert = f"INSERT INTO requests ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
     begin_s = time.time() - WEEK_S
     with closing(sqlite3.connect(folder / "muxer.db", isolation_level=None)) as db:
         db.execute("PRAGMA synchronous = OFF")
         db.execute("BEGIN")
-        db.executemany(insert, (to_row(one) | {"owner": "", "held_nanos": 0} for one in some_records(rows, begin_s)))
+        db.executemany(insert, ((*to_row(one), "", 0) for one in some_records(rows, begin_s)))
         db.execute("COMMIT")
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return folder / "muxer.db"

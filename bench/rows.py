@@ -60,7 +60,12 @@ def fill(path: Path, rows: int, begin_s: float) -> None:
         config="c0ffee",
         prices="2026-11-25",
     )
-    row = to_row(record) | {"owner": "dead", "held_nanos": 0, "holds": None, "drawn": None}
+    row = dict(zip(NAMES, to_row(record), strict=True)) | {
+        "owner": "dead",
+        "held_nanos": 0,
+        "holds": None,
+        "drawn": None,
+    }
     columns = (*NAMES, "owner", "held_nanos", "holds", "drawn")
     names = ", ".join(columns)
     values = ", ".join(VARIED.get(name, f":{name}") for name in columns)

@@ -131,7 +131,7 @@ def steps(assembly: Assembly) -> Iterator[tuple[str, Callable[[], object]]]:
 
 
 def _opened(assembly: Assembly, decision: Decision) -> Record:
-    return opening(decision.inbound, decision.question, decision.plan, assembly.parts.rules)
+    return opening(decision.inbound, decision.question, decision.plan, assembly.parts.rules, assembly.parts.signals)
 
 
 async def hold_and_settle(assembly: Assembly, name: str, rounds: int) -> None:

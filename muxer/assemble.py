@@ -12,10 +12,11 @@ from msgspec.structs import replace
 from muxer import measurements
 from muxer.access import Callers, Keys
 from muxer.admin import Desk
+from muxer.admission import Admission, Room, memory_bytes, open_admission, room_bytes
 from muxer.breakers import Breakers
 from muxer.budgets import Calendar, key_lines, lines
 from muxer.catalog import build_catalog
-from muxer.config.settings import Component, Configuration, KeySettings, Settings
+from muxer.config.settings import Component, Configuration, KeySettings, ServerSettings, Settings
 from muxer.conversations import Conversations
 from muxer.dispatch import Dispatcher
 from muxer.holdings import Holdings
@@ -48,6 +49,7 @@ class Assembly(Struct, frozen=True, kw_only=True):
     store: Store
     callers: Callers
     keys: Desk
+    admission: Admission
     extensions: tuple[object, ...]
     begun_at: float
     held: Held
@@ -138,6 +140,7 @@ class Assembler:
             store=store,
             callers=Callers(Keys(map(known_of, settings.keys), last.ring, clock), await opener.authenticators(context)),
             keys=last.keys,
+            admission=last.admission,
             extensions=tuple(extensions),
             begun_at=last.begun_at,
             held=opener.held,
@@ -177,10 +180,15 @@ class Assembler:
             breakers=Breakers(time.monotonic, self.meters),
             retries=RetryBudget(),
             in_flight=InFlight(self.meters),
+            admission=await self._opened.enter_async_context(open_admission(self._admission(settings.server))),
             conversations=Conversations(self._clock),
             learner=await self._opened.enter_async_context(open_learner(ledger.latest, self._clock)),
             begun_at=self._clock(),
         )
+
+    def _admission(self, server: ServerSettings) -> Admission:
+        room = Room(max(server.max_body_bytes, room_bytes(memory_bytes(), server.workers)), server.queue_s)
+        return Admission(server.max_concurrent, server.queue_s, room, self.meters, self.log)
 
 
 class _Lasting(Struct, frozen=True, kw_only=True):
@@ -192,6 +200,7 @@ class _Lasting(Struct, frozen=True, kw_only=True):
     breakers: Breakers
     retries: RetryBudget
     in_flight: InFlight
+    admission: Admission
     conversations: Conversations
     learner: Learner
     begun_at: float

@@ -1,4 +1,5 @@
-"""Both sides of a share compared: what a request costs, how long it takes and how often it fails, with 95 % intervals.
+"""Both sides of a share compared: what a request costs, how long it takes, how often it fails and how good its answer
+was judged to be, with 95 % intervals.
 
 Conversations are what was drawn, so they are what varies: the turns of one say little more than one of them does.
 """
@@ -32,6 +33,8 @@ class Talk(Struct):
     failed: int = 0
     answered: int = 0
     ms: float = 0.0
+    scored: int = 0
+    score: float = 0.0
 
 
 class Side:
@@ -50,6 +53,9 @@ class Side:
             talk.ms += record.ms
         else:
             talk.failed += 1
+        if record.feedback is not None:
+            talk.scored += 1
+            talk.score += record.feedback
 
     @property
     def requests(self) -> int:
@@ -60,6 +66,11 @@ class Side:
     def conversations(self) -> int:
         """In how many conversations."""
         return len(self._talks)
+
+    @property
+    def scored(self) -> int:
+        """How many of them have a score."""
+        return sum(talk.scored for talk in self._talks.values())
 
     @property
     def usd(self) -> Measured:
@@ -75,7 +86,13 @@ class Side:
     def failed(self) -> Measured:
         """The part of the requests that were not answered."""
         found = _ratio([(talk.failed, talk.requests) for talk in self._talks.values()])
-        return _score(found, self.conversations)
+        return _within_one(found, self.conversations)
+
+    @property
+    def feedback(self) -> Measured:
+        """The score of those that have one."""
+        pairs = [(talk.score, talk.scored) for talk in self._talks.values() if talk.scored]
+        return _within_one(_ratio(pairs), len(pairs))
 
 
 class Comparison(Struct, frozen=True):
@@ -100,6 +117,11 @@ class Comparison(Struct, frozen=True):
         """The change in the part that fails."""
         return _change(self.inside.failed, self.outside.failed)
 
+    @property
+    def feedback(self) -> Measured:
+        """The change in the score."""
+        return _change(self.inside.feedback, self.outside.feedback)
+
 
 class Comparisons:
     """Sorts finished requests by the shares that they met; what met several counts for each."""
@@ -122,7 +144,7 @@ class Comparisons:
 
 
 def as_json(found: Iterable[Comparison]) -> list[dict[str, Any]]:
-    """The comparisons; `failed` is a part of 1, intervals are null where there is too little to tell."""
+    """The comparisons; `failed` and `feedback` are from 0 to 1; intervals are null where too little is known."""
     return [
         {
             "route": one.route,
@@ -135,11 +157,12 @@ def as_json(found: Iterable[Comparison]) -> list[dict[str, Any]]:
 
 
 def _side_fields(side: Side) -> dict[str, Any]:
-    return {"requests": side.requests, "conversations": side.conversations, **_fields(side)}
+    counts = {name: getattr(side, name) for name in ("requests", "conversations", "scored")}
+    return {**counts, **_fields(side)}
 
 
 def _fields(one: Side | Comparison) -> dict[str, Any]:
-    return {name: msgspec.to_builtins(getattr(one, name)) for name in ("usd", "ms", "failed")}
+    return {name: msgspec.to_builtins(getattr(one, name)) for name in ("usd", "ms", "failed", "feedback")}
 
 
 def _ratio(pairs: list[tuple[float, int]]) -> Measured:
@@ -155,9 +178,9 @@ def _ratio(pairs: list[tuple[float, int]]) -> Measured:
     return Measured(value, value - reach, value + reach)
 
 
-def _score(found: Measured, conversations: int) -> Measured:
-    """The interval of a proportion by Wilson's score, with as many independent draws as the conversations are worth: it
-    has a width also where nothing or everything failed."""
+def _within_one(found: Measured, conversations: int) -> Measured:
+    """The interval of a mean of values from 0 to 1 by Wilson's score, with as many independent draws as the
+    conversations are worth: it has a width also where all are the same."""
     if found.value is None or found.low is None:
         return found
     part, deviation = found.value, (found.value - found.low) / _quantile(conversations - 1)

@@ -10,10 +10,13 @@ from aiohttp.web_protocol import RequestPayloadError
 from msgspec import Struct
 
 from muxer import json_guard
+from muxer.admission import Room
 from muxer.errors import (
     BodyTooLarge,
     ClientGone,
+    ConfigInvalid,
     EncodingUnsupported,
+    Fault,
     InvalidJSON,
     InvalidRequest,
     UnsupportedMediaType,
@@ -26,6 +29,7 @@ CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
 """Where the server leaves who calls, before a handler sees the request."""
 
 LEAST_BYTES_PER_S = 1_000  # of a body, once its `body_s` are over
+LEAST_AIOHTTP = (3, 14, 4)
 _VERSIONS = (HttpVersion11, HttpVersion10)
 
 
@@ -47,7 +51,23 @@ PATIENT: web.RequestKey[Patience] = web.RequestKey("patience", Patience)
 BODY: web.RequestKey[bytes] = web.RequestKey("body", bytes)
 """Where the body is kept, since it comes only once."""
 
+ROOM: web.RequestKey[Room] = web.RequestKey("room", Room)
+"""Where the server leaves the room for large bodies; what a request has taken of it is in ROOM_TAKEN."""
+ROOM_TAKEN: web.RequestKey[int] = web.RequestKey("room_taken", int)
+_SMALL_BYTES = 64 * 1024  # of a body: what aiohttp reads anyway
+
 _BOM = b"\xef\xbb\xbf"
+
+
+def check_library(version: str, *, is_compiled: bool) -> None:
+    """Whether this aiohttp may stand at the edge. Raises ConfigInvalid for one with known holes, and for one without
+    its C parser: the one in Python was the weak one in each of its security releases (RELIABILITY 4)."""
+    remedy = "install it from a wheel: pip install --upgrade --only-binary aiohttp 'aiohttp>=3.14.4'"
+    numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+    if numbers < LEAST_AIOHTTP:
+        raise ConfigInvalid([Fault(f"aiohttp {version} has holes that are closed in 3.14.4", hint=remedy)])
+    if not is_compiled:
+        raise ConfigInvalid([Fault("this aiohttp runs without its C parser", hint=remedy)])
 
 
 def caller_of(request: web.Request) -> Caller:
@@ -87,6 +107,11 @@ async def json_body(request: web.Request) -> bytes:
 async def _whole_body(request: web.Request) -> bytes:
     if request.content.is_eof():
         return await request.read()
+    length, most = request.content_length, request.client_max_size
+    if (length is None or length > _SMALL_BYTES) and (room := request.get(ROOM)) is not None:
+        size = min(most if length is None else length, most)
+        await room.take(size)
+        request[ROOM_TAKEN] = size
     loop = asyncio.get_running_loop()
     body, last = bytearray(), loop.time() + request.get(PATIENT, PATIENCE).body_s
     try:

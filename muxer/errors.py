@@ -83,13 +83,14 @@ class Fault(Struct, frozen=True):
 
 
 class ConfigInvalid(MuxerError):
-    """The configuration cannot be used; `faults` lists every reason found."""
+    """The configuration cannot be used; `faults` lists every reason found, `warnings` what else should change."""
 
     code = "config_invalid"
 
-    def __init__(self, faults: Sequence[Fault]) -> None:
+    def __init__(self, faults: Sequence[Fault], warnings: Sequence[Fault] = ()) -> None:
         super().__init__("\n".join(map(str, faults)))
         self.faults = tuple(faults)
+        self.warnings = tuple(warnings)
 
     def reword(self, scrub: Callable[[str], str]) -> None:
         """See MuxerError."""
@@ -354,10 +355,14 @@ class NoCandidate(MuxerError):
 
 
 class Overloaded(MuxerError):
-    """More connections or requests than this process can serve; nothing was read or held."""
+    """More than this process can serve, of what `reason` says (muxer_shed_total); nothing was read or held."""
 
     status = 503
     code = "overloaded"
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
     @property
     def headers(self) -> dict[str, str]:

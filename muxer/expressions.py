@@ -29,6 +29,14 @@ class ExpressionInvalid(Exception):  # named for what happened, as all errors he
         self.hint = hint
 
 
+class UnknownName(ExpressionInvalid):
+    """It reads a value that nothing measures."""
+
+    def __init__(self, name: str, offset: int, hint: str = "") -> None:
+        super().__init__(f"unknown name '{name}'", offset, hint)
+        self.name = name
+
+
 class Compared(NamedTuple):
     """One comparison of a condition as it came out: its source, its operands' values, whether it held."""
 
@@ -136,6 +144,7 @@ _HABITS = {
     r"\|\||\bOR\b": "write 'or'",
     r"!(?!=)|\bNOT\b": "write 'not'",
     r"<>": "write '!='",
+    r"\b[0-9]+[kKM]\b": "write the number out, such as 10_000",
     r"(?<![=<>!])=(?!=)": "write '==' for equal",
 }
 # One literal only: Python would silently join "a" "b", which in a list is a forgotten comma.
@@ -246,7 +255,7 @@ class _Reader:
                 if name not in self._types:
                     close = get_close_matches(name, self._types, 1)
                     hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(sorted(self._types))}"
-                    raise self._invalid(node, f"unknown name '{name}'", hint)
+                    raise UnknownName(name, self._shift + self._place(node.col_offset), hint)
                 self.names[name] = None
                 return _Operand(node, _SHAPES[self._types[name]], itemgetter(name))
             case ast.List(elts=elements) | ast.Tuple(elts=elements):

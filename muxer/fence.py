@@ -9,6 +9,7 @@ from typing import Literal
 from muxer import measurements
 from muxer.errors import MuxerError
 from muxer.interfaces import HasEvidence, Log, Meter, Signal
+from muxer.lessons import MOST_FEATURES, KeepsFeatures
 from muxer.log import frames
 from muxer.types import ChatRequest, SignalValue
 
@@ -128,6 +129,20 @@ class FencedSignal:
                 return {str(name): [str(quote) for quote in quotes] for name, quotes in found.items()}
         except ComponentFailed:
             return {}
+
+    def features(self, request: ChatRequest) -> str:
+        """See KeepsFeatures; never raises, and is '' where the signal keeps none."""
+        if self._fence.is_closed or not isinstance(self._signal, KeepsFeatures):
+            return ""
+        try:
+            with self._fence.around():
+                kept: object = self._signal.features(request)
+        except ComponentFailed:
+            return ""
+        if isinstance(kept, str) and len(kept) <= MOST_FEATURES:
+            return kept
+        self._fence.failed("junk", detail=f"its features are no text of at most {MOST_FEATURES} characters")
+        return ""
 
     def _checked(self, values: object) -> Mapping[str, SignalValue]:
         if not isinstance(values, Mapping):

@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 
 from muxer.keys import NewKey, StoredKey
 from muxer.measurements import Metric
+from muxer.secret import Secret
 from muxer.stores import Standing, Store
 from muxer.types import Answer, Call, Caller, ChatRequest, Chunk, Record, SignalValue
 
@@ -178,6 +179,10 @@ class Archive(Protocol):
         """The finished requests from the oldest to the newest, in batches; of them those whose id `keep` wants. What
         a record has for people to read (reason, notes, error, its cost beside that of its attempts) may be missing."""
 
+    def scored(self, since_s: float) -> AsyncIterator[Sequence[Record]]:
+        """The finished requests since then that have feedback, from the oldest to the newest, in batches. Of a record
+        may be missing all but id, time, state, model, feedback and features."""
+
     async def record(self, id: str) -> Record | None:
         """One record."""
 
@@ -216,14 +221,14 @@ class Kind(Generic[ComponentT]):
 class ProviderSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The settings every HTTP provider shares; a plugin's own come in a struct that inherits this one."""
 
-    api_key: str | None = None
+    api_key: Secret | None = None
     base_url: str | None = None
     timeout_s: Annotated[float, Meta(gt=0, description="a whole answer, in seconds")] = 600.0
     connect_timeout_s: Annotated[float, Meta(gt=0, description="a connection, in seconds")] = 5.0
     first_byte_timeout_s: Annotated[float, Meta(gt=0, description="the first byte of an answer, in seconds")] = 120.0
     idle_timeout_s: Annotated[float, Meta(gt=0, description="between two reads of an answer, in seconds")] = 60.0
     max_connections: Annotated[int, Meta(ge=1, description="connections at the same time")] = 100
-    headers: Annotated[dict[str, str], Meta(description="further headers of each request")] = msgspec.field(
+    headers: Annotated[dict[str, Secret], Meta(description="further headers of each request")] = msgspec.field(
         default_factory=dict
     )
 
@@ -371,7 +376,8 @@ class Authenticator(Protocol):
 
 
 class Kinds(Struct, frozen=True):
-    """Every kind the named plugins offer, by name; `origins` says which plugin offers `provider openai` and so on."""
+    """Every kind the named plugins offer, by name; `origins` says which plugin offers `provider openai` and so on.
+    `unnamed` are the plugins that are installed and were not asked for."""
 
     providers: Mapping[str, Kind[Provider]] = msgspec.field(default_factory=dict)
     stores: Mapping[str, Kind[Store]] = msgspec.field(default_factory=dict)
@@ -381,3 +387,4 @@ class Kinds(Struct, frozen=True):
     authenticators: Mapping[str, Kind[Authenticator]] = msgspec.field(default_factory=dict)
     extensions: Mapping[str, Kind[object]] = msgspec.field(default_factory=dict)
     origins: Mapping[str, str] = msgspec.field(default_factory=dict)
+    unnamed: frozenset[str] = frozenset()

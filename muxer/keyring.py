@@ -88,7 +88,7 @@ class Keyring:
             return True
         now = self._now()
         if not self._has_keys and now >= self._look_again_at:
-            self._has_keys = bool(await self._asked(self._store.keys()))
+            self._has_keys = await self._asked(self._store.has_keys())
             self._look_again_at = now + TTL_S
         return not self._has_keys
 

@@ -63,6 +63,9 @@ class KeepsKeys(Protocol):
     async def keys(self) -> list[StoredKey]:
         """Every key ever made, the oldest first."""
 
+    async def has_keys(self) -> bool:
+        """Whether a key was ever made, without reading them."""
+
     async def revoke_key(self, id: str, at: float) -> StoredKey | None:
         """Marks a key as revoked and gives it as it then is; None when there is none. The first revocation stands."""
 

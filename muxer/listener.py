@@ -3,6 +3,7 @@
 import asyncio
 import resource
 from collections.abc import Awaitable, Callable
+from itertools import islice
 from typing import Any
 
 from aiohttp import hdrs, web
@@ -21,6 +22,9 @@ SERVED_METHODS = ("DELETE", "GET", "POST")
 _TOO_MANY = "Too many headers received"  # aiohttp has no type for it
 _MOST_CONNECTIONS = 10_000
 _FILES_OF_OUR_OWN = 64  # the store, the log, sockets that listen
+_LOOKED_AT = 64  # connections among which an idle one is sought, so that a flood of new ones stays cheap
+_NEW_S = 1.0  # in which a request is still likely to come
+_NEVER_SHED = ("/health", "/livez", "/readyz", "/metrics", "/admin/reload", "/admin/keys")
 _SPARE = 32  # connections that are told to come back, over those that are served
 
 
@@ -82,15 +86,24 @@ class _Listener(web.Server):
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
+        if len(self._connections) > self._most:
+            self._end_an_idle_one()
         if len(self._connections) > self._most + _SPARE:
             transport.abort()
+
+    def _end_an_idle_one(self) -> None:
+        """Makes room: of the oldest connections one that only waits for its next request."""
+        for one in islice(self._connections, _LOOKED_AT):
+            if isinstance(one, _Connection) and one.is_idle:
+                one.force_close()
+                return
 
     async def _respond(self, request: web.BaseRequest) -> web.StreamResponse:
         expected = request.headers.get(hdrs.EXPECT)
         if expected is not None and expected.lower() != "100-continue":
             return self.refuse(request, ExpectationFailed("nothing but `Expect: 100-continue` is done here"))
-        if len(self._connections) > self._most and _is_new(request):
-            return self.refuse(request, Overloaded("too many connections; try again, or keep one open"))
+        if len(self._connections) > self._most and _is_new(request) and request.path not in _NEVER_SHED:
+            return self.refuse(request, Overloaded("too many connections; try again, or keep one open", "connections"))
         return await self._inner(request)
 
     def refuse(self, request: web.BaseRequest, error: MuxerError) -> web.StreamResponse:
@@ -109,12 +122,24 @@ def _is_new(request: web.BaseRequest) -> bool:
 class _Connection(RequestHandler):
     """One connection: the head of a request has a deadline, and what the parser refuses is answered as JSON."""
 
-    __slots__ = ("_head_timer", "_listener")
+    __slots__ = ("_head_timer", "_listener", "_made_at")
 
     def __init__(self, listener: _Listener, **settings: Any) -> None:
         super().__init__(listener, **settings)
         self._listener = listener
         self._head_timer: asyncio.TimerHandle | None = None
+        self._made_at = self._loop.time()
+
+    async def start(self) -> None:
+        """See RequestHandler, which takes it for granted that the connection is still there."""
+        if self._manager is not None:
+            await super().start()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it only waits for a request, of which nothing has come, and is not quite new."""
+        is_waiting = self._waiter is not None and not self._waiter.done() and self._head_timer is None
+        return is_waiting and self._loop.time() - self._made_at >= _NEW_S
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)

@@ -68,6 +68,9 @@ CONFIG_RELOAD_FAILURES = Metric(
 LOOP_LAG_SECONDS = Metric("muxer_loop_lag_seconds", "gauge", "How late the event loop was at most in the last 5 s.")
 DRAINS = Metric("muxer_drains", "gauge", "Answers that are read on for their usage after their caller left.")
 IN_FLIGHT = Metric("muxer_requests_in_flight", "gauge", "Requests being served.")
+SHED = Metric(
+    "muxer_shed_total", "counter", "Requests refused for overload, by what there was too much of.", ("reason",)
+)
 PLUGIN_FAILURES = Metric(
     "muxer_plugin_failures_total",
     "counter",
@@ -83,6 +86,6 @@ ALL = (
     PRESUMED_USD, HELD_USD, LIMIT_USED_RATIO, BUDGET_REFUSALS, BUDGET_OVERRUN, ATTEMPTS, FALLBACKS, HEDGES,
     PROVIDER_UP, STORE_SECONDS, STORE_UP, STORE_ERRORS, OUTAGE_REQUESTS, OUTAGE_OVERRUN_USD, STORE_OWED, CONFIG_INFO,
     CONFIG_RELOADS, CONFIG_RELOAD_FAILURES, LOOP_LAG_SECONDS, DRAINS, IN_FLIGHT, PLUGIN_FAILURES, GUARD_REFUSALS,
-    SAVED_USD, DROPPED_RECORDS,
+    SAVED_USD, DROPPED_RECORDS, SHED,
 )  # fmt: skip
 """Every family the core reports."""

@@ -170,7 +170,7 @@ class Exchange:
         self._finished_choices = 0
         self._chunks: AsyncIterator[Chunk] | None = None
         self._ready: Answer | None = None
-        self.record = opening(decision.inbound, decision.question, decision.plan, parts.rules)
+        self.record = opening(decision.inbound, decision.question, decision.plan, parts.rules, parts.signals)
         parts.log("debug", "decision", id=self.record.id, reason=self.record.reason, signals=self.record.signals)
         self.answer: Answer | None = None
         self.dropped: tuple[str, ...] = ()

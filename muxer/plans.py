@@ -6,7 +6,6 @@ from collections.abc import Callable
 from msgspec import Struct
 from msgspec.structs import replace
 
-from muxer.affinity import Affinity
 from muxer.budgets import Calendar
 from muxer.catalog import Catalog, Model
 from muxer.config.settings import DefaultsSettings, RouteSettings
@@ -16,7 +15,7 @@ from muxer.gates import Excluded
 from muxer.limits import Line
 from muxer.signals import Measured
 from muxer.stores import BudgetClaim, HoldChoice, Quota
-from muxer.types import Caller, FallbackCause, Usage
+from muxer.types import Affinity, Caller, FallbackCause, Usage
 
 
 class Rules(Struct, frozen=True, kw_only=True):
@@ -108,6 +107,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     excluded: tuple[Excluded, ...]
     branch: str = ""
     is_sticky: bool = False
+    learns: bool = False
     downgrades: bool = False
     timeout_s: float | None = None
     terms: Terms = Terms()

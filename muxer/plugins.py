@@ -49,7 +49,8 @@ def find_kinds(names: Sequence[str], folder: Path | None = None) -> Kinds:
             faults.append(Fault(str(error), path=f"plugins[{index}]", hint=error.hint))
     if faults:
         raise ConfigInvalid(faults)
-    return Kinds(**{hook.removeprefix("register_"): table for hook, table in tables.items()}, origins=origins)
+    found = {hook.removeprefix("register_"): table for hook, table in tables.items()}
+    return Kinds(**found, origins=origins, unnamed=frozenset(entries) - set(names))
 
 
 class _Unusable(Exception):

@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from msgspec import Struct, to_builtins
@@ -11,9 +11,10 @@ from msgspec.structs import replace
 
 from muxer.catalog import Model
 from muxer.inbound import Inbound
+from muxer.interfaces import Signal
 from muxer.money import usd
 from muxer.plans import Plan, Question, Rules
-from muxer.signals import Measured, recorded
+from muxer.signals import Measured, kept, recorded
 from muxer.types import Attempt, Caller, Record, RecordState, Usage
 
 MAX_END_USER = 256  # B38
@@ -36,7 +37,7 @@ def conversation_of(inbound: Inbound, caller: Caller) -> str:
     return began.hexdigest()
 
 
-def opening(inbound: Inbound, question: Question, plan: Plan, rules: Rules) -> Record:
+def opening(inbound: Inbound, question: Question, plan: Plan, rules: Rules, signals: Mapping[str, Signal]) -> Record:
     """The record as it is when the hold is taken: all that a decision needs, and no prompt."""
     caller, measured, first = question.caller, question.measured, plan.candidates[0]
     return Record(
@@ -60,6 +61,7 @@ def opening(inbound: Inbound, question: Question, plan: Plan, rules: Rules) -> R
         estimate_tokens=measured.estimate_tokens,
         bound_tokens=measured.bound_tokens or 0,
         excluded=plan.excluded,
+        features=kept(inbound.request, signals) if plan.learns else {},
         model=first.model.name,
         provider=first.model.provider,
         expected_nanos=first.expected_nanos,

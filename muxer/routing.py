@@ -59,6 +59,7 @@ def consider(rules: Rules, question: Question) -> Plan:
         route=route.name,
         branch=branch,
         is_sticky=route.sticky is not None,
+        learns=route.learn,
         reason=reason,
         candidates=tuple(candidates),
         excluded=tuple(excluded),

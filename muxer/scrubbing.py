@@ -7,8 +7,8 @@ import msgspec
 from msgspec import Struct
 
 from muxer.interfaces import Log
+from muxer.secret import HIDDEN, Secret
 
-HIDDEN = "***"
 _OF_EACH_REQUEST = ("request", "decision")
 _SHORTEST = 8  # of shorter ones every other word would be one
 _NAMED = frozenset({"api_key", "secret", "password", "token", "authorization", "x-api-key"})
@@ -60,18 +60,27 @@ def _without(value: object, scrub: Scrubber) -> object:
 
 
 def secrets_of(settings: Struct) -> Iterator[str]:
-    """The secrets in the settings of a component: what is named as one, headers, and passwords in addresses."""
-    yield from _secrets(msgspec.to_builtins(settings, enc_hook=str), "")
+    """The secrets in the settings of a component: of that type, named as one, and passwords in addresses."""
+    typed: list[str] = []
+
+    def note(value: object) -> str:
+        if isinstance(value, Secret):
+            typed.append(value.reveal())
+        return ""
+
+    yield from _secrets(msgspec.to_builtins(settings, enc_hook=note), "")
+    for text in typed:
+        yield from _secrets(text, "" if "://" in text else "secret")
 
 
 def _secrets(value: object, name: str) -> Iterator[str]:
     if isinstance(value, Mapping):
         for key, one in value.items():
-            yield from _secrets(one, "secret" if name == "headers" else str(key).lower())
+            yield from _secrets(one, str(key).lower())
     elif isinstance(value, list | tuple):
         for one in value:
             yield from _secrets(one, name)
-    elif isinstance(value, str) and name in _NAMED:
+    elif isinstance(value, str) and value and name in _NAMED:
         yield value
     elif isinstance(value, str):
         yield from _PASSWORD_IN_URL.findall(value)

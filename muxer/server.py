@@ -15,13 +15,27 @@ from muxer import admin, feedback, openapi, views
 from muxer.access import ANONYMOUS
 from muxer.answering import Answering, error_response, inbound_of, unforeseen
 from muxer.assemble import Assembly
-from muxer.edge import CALLER, PATIENCE, PATIENT, Patience, caller_of, check_http, json_body, read_json, too_large
+from muxer.edge import (
+    CALLER,
+    PATIENCE,
+    PATIENT,
+    ROOM,
+    ROOM_TAKEN,
+    Patience,
+    caller_of,
+    check_http,
+    check_library,
+    json_body,
+    read_json,
+    too_large,
+)
 from muxer.errors import (
     Fault,
     InvalidAPIKey,
     MethodNotAllowed,
     MuxerError,
     NotFound,
+    Overloaded,
     PermissionDenied,
     ReloadRefused,
     Unsupported,
@@ -92,9 +106,7 @@ class Server:
     def __init__(
         self, assembly: Assembly, *, is_loopback: bool, patience: Patience = PATIENCE, reloads: Reloads | None = None
     ) -> None:
-        if aiohttp.http.HttpRequestParser is HttpRequestParserPy:
-            # The pure-Python parser was the weak one in each of its security releases (RELIABILITY 4).
-            raise RuntimeError("aiohttp was installed without its C parser; reinstall it from a wheel")
+        check_library(aiohttp.__version__, is_compiled=aiohttp.http.HttpRequestParser is not HttpRequestParserPy)
         self._assembly = assembly
         self._is_loopback = is_loopback
         self._patience = patience
@@ -112,7 +124,12 @@ class Server:
         try:
             check_http(request)
             request[PATIENT] = self._patience
-            return await self._routed(request)
+            request[ROOM] = room = self._assembly.admission.room
+            try:
+                return await self._routed(request)
+            finally:
+                if ROOM_TAKEN in request:
+                    room.give(request[ROOM_TAKEN])
         except MuxerError as error:
             return self.refused(request, error)
         except web.HTTPMethodNotAllowed as error:
@@ -147,7 +164,7 @@ class Server:
 
     def _routes(self) -> list[Route]:
         return [
-            *(Route("POST", path, respond, "user") for path, respond in self._answering.items()),
+            *(Route("POST", path, self._admitted(respond), "user") for path, respond in self._answering.items()),
             Route("POST", "/v1/messages/count_tokens", self._count_tokens, "user"),
             Route("POST", "/v1/route", self._route, "user"),
             Route("GET", "/v1/models", self._models, "user"),
@@ -167,6 +184,19 @@ class Server:
             Route("GET", "/openapi.json", self._openapi, "public"),
             Route("GET", "/docs", self._docs, "public"),
         ]
+
+    def _admitted(self, respond: Respond) -> Respond:
+        """The handler behind the gate for requests that models answer; nothing else is shed."""
+        admission = self._assembly.admission
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            await admission.enter()
+            try:
+                return await respond(request)
+            finally:
+                admission.leave()
+
+        return handle
 
     @property
     def _open_scopes(self) -> frozenset[str]:
@@ -194,7 +224,9 @@ class Server:
 
     def refused(self, request: web.BaseRequest, error: MuxerError) -> web.Response:
         """An error as an answer, and a line in the log."""
-        if not error.request_id:  # one that has an id was logged as a request
+        if isinstance(error, Overloaded):
+            self._assembly.admission.refused(error)
+        elif not error.request_id:  # one that has an id was logged as a request
             level, path = "warning" if error.is_suspicious else "info", request.path[:256]
             fields = {"method": request.method, "path": path, "status": error.status, "code": error.code}
             self._assembly.parts.log(level, "refused", **fields)

@@ -6,7 +6,9 @@ from msgspec import Struct
 
 from muxer.inputs import EmbeddingRequest, InputsRequest, TextRequest
 from muxer.interfaces import Signal
-from muxer.types import ChatRequest, FilePart, ImagePart, Needs, SignalValue
+from muxer.lessons import KeepsFeatures
+from muxer.parts import FilePart, ImagePart
+from muxer.types import ChatRequest, Needs, SignalValue
 
 BYTES_PER_TOKEN = 4
 # A message costs a few tokens beyond its text: role and separators (3 to 4 at OpenAI), more for a tool message.
@@ -97,3 +99,11 @@ def _bound(request: ChatRequest, text_bytes: int, images: int, needs: Needs) -> 
 def recorded(values: Mapping[str, SignalValue | tuple[str, ...]]) -> dict[str, SignalValue]:
     """The values that go into the record: all but those of the caller, which it has anyway."""
     return {name: value for name, value in values.items() if not isinstance(value, tuple)}
+
+
+def kept(request: ChatRequest, signals: Mapping[str, Signal]) -> dict[str, str]:
+    """What the signals that learn keep of a request, by their names; nothing of embeddings, which no rule looks at."""
+    if isinstance(request, EmbeddingRequest):
+        return {}
+    found = {name: one.features(request) for name, one in signals.items() if isinstance(one, KeepsFeatures)}
+    return {name: features for name, features in found.items() if features}

@@ -3,61 +3,14 @@
 from collections.abc import Mapping
 from typing import Literal
 
-from msgspec import UNSET, Raw, Struct, UnsetType, field
+from msgspec import UNSET, Struct, UnsetType, field
 
-from muxer.affinity import Affinity
 from muxer.gates import Excluded
 from muxer.limits import Line
+from muxer.parts import Part, TextPart
 
 # The canonical request is shaped like OpenAI's chat completions: the format nearly every caller and upstream
 # speaks needs no translation, and every other format has one (muxer.wire).
-
-
-class TextPart(Struct, frozen=True, tag_field="type", tag="text"):
-    """Text inside a message."""
-
-    text: str
-
-
-class ImageURL(Struct, frozen=True, omit_defaults=True):
-    """Where an image is: an https address or a `data:` URL."""
-
-    url: str
-    detail: str | None = None
-
-
-class ImagePart(Struct, frozen=True, tag_field="type", tag="image_url"):
-    """An image inside a message."""
-
-    image_url: ImageURL
-
-
-class AudioPart(Struct, frozen=True, tag_field="type", tag="input_audio"):
-    """Audio inside a message; refused with a clear error (out of scope)."""
-
-    input_audio: Raw
-
-
-class FilePart(Struct, frozen=True, tag_field="type", tag="file"):
-    """A document inside a message, passed on to providers of the same format only."""
-
-    file: Raw
-
-
-class RefusalPart(Struct, frozen=True, tag_field="type", tag="refusal"):
-    """A model's earlier refusal, sent back as history."""
-
-    refusal: str
-
-
-class ThinkingPart(Struct, frozen=True, tag_field="type", tag="thinking"):
-    """A model's earlier reasoning with the vendor's signature over it (Anthropic)."""
-
-    thinking: str
-    signature: str = ""
-
-
-Part = TextPart | ImagePart | AudioPart | FilePart | RefusalPart | ThinkingPart
 
 
 class FunctionCall(Struct, frozen=True, omit_defaults=True):
@@ -341,6 +294,13 @@ class Attempt(Struct, frozen=True, kw_only=True):
     cost_nanos: int = 0
     presumed_nanos: int = 0
     ms: float = 0.0
+
+
+class Affinity(Struct, frozen=True):
+    """The model a conversation is on, and how many tokens of its prompt that likely still has; '' when on none."""
+
+    model: str = ""
+    cached_tokens: int = 0
 
 
 RecordState = Literal["open", "done", "failed", "interrupted"]

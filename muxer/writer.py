@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -21,6 +21,19 @@ Work = Callable[[sqlite3.Connection], T]
 
 _MAX_BATCH = 500
 _JOB_BYTES = 1_024  # what a job takes besides the texts it carries
+
+
+class WriteBehind(Protocol):
+    """What somebody keeps in memory of a file in order to write it later in the same transaction."""
+
+    def begun(self) -> None:
+        """A transaction has begun: from here to its end no other process writes."""
+
+    def ending(self) -> None:
+        """It is about to be committed: what was put off is written now."""
+
+    def undone(self) -> None:
+        """Nothing of it was written."""
 
 
 class WriterBounds(Struct, frozen=True, kw_only=True):
@@ -57,12 +70,21 @@ class _Job(Generic[T]):
 class Writer:
     """Takes work from the event loop and runs it in transactions on its own connection, in order."""
 
-    def __init__(self, connection: sqlite3.Connection, log_path: Path, health: Condition, bounds: WriterBounds) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        log_path: Path,
+        health: Condition,
+        bounds: WriterBounds,
+        behind: WriteBehind | None = None,
+    ) -> None:
         self._connection = connection
+        self._behind = behind
         self._log_path = log_path
         self._health = health
         self._bounds = bounds
-        self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[list[_Job[Any]] | None] = queue.SimpleQueue()
+        self._gathered: list[_Job[Any]] = []
         self._waiting_rows = 0
         self._waiting_bytes = 0
         self._is_log_long = False
@@ -77,6 +99,7 @@ class Writer:
 
     async def __aexit__(self, *_: object) -> None:
         self._is_closed = True  # before the last job: what came after it would never be answered
+        self._hand_over()
         self._jobs.put(None)
         await asyncio.to_thread(self._thread.join)
 
@@ -99,8 +122,17 @@ class Writer:
             return future
         self._waiting_rows += 1
         self._waiting_bytes += size
-        self._jobs.put(_Job(work, future, size))
+        # What one turn of the loop brings goes over at once: singly, nearly each got a commit and two switches between
+        # the threads of its own.
+        if not self._gathered:
+            self._loop.call_soon(self._hand_over)
+        self._gathered.append(_Job(work, future, size))
         return future
+
+    def _hand_over(self) -> None:
+        if self._gathered:
+            self._jobs.put(self._gathered)
+            self._gathered = []
 
     def _admitted(self, size: int, *, is_new: bool) -> int:
         if self._is_closed:
@@ -131,23 +163,26 @@ class Writer:
                 return
 
     def _next(self, trouble: Exception | None) -> tuple[list[_Job[Any]], bool]:
-        """What waits, at most a batch of it; nothing when it is time to look after the file. True with the last."""
+        """What waits, until it is a batch; nothing when it is time to look after the file. True with the last."""
         is_ill = self._is_log_long or (trouble is not None and not condition.is_damage(trouble))
         try:
-            batch = [self._jobs.get(timeout=self._bounds.probe_every_s if is_ill else None)]
+            found = self._jobs.get(timeout=self._bounds.probe_every_s if is_ill else None)
         except queue.Empty:
             return [], False
-        while len(batch) < _MAX_BATCH and not self._jobs.empty():
-            batch.append(self._jobs.get())
-        jobs = [job for job in batch if job is not None]
-        return jobs, len(jobs) < len(batch)
+        jobs: list[_Job[Any]] = []
+        while found is not None:
+            jobs += found
+            if len(jobs) >= _MAX_BATCH or self._jobs.empty():
+                return jobs, False
+            found = self._jobs.get()
+        return jobs, True
 
     def _commit(self, jobs: Sequence[_Job[Any]]) -> Exception | None:
         """Commits the jobs; the error when the file cannot be written."""
         if not jobs:
             return None
         try:
-            results = transaction(self._connection, [job.work for job in jobs])
+            results = transaction(self._connection, [job.work for job in jobs], self._behind)
         except Exception as error:  # noqa: BLE001  # what a job raises belongs to its caller, not to this thread
             if condition.is_of_the_file(error):
                 return error
@@ -230,13 +265,21 @@ def _rewrite(db: sqlite3.Connection) -> None:
     db.execute(f"PRAGMA user_version = {version}")
 
 
-def transaction(connection: sqlite3.Connection, works: Sequence[Work[Any]]) -> list[Any]:
+def transaction(
+    connection: sqlite3.Connection, works: Sequence[Work[Any]], behind: WriteBehind | None = None
+) -> list[Any]:
     """Does all of the works or, raising, none; their results."""
     connection.execute("BEGIN IMMEDIATE")
     try:
+        if behind is not None:
+            behind.begun()
         results = [work(connection) for work in works]
+        if behind is not None:
+            behind.ending()
         connection.execute("COMMIT")
     except BaseException:
+        if behind is not None:
+            behind.undone()
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise

@@ -66,8 +66,8 @@ class Anthropic:
             "accept": "application/json",
             "user-agent": "modelmuxer",
             "anthropic-version": settings.anthropic_version,
-            **({"x-api-key": settings.api_key} if settings.api_key else {}),
-            **{name.lower(): value for name, value in settings.headers.items()},
+            **({"x-api-key": settings.api_key.reveal()} if settings.api_key else {}),
+            **{name.lower(): value.reveal() for name, value in settings.headers.items()},
         }
 
     async def acompletion(self, call: Call) -> Answer:

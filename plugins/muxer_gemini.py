@@ -58,8 +58,8 @@ class Gemini:
             "content-type": "application/json",
             "accept": "application/json",
             "user-agent": "modelmuxer",
-            **({"x-goog-api-key": settings.api_key} if settings.api_key else {}),
-            **{name.lower(): value for name, value in settings.headers.items()},
+            **({"x-goog-api-key": settings.api_key.reveal()} if settings.api_key else {}),
+            **{name.lower(): value.reveal() for name, value in settings.headers.items()},
         }
 
     async def acompletion(self, call: Call) -> Answer:

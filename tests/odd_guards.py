@@ -30,6 +30,7 @@ from muxer import (
     Usage,
     hookimpl,
 )
+from muxer.lessons import MOST_FEATURES
 
 Does = Literal[
     "nothing",
@@ -140,6 +141,10 @@ class Moody:
                 return {"mood": 1, "tongue": "x" * 10_000}
         values: Mapping[str, SignalValue] = {"mood": 0.5, "tongue": "en"}
         return values
+
+    def features(self, request: ChatRequest) -> Any:
+        found = {"junk": 7, "text": "", "long": "x" * (MOST_FEATURES + 1), "most": "x" * MOST_FEATURES}
+        return found[request.question]
 
 
 class SinkSettings(Struct, frozen=True):

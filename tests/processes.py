@@ -16,7 +16,7 @@ from muxer_redis import RedisSettings, open_redis
 from muxer_sqlite import SqliteSettings, open_sqlite
 from redis.asyncio import Redis
 
-from muxer import Price, Rates, Record, Store
+from muxer import Price, Rates, Record, Secret, Store
 from muxer.stores import Resolves
 from muxer.testing import ScriptedUpstream, a_claim, open_context
 from muxer.testing.contracts.money import amounts
@@ -227,7 +227,7 @@ async def open_house(kind: str, folder: Path) -> AsyncIterator[House]:
             return
         (folder / "server").mkdir()
         server = stack.enter_context(Server(folder / "server", appendfsync="always"))
-        settings = RedisSettings(url=server.url, timeout_s=5)
+        settings = RedisSettings(url=Secret(server.url), timeout_s=5)
         store = await stack.enter_async_context(open_redis(settings, context))
         yield House(kind, folder, upstream, store, server)
 

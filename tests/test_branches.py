@@ -48,6 +48,20 @@ def test_what_is_presumed_counts_and_what_failed_has_no_time() -> None:
     assert (side.usd.value, side.ms, side.failed.value) == (0.0015, Measured(100.0), 0.5)
 
 
+def test_a_score_counts_where_there_is_one() -> None:
+    judged = [a_turn(number, feedback=score) for number, score in enumerate((1.0, 0.5, 0.0, None))]
+    (found,) = compared(*judged, a_turn(0, feedback=1.0), a_turn(9, "not trial", feedback=0.25))
+    assert (found.inside.scored, found.inside.feedback.value, found.outside.scored) == (4, 0.625, 1)
+    assert found.feedback.value == 0.375 and found.feedback.low is None  # one conversation says nothing of others
+    assert as_json([found])[0]["in"]["scored"] == 4 and a_side(a_turn(1)).feedback == Measured()
+
+
+def test_that_all_were_content_does_not_mean_that_all_will_be() -> None:
+    side = a_side(*(a_turn(number, feedback=1.0) for number in range(10)))
+    assert (side.feedback.value, side.feedback.high) == pytest.approx((1.0, 1.0))
+    assert side.feedback.low == pytest.approx(0.7225, abs=1e-3)
+
+
 def test_nothing_is_claimed_of_one_conversation_or_of_none() -> None:
     (found,) = compared(a_turn(1), a_turn(1, ms=300.0))
     assert found.inside.usd == Measured(0.001) and found.inside.ms == Measured(200.0)
@@ -75,7 +89,7 @@ def test_that_nothing_failed_does_not_mean_that_nothing_will() -> None:
 
 
 def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
-    chance, held = random.Random(7), {"ms": 0, "failed": 0, "difference": 0}
+    chance, held = random.Random(7), {"ms": 0, "failed": 0, "difference": 0, "feedback": 0}
     for _ in range(300):
         sides = []
         for _ in range(2):
@@ -83,12 +97,17 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
             for talk in range(40):
                 level, turns = chance.gauss(100, 30), chance.randint(1, 6)
                 states = ["failed" if chance.random() < 0.2 else "done" for _ in range(turns)]
-                records += [a_turn(talk, ms=level + chance.gauss(0, 10), state=state) for state in states]
+                likes = chance.betavariate(6, 2)
+                records += [
+                    a_turn(talk, ms=level + chance.gauss(0, 10), state=state, feedback=float(chance.random() < likes))
+                    for state in states
+                ]
             sides.append(a_side(*records))
         found = Comparison("trial", *sides)
         held["ms"] += _holds(sides[0].ms, 100)
         held["failed"] += _holds(sides[0].failed, 0.2)
         held["difference"] += _holds(found.ms, 0)
+        held["feedback"] += _holds(sides[0].feedback, 0.75)
     assert all(0.92 <= count / 300 <= 0.99 for count in held.values()), held
 
 

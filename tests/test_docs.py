@@ -19,7 +19,7 @@ import msgspec.inspect as types
 import pytest
 
 import muxer
-from muxer import hookspecs
+from muxer import Secret, hookspecs
 from muxer.__main__ import COMMANDS
 from muxer.config import settings
 from muxer.config.load import load
@@ -46,7 +46,7 @@ FOREIGN = {"anthropic", "httpx", "litellm", "muxer_acme", "openai"}
 # What a shell block may begin with besides what is checked word by word.
 SHELL = {"cd", "curl", "docker", "export", "git", "kill", "muxer", "pip", "pytest", "python", "python3", "sqlite3"}
 # Pages that show models on purpose that their vendors have retired.
-OLD = {"docs/from-seed.md"}
+OLD = {"docs/from-seed.md", "docs/from-litellm.md"}
 # Modules that readers are told to write.
 EXAMPLES = {"muxer_debug", "acme_server", "muxer_acme", "muxer_echo"}
 
@@ -256,6 +256,8 @@ def _words(wanted: types.Type) -> str:
             name = "whole number" if isinstance(wanted, types.IntType) else "number"
             bounds = {"at least": wanted.ge, "above": wanted.gt, "at most": wanted.le, "below": wanted.lt}
             return ", ".join([name, *(f"{words} {bound:g}" for words, bound in bounds.items() if bound is not None)])
+    if isinstance(wanted, types.CustomType) and wanted.cls is Secret:
+        return "text"
     simple = {types.StrType: "text", types.BoolType: "true or false", types.DecimalType: "amount in US dollars"}
     return simple.get(type(wanted), "mapping")
 

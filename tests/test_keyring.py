@@ -115,6 +115,9 @@ class Late:
     async def keys(self) -> list[StoredKey]:
         return await self._store.keys()
 
+    async def has_keys(self) -> bool:
+        return await self._store.has_keys()
+
     async def add_key(self, key: StoredKey) -> bool:
         return await self._store.add_key(key)
 
@@ -221,6 +224,9 @@ class NeverAnswers:
 
     async def keys(self) -> list[StoredKey]:
         return await asyncio.Future[list[StoredKey]]()
+
+    async def has_keys(self) -> bool:
+        return await asyncio.Future[bool]()
 
     async def revoke_key(self, id: str, at: float) -> StoredKey | None:
         return await asyncio.Future[StoredKey]()

@@ -14,7 +14,7 @@ import pytest
 from muxer_redis import RedisSettings, open_redis
 from muxer_sqlite import SqliteSettings, open_sqlite
 
-from muxer import BudgetExceeded, HoldChoice, Price, Rates, Store, StoreUnavailable, Usage
+from muxer import BudgetExceeded, HoldChoice, Price, Rates, Secret, Store, StoreUnavailable, Usage
 from muxer.escrow import SHARE_PERCENT
 from muxer.ledger import Ledger, open_ledger
 from muxer.testing import Say, ScriptedUpstream, Stall, a_choice, a_claim, a_record, an_attempt, open_context
@@ -40,7 +40,7 @@ async def ledger(folder: Path, server: Server, log: Lines) -> AsyncIterator[tupl
     folder.mkdir(exist_ok=True)
     async with (
         open_context(folder, log=log) as context,
-        open_redis(RedisSettings(url=server.url, timeout_s=5), context) as store,
+        open_redis(RedisSettings(url=Secret(server.url), timeout_s=5), context) as store,
         open_ledger(store, Silent(), log, context.clock, grace_s=10) as opened,
     ):
         yield store, opened
@@ -156,7 +156,7 @@ async def test_a_kill_in_an_outage_loses_and_doubles_nothing(tmp_path: Path, ser
         session = await stack.enter_async_context(aiohttp.ClientSession())
         context = await stack.enter_async_context(open_context(tmp_path))
         (tmp_path / "routing.yaml").write_text(YAML.format(store=server.url, upstream=upstream.url, policy=policy))
-        store = await stack.enter_async_context(open_redis(RedisSettings(url=server.url, timeout_s=5), context))
+        store = await stack.enter_async_context(open_redis(RedisSettings(url=Secret(server.url), timeout_s=5), context))
 
         async def settled(spent: int, presumed: int) -> None:
             async with asyncio.timeout(30):

@@ -19,7 +19,7 @@ VARIABLES = (
 )  # fmt: skip
 # Servers of packages: an address of one in a lock file or an install line ties everybody to it.
 REGISTRY = re.compile(r"https?://[\w.-]*(pypi|pythonhosted|npmjs|debian)[\w.-]*|/simple/|(index-url|find-links)[ =]")
-FOLDERS = ("muxer", "plugins", "tests", "bench", "scripts", "config", "docs", ".ci")
+FOLDERS = ("muxer", "plugins", "tests", "bench", "scripts", "config", "docs", "image", ".ci")
 
 
 def text(name: str) -> str:
@@ -85,6 +85,33 @@ def test_constraints_pin_every_declared_dependency_by_version_alone() -> None:
     extras = project["optional-dependencies"]
     declared = {_name(line) for line in (*project["dependencies"], *extras["dev"], *extras["redis"])}
     assert declared - {_name(line) for line in lines} == set()
+
+
+def locked(name: str) -> dict[str, str]:
+    """The versions a lock file of the image pins; each has hashes, and nothing else is in the file."""
+    blocks = re.findall(r"^(\S+==\S+) \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", text(name), re.MULTILINE)
+    assert "".join(f"{pin} \\\n{hashes}" for pin, hashes in blocks) == text(name)
+    return dict(pin.split("==") for pin, _ in blocks)
+
+
+def test_the_image_is_locked_by_hash_to_the_versions_that_are_tested() -> None:
+    tested = dict(line.split("==") for line in text("constraints.txt").splitlines())
+    project = tomllib.loads(text("pyproject.toml"))["project"]
+    extras = project["optional-dependencies"]
+    declared = {_name(line) for line in (*project["dependencies"], *extras["redis"], *extras["jwt"])}
+    pins = locked("image/requirements.txt")
+    assert declared <= pins.keys() and "hatchling" in locked("image/build.txt")
+    for name, version in (pins | locked("image/build.txt")).items():
+        assert tested.get(name, version) == version, name
+
+
+def test_the_image_installs_nothing_without_its_hash() -> None:
+    steps = re.findall(r"pip (?:install|wheel|download) [^&\n\\]*", text("Dockerfile"))
+    assert len(steps) == 4
+    for step in steps:
+        is_locked = "--require-hashes" in step and "--only-binary :all:" in step
+        assert is_locked or "--no-index" in step or {"--no-deps", "--no-build-isolation"} <= set(step.split()), step
+    assert text("Dockerfile").count("-name '*.pth'") == 1
 
 
 def _name(requirement: str) -> str:

@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct
 
-from muxer import ProviderSettings
-from muxer.scrubbing import HIDDEN, Scrubber, scrubbed, secrets_of
+from muxer import ProviderSettings, Secret
+from muxer.scrubbing import Scrubber, scrubbed, secrets_of
+from muxer.secret import HIDDEN
 from tests.proxy import Lines
 
 SECRETS = st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="*"), min_size=8, max_size=20)
@@ -16,7 +17,8 @@ class Nested(Struct, frozen=True, kw_only=True):
     url: str = "redis://user:pass-word-1@host:6379/0"
     Token: str = "token-0001"
     size: int = 5
-    headers: dict[str, str]
+    headers: dict[str, Secret]
+    address: Secret = Secret("redis://:pass-word-3@host")
     many: tuple[str, ...] = ("https://:pass-word-2@x/",)
 
 
@@ -61,13 +63,14 @@ def test_what_is_no_secret_stays(text: str) -> None:
 
 
 def test_the_secrets_of_settings_are_those_by_name_in_headers_and_in_addresses() -> None:
-    assert sorted(secrets_of(Nested(headers={"x-team": "header-001"}))) == [
+    assert sorted(secrets_of(Nested(headers={"x-team": Secret("header-001")}))) == [
         "header-001",
         "pass-word-1",
         "pass-word-2",
+        "pass-word-3",
         "token-0001",
     ]
-    assert list(secrets_of(ProviderSettings(api_key="provider-key"))) == ["provider-key"]
+    assert list(secrets_of(ProviderSettings(api_key=Secret("provider-key")))) == ["provider-key"]
 
 
 def test_a_log_is_looked_through_but_for_what_is_said_of_each_request() -> None:

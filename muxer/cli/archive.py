@@ -35,14 +35,22 @@ class Log(Struct, frozen=True):
 def log_of(configuration: Configuration, path: Path | None) -> Log:
     """The records of that file, else those of the configured store. Raises ConfigInvalid where that is no file."""
     if path is not None:
-        kind = find_kinds(["sqlite"]).stores["sqlite"]
-        log = Log(kind, msgspec.convert({"path": str(path.absolute())}, kind.settings), Path(), str(path))
-    else:
-        store = configuration.settings.store
-        log = Log(configuration.kinds.stores[store.kind], store.settings, configuration.folder, _named(store.settings))
+        return log_at(path)
+    store = configuration.settings.store
+    log = Log(configuration.kinds.stores[store.kind], store.settings, configuration.folder, _named(store.settings))
+    return _there(log, "name the file that has the requests with --log")
+
+
+def log_at(path: Path) -> Log:
+    """The records in a file of the embedded store. Raises ConfigInvalid where there is none."""
+    kind = find_kinds(["sqlite"]).stores["sqlite"]
+    settings: Struct = msgspec.convert({"path": str(path.absolute())}, kind.settings)
+    return _there(Log(kind, settings, Path(), str(path)), "name the file that has the requests")
+
+
+def _there(log: Log, hint: str) -> Log:
     file = getattr(log.settings, "path", None)  # by the convention that a store kept in a file says so
     if isinstance(file, str) and not (log.folder / file).exists():
-        hint = "name the file that has the requests with --log"
         raise ConfigInvalid([Fault(f"no requests are recorded in {log.name}: no such file", hint=hint)])
     return log
 
@@ -85,6 +93,11 @@ class NewestFirst:
         while kept:
             yield kept[: -_BATCH - 1 : -1]
             del kept[-_BATCH:]
+
+    async def scored(self, since_s: float) -> AsyncIterator[Sequence[Record]]:
+        """See Archive."""
+        found = self._store.records(since_s, {}, _ALL)
+        yield [one async for one in found if one.state != "open" and one.feedback is not None][::-1]
 
     async def record(self, id: str) -> Record | None:
         """See Archive."""

@@ -1,6 +1,6 @@
 """`muxer usage --by branch`: both sides of each share beside each other."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from decimal import Decimal
 
 from muxer.branches import Comparison, Comparisons, Measured
@@ -8,6 +8,11 @@ from muxer.cli.output import NOTHING, Cell, Column, good, print_note, print_tabl
 from muxer.types import Record
 
 _MEASURES = {"$ a request": ("usd", 1), "ms": ("ms", 1), "% failed": ("failed", 100)}
+_SCORE = {"score": ("feedback", 1)}
+_MORE_IS_BETTER = ("feedback",)
+
+
+Style = Callable[[str], Cell]
 
 
 async def compared(records: AsyncIterator[Record]) -> list[Comparison]:
@@ -30,27 +35,31 @@ def print_comparisons(found: Sequence[Comparison]) -> None:
             Column("difference"),
             Column("95 % interval"),
         ]
+        has_scores = one.inside.scored + one.outside.scored > 0
         counts: list[Sequence[Cell]] = [
             (name, f"{getattr(one.inside, name):,}", f"{getattr(one.outside, name):,}", "", "")
-            for name in ("requests", "conversations")
+            for name in ("requests", "conversations", *(("scored",) if has_scores else ()))
         ]
-        print_table(columns, [*counts, *(_row(one, title, *how) for title, how in _MEASURES.items())])
+        measures = _MEASURES | (_SCORE if has_scores else {})
+        print_table(columns, [*counts, *(_row(one, title, *how) for title, how in measures.items())])
     print_note("coloured where the interval excludes 0; --json has the interval of each side")
 
 
 def _row(one: Comparison, title: str, name: str, scale: int) -> Sequence[Cell]:
     inside, outside, change = (getattr(side, name) for side in (one.inside, one.outside, one))
-    return (title, _number(inside.value, scale), _number(outside.value, scale), *_change(change, scale))
+    more, less = (good, warned) if name in _MORE_IS_BETTER else (warned, good)
+    shown = _change(change, scale, more, less)
+    return (title, _number(inside.value, scale), _number(outside.value, scale), *shown)
 
 
-def _change(one: Measured, scale: int) -> tuple[Cell, Cell]:
+def _change(one: Measured, scale: int, more: Style, less: Style) -> tuple[Cell, Cell]:
     words = _number(one.value, scale, "+")
     if one.low is None or one.high is None:
         return words, "too few to tell"
     between = f"{_number(one.low, scale, '+')} to {_number(one.high, scale, '+')}"
     if one.low <= 0 <= one.high:
         return words, between
-    style = warned if one.low > 0 else good
+    style = more if one.low > 0 else less
     return style(words), style(between)
 
 

@@ -31,6 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
             configuration = read(file).configuration
         except ConfigInvalid as error:
             errors += error.faults
+            (errors if arguments.strict else warnings).extend(error.warnings)
         else:
             (errors if arguments.strict else warnings).extend(configuration.warnings)
             valid.append(configuration)

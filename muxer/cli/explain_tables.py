@@ -53,9 +53,8 @@ def print_explanation(found: Explanation) -> None:
         console.print(Text(found.plan.reason, "dim"))
     if found.question.affinity.model:
         console.print(Text(_affinity(found), "dim"))
-    if (hedge := told["hedge"]) is not None:
-        when = f"when no answer has begun after {hedge['after_s']:g} s"
-        console.print(Text(f"{hedge['model']} is asked, too, {when}", "dim"))
+    if told["hedge"]:
+        console.print(Text(_hedge(told["hedge"]), "dim"))
     if found.error is not None:
         console.print(bad(f"refused with {found.error.status} {found.error.code}: {found.error.message}"))
     _print("The request", _SIGNALS, _signals(told))
@@ -92,6 +91,10 @@ def _headline(found: Explanation) -> Text:
     if chosen is None:
         return words.append("nobody", "bold red")
     return words.append(chosen.model.name, "bold green").append(f" at {chosen.model.provider}")
+
+
+def _hedge(hedge: Mapping[str, Any]) -> str:
+    return f"{hedge['model']} is asked, too, when no answer has begun after {hedge['after_s']:g} s"
 
 
 def _affinity(found: Explanation) -> str:

@@ -85,7 +85,7 @@ def _plugins(loaded: frozenset[str], kinds: Kinds) -> Iterator[_Plugin]:
 
 
 def _offers(kinds: Kinds) -> Iterator[_Offer]:
-    for sort in (field for field in Kinds.__struct_fields__ if field != "origins"):
+    for sort in (field for field in Kinds.__struct_fields__ if field not in ("origins", "unnamed")):
         yield from (_Offer(sort.removesuffix("s"), kind) for kind in getattr(kinds, sort).values())
 
 

@@ -57,8 +57,8 @@ def fetch(configuration: Configuration, query: Callable[[Store], Awaitable[T]], 
 
     Raises ConfigInvalid and StoreUnavailable. A server that runs on the same store is not disturbed.
     """
-    path = _path(configuration)
-    if path is not None and not (configuration.folder / path).exists():
+    file = file_of(configuration)
+    if file is not None and not file.exists():
         return otherwise
     return change(configuration, query)
 
@@ -79,8 +79,14 @@ def nothing_recorded(configuration: Configuration, arguments: argparse.Namespace
     return f"no requests recorded yet in {name}"
 
 
+def file_of(configuration: Configuration) -> Path | None:
+    """The file of the store, if it is kept in one."""
+    path = _path(configuration)
+    return None if path is None else configuration.folder / path
+
+
 def _path(configuration: Configuration) -> str | None:
-    """The file of the store, if it is kept in one: by the convention that its setting is called `path`."""
+    """The file as it is named: by the convention that the setting is called `path`."""
     path = getattr(configuration.settings.store.settings, "path", None)
     return path if isinstance(path, str) else None
 

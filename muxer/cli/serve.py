@@ -229,7 +229,7 @@ def _has_keys(configuration: Configuration) -> bool:
 
 
 async def _has_stored_keys(store: Store) -> bool:
-    return isinstance(store, KeepsKeys) and bool(await store.keys())
+    return isinstance(store, KeepsKeys) and await store.has_keys()
 
 
 def _open_door(host: str) -> ConfigInvalid:

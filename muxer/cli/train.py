@@ -15,36 +15,60 @@ import msgspec
 from msgspec import Struct
 
 from muxer.cli.artefacts import settings_of
+from muxer.cli.lessons import Told, log_named, told
 from muxer.cli.output import counted, print_error, print_json, print_note, progress_bar
+from muxer.cli.recorded import duration, since_s
 from muxer.errors import InvalidRequest, MuxerError
 from muxer.evaluation.curves import Ordered, measures
+from muxer.evaluation.judged import choices, lift
 from muxer.evaluation.policies import scores
 from muxer.evaluation.rows import Pair, Row, pairs, read_prices, read_rows
 from muxer.interfaces import Context, Kind, Labelled, Signal, Trainable
+from muxer.lessons import LearnsLater, Lesson
 from muxer.opener import Meters
 from muxer.plugins import find_kinds
 from muxer.upstream import open_client
 
 LEAST_ROWS = 50
+LEAST_OF_A_SIDE = 10
 HELD_SHARE = 5  # one prompt in so many is held back
 _STEPS = 1_000
 
 
+class Evidence(Struct, frozen=True):
+    """Prompts: with answers of both models, and as records keep them, with the answer of one."""
+
+    rows: list[tuple[Row, Pair]]
+    lessons: list[Lesson]
+
+    @property
+    def count(self) -> int:
+        """How many."""
+        return len(self.rows) + len(self.lessons)
+
+
 class Compared(Struct, frozen=True):
-    """How well what was learned and what it replaces rank prompts that were held back from both."""
+    """How well what was learned and what it replaces rank prompts that were held back from both: by `apgr`, or where
+    records are among them by the `lift` in quality."""
 
     learned_from: int
     held: int
+    measure: str
     before: float
     after: float
     is_worse: bool
+    records: Told | None = None
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declares the words of the command."""
-    parser.add_argument("data", type=Path, nargs="+", metavar="DATA", help="JSON lines, .gz too: prompt, models")
-    parser.add_argument("--strong", required=True, metavar="MODEL", help="the dearer model, by its name in the data")
-    parser.add_argument("--cheap", required=True, metavar="MODEL", help="the cheaper model")
+    parser.add_argument("data", type=Path, nargs="*", metavar="DATA", help="JSON lines, .gz too: prompt, models")
+    words = "learn from requests with feedback, too: a muxer.db, or the routing.yaml of another store"
+    parser.add_argument("--from", dest="source", type=Path, metavar="FILE", help=words)
+    parser.add_argument("--since", type=duration, metavar="AGE", help="of those, only the last 30m, 1h, 7d, ...")
+    words = "the dearer model, by its name in the data; of several (a,b) the first one there, and records of each"
+    parser.add_argument("--strong", type=_names, required=True, metavar="MODEL", help=words)
+    parser.add_argument("--cheap", type=_names, required=True, metavar="MODEL", help="the cheaper model, the same way")
     words = "where to write; it takes the place of what is there. `difficulty.model` beside routing.yaml is used"
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help=words)
     parser.add_argument(
@@ -56,8 +80,15 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the comparison as JSON")
 
 
+def _names(words: str) -> list[str]:
+    return [word.strip() for word in words.split(",")]
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Writes the artefact; 1 if it is worse than what it would replace, 2 if it cannot be made."""
+    if not arguments.data and arguments.source is None:
+        print_error("nothing to learn from: name files with answers of both models, or records with --from")
+        return 2
     try:
         compared = asyncio.run(_train(arguments))
     except MuxerError as error:
@@ -67,10 +98,9 @@ def run(arguments: argparse.Namespace) -> int:
         print_error(f"{error.filename}: {error.strerror}")
         return 2
     if arguments.json:
-        print_json(msgspec.to_builtins(compared) | {"written": not compared.is_worse or arguments.force})
+        print_json(_as_json(compared) | {"written": not compared.is_worse or arguments.force})
     else:
-        print(f"learned from {counted(compared.learned_from, 'prompt')}; {compared.held:,} were held back")
-        print(f"APGR on those: {compared.after:.3f}, before {compared.before:.3f}, by chance 0.5")
+        _print(compared)
     if compared.is_worse and not arguments.force:
         print_error(
             f"{arguments.out} stays as it is: what was learned is worse than that; --force writes it all the same"
@@ -80,34 +110,110 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _as_json(compared: Compared) -> dict[str, object]:
+    found: dict[str, object] = msgspec.to_builtins(compared)
+    told = compared.records
+    if told is not None:
+        counts: dict[str, object] = msgspec.to_builtins(told)
+        found["records"] = counts | {"lessons": len(told.lessons)}
+    return found
+
+
+def _print(compared: Compared) -> None:
+    told = compared.records
+    if told is not None:
+        print(f"{counted(told.scored, 'record')} with a score, of which {len(told.lessons):,} can be learned from")
+        for count, why in (
+            (told.of_other_models, "of other models"),
+            (told.without_features, "without features: `learn: true` on their route keeps them"),
+            (told.hashed_otherwise, "with features of another version"),
+        ):
+            if count:
+                print_note(f"left out: {count:,} {why}")
+    print(f"learned from {counted(compared.learned_from, 'prompt')}; {compared.held:,} were held back")
+    if compared.measure == "apgr":
+        print(f"APGR on those: {compared.after:.3f}, before {compared.before:.3f}, by chance 0.5")
+    else:
+        print(f"quality above chance on those: {compared.after:+.3f}, before {compared.before:+.3f}")
+
+
 async def _train(arguments: argparse.Namespace) -> Compared:
     kind = _kind(arguments.plugin or arguments.signal, arguments.signal)
-    rows = [
-        row for row in read_rows(arguments.data) if arguments.strong in row.models and arguments.cheap in row.models
-    ]
-    if len(rows) < LEAST_ROWS:
-        raise InvalidRequest(f"{counted(len(rows), 'row')} with both models; training takes at least {LEAST_ROWS}")
-    known = pairs(rows, arguments.strong, arguments.cheap, read_prices(arguments.prices) if arguments.prices else {})
-    data = list(zip(rows, known, strict=True))
-    held = [(row, pair) for row, pair in data if _is_held(row.prompt)]
-    if not held:
-        raise InvalidRequest("no prompt was held back to compare on: training takes more prompts")
-    labelled = [Labelled(row.prompt, pair.strong, pair.cheap) for row, pair in data if not _is_held(row.prompt)]
+    told = None if arguments.source is None else await _told(arguments, kind)
+    learned, held = _split(_rows(arguments), told.lessons if told else [])
+    _check(arguments, learned, held)
     with tempfile.TemporaryDirectory() as folder, progress_bar(_STEPS, "learning") as advance:
         trial = Path(folder) / "trial"
-        trial.write_bytes(await _fitted(kind, labelled, advance))
-        before = await _apgr(kind, arguments.out if arguments.out.exists() else None, held)
-        after = await _apgr(kind, trial, held)
-        compared = Compared(len(labelled), len(held), before, after, is_worse=after < before)
+        trial.write_bytes(await _fitted(kind, learned, advance))
+        before = await _measured(kind, arguments.out if arguments.out.exists() else None, held)
+        after = await _measured(kind, trial, held)
+        compared = Compared(
+            learned_from=learned.count,
+            held=held.count,
+            measure="lift" if held.lessons else "apgr",
+            before=before,
+            after=after,
+            is_worse=after < before,
+            records=told,
+        )
         if arguments.force or not compared.is_worse:
             _replace(arguments.out, trial.read_bytes())
     return compared
 
 
-def _is_held(prompt: str) -> bool:
-    # By the prompt alone, so that a prompt held back now is held back from the next training too, which may then be
-    # compared with this one.
-    return crc32(prompt.encode("utf-8", "replace")) % HELD_SHARE == 0
+def _rows(arguments: argparse.Namespace) -> list[tuple[Row, Pair]]:
+    """The rows of the files that have both models."""
+    strong, cheap = arguments.strong[0], arguments.cheap[0]
+    rows = [row for row in read_rows(arguments.data) if strong in row.models and cheap in row.models]
+    prices = read_prices(arguments.prices) if arguments.prices else {}
+    return list(zip(rows, pairs(rows, strong, cheap, prices), strict=True))
+
+
+async def _told(arguments: argparse.Namespace, kind: Kind[Signal]) -> Told:
+    log, begin_s = log_named(arguments.source), since_s(arguments)
+    async with _opened(kind, None) as signal:
+        if not isinstance(signal, LearnsLater):
+            raise InvalidRequest(f"signal {kind.name}: it does not learn from records")
+        return await told(log, begin_s, arguments.strong, arguments.cheap, kind.name, signal)
+
+
+def _split(rows: Sequence[tuple[Row, Pair]], lessons: Sequence[Lesson]) -> tuple[Evidence, Evidence]:
+    """What is learned from, and what is held back. That is told by the prompt or its features alone, so that one held
+    back now is held back from the next training too, which may then be compared with this one."""
+    rows_held, lessons_held = [_is_held(row.prompt) for row, _ in rows], [_is_held(one.features) for one in lessons]
+    learned, held = (
+        Evidence(
+            rows=[row for row, is_held in zip(rows, rows_held, strict=True) if is_held is side],
+            lessons=[one for one, is_held in zip(lessons, lessons_held, strict=True) if is_held is side],
+        )
+        for side in (False, True)
+    )
+    return learned, held
+
+
+def _is_held(words: str) -> bool:
+    return crc32(words.encode("utf-8", "replace")) % HELD_SHARE == 0
+
+
+def _check(arguments: argparse.Namespace, learned: Evidence, held: Evidence) -> None:
+    """Raises InvalidRequest for what is too little to learn from, or to compare on."""
+    rows, lessons = len(learned.rows) + len(held.rows), [*learned.lessons, *held.lessons]
+    if rows + len(lessons) < LEAST_ROWS:
+        of_records = f" and {counted(len(lessons), 'record')} with a score and features" if arguments.source else ""
+        raise InvalidRequest(
+            f"{counted(rows, 'row')} with both models{of_records}; training takes at least {LEAST_ROWS}"
+        )
+    if not held.count:
+        raise InvalidRequest("no prompt was held back to compare on: training takes more prompts")
+    if not lessons:
+        return
+    for names, is_strong in ((arguments.strong, True), (arguments.cheap, False)):
+        found = sum(one.is_strong is is_strong for one in lessons)
+        if found < LEAST_OF_A_SIDE or not any(one.is_strong is is_strong for one in held.lessons):
+            raise InvalidRequest(
+                f"{counted(found, 'record')} with a score of {' or '.join(names)}; training takes at least "
+                f"{LEAST_OF_A_SIDE} of each side: let both answer prompts of the same kind, by a route with a share"
+            )
 
 
 def _kind(plugin: str, signal: str) -> Kind[Signal]:
@@ -118,17 +224,30 @@ def _kind(plugin: str, signal: str) -> Kind[Signal]:
     return kind
 
 
-async def _fitted(kind: Kind[Signal], rows: Sequence[Labelled], advance: Callable[[int], None]) -> bytes:
+async def _fitted(kind: Kind[Signal], learned: Evidence, advance: Callable[[int], None]) -> bytes:
+    rows = [Labelled(row.prompt, pair.strong, pair.cheap) for row, pair in learned.rows]
+
+    def done(share: float) -> None:
+        advance(round(_STEPS * share))
+
     async with _opened(kind, None) as signal:
+        if learned.lessons and isinstance(signal, LearnsLater):
+            return signal.fit_with(rows, learned.lessons, done)
         if not isinstance(signal, Trainable):
             raise InvalidRequest(f"signal {kind.name}: it does not learn")
-        return signal.fit(rows, lambda share: advance(round(_STEPS * share)))
+        return signal.fit(rows, done)
 
 
-async def _apgr(kind: Kind[Signal], artefact: Path | None, held: Sequence[tuple[Row, Pair]]) -> float:
+async def _measured(kind: Kind[Signal], artefact: Path | None, held: Evidence) -> float:
+    """How well the signal ranks what was held back."""
+    known, name = [pair for _, pair in held.rows], next(iter(kind.signals))
     async with _opened(kind, artefact) as signal:
-        values = scores([row for row, _ in held], signal, next(iter(kind.signals)), lambda more: None)
-    value = measures(Ordered(values, [pair for _, pair in held]))["apgr"]
+        values = scores([row for row, _ in held.rows], signal, name, lambda more: None)
+        if held.lessons and isinstance(signal, LearnsLater):
+            values += [float(signal.recall(one.features)[name]) for one in held.lessons]
+    if held.lessons:
+        return lift(Ordered(values, [*known, *choices(held.lessons)]))
+    value = measures(Ordered(values, known))["apgr"]
     if math.isnan(value):
         raise InvalidRequest("the two models are equally good on what was held back: there is nothing to learn")
     return value

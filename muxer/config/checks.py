@@ -5,7 +5,7 @@ from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from muxer.config.faults import nearest
+from muxer.config.hints import nearest
 from muxer.config.notes import Notes, Steps, path_of
 from muxer.config.settings import (
     FREE_SIGNALS,
@@ -16,8 +16,8 @@ from muxer.config.settings import (
     ModelSettings,
     RouteSettings,
 )
-from muxer.config.tree import Items, Scalar, find
-from muxer.expressions import Expression, ExpressionInvalid, compile_expression
+from muxer.config.tree import Items, Scalar, Table, find
+from muxer.expressions import Expression, ExpressionInvalid, UnknownName, compile_expression
 from muxer.interfaces import Kinds
 from muxer.keys import instant
 from muxer.limits import AMOUNTS, RATES, Amounts
@@ -71,7 +71,7 @@ def check_routes(notes: Notes, routes: Sequence[RouteSettings | None], models: M
         here: Steps = ("routes", index)
         if catch_all:
             notes.add(here, f"never reached: {catch_all} matches every request", "move it up, or give that one a when")
-        elif not notes.has(*here, "when") and (route is None or route.takes_all):
+        elif not notes.has(*here, "when") and _takes_all(notes, here, route):
             catch_all = path_of(here)
         if route is None:
             continue
@@ -81,6 +81,14 @@ def check_routes(notes: Notes, routes: Sequence[RouteSettings | None], models: M
         if route.share is not None and ("," in route.name or route.name.startswith("not ")):
             notes.add((*here, "name"), "a route with a share is named in records by its sides", "no comma, no `not `")
         _check_candidates(notes, here, route, models)
+
+
+def _takes_all(notes: Notes, here: Steps, route: RouteSettings | None) -> bool:
+    """Whether a route without a condition takes every request. Nobody knows where a key of it is misspelt."""
+    node = find(notes.root, here)
+    is_meant = isinstance(node, Table) and node.keys.keys() <= set(RouteSettings.__struct_fields__)
+    has_share = notes.has(*here, "share")
+    return is_meant and (not has_share or (route is not None and route.share == 1))
 
 
 def check_guards(notes: Notes, routes: Sequence[RouteSettings | None], guards: Sequence[str]) -> None:
@@ -108,13 +116,27 @@ def signal_types(notes: Notes, kinds: Kinds, plugins: Sequence[str]) -> dict[str
 
 
 def compiled(
-    notes: Notes, routes: Sequence[RouteSettings | None], types: Mapping[str, type]
+    notes: Notes,
+    routes: Sequence[RouteSettings | None],
+    types: Mapping[str, type],
+    unnamed: Collection[str],
+    *,
+    is_whole: bool,
 ) -> list[Expression | None]:
-    """The conditions of the routes; None where a route has none, or a fault."""
-    return [
-        _compiled(notes, ("routes", index, "when"), route.when, types) if route and route.when is not None else None
-        for index, route in enumerate(routes)
-    ]
+    """The conditions of the routes; None where a route has none, or a fault. Where the types are not the whole of them
+    (a plugin could not be loaded), an unknown name is none. `unnamed` are plugins that could be named."""
+    found: list[Expression | None] = []
+    for index, route in enumerate(routes):
+        steps: Steps = ("routes", index, "when")
+        try:
+            found.append(compile_expression(route.when, types) if route and route.when is not None else None)
+        except ExpressionInvalid as error:
+            found.append(None)
+            unknown = error.name if isinstance(error, UnknownName) else ""
+            if is_whole or not unknown:
+                hint = f"name the plugin {unknown} under plugins" if unknown in unnamed else error.hint
+                _add_invalid(notes, steps, error, hint)
+    return found
 
 
 def check_limits(notes: Notes, limits: Sequence[LimitSettings | None], models: Models) -> None:
@@ -257,22 +279,31 @@ def _add_cycle(notes: Notes, cycle: list[str], models: Models) -> None:
     notes.add(("models", name, key, index), f"a cycle: {' -> '.join(cycle)}")
 
 
-def _compiled(notes: Notes, steps: Steps, source: str, types: Mapping[str, type]) -> Expression | None:
-    try:
-        return compile_expression(source, types)
-    except ExpressionInvalid as error:
-        node = find(notes.root, steps)
-        if isinstance(node, Scalar) and node.sort == "filled":
-            # The complaint may quote what the environment gave.
-            notes.add(steps, "no valid condition once its references are filled in")
-        else:
-            notes.add(steps, error.message, error.hint, ahead=error.offset)
-        return None
+def _add_invalid(notes: Notes, steps: Steps, error: ExpressionInvalid, hint: str) -> None:
+    node = find(notes.root, steps)
+    if isinstance(node, Scalar) and node.sort == "filled":
+        # The complaint may quote what the environment gave.
+        notes.add(steps, "no valid condition once its references are filled in")
+    else:
+        notes.add(steps, error.message, hint, ahead=error.offset)
 
 
-def check_prices(notes: Notes, models: Models, providers: Mapping[str, Component | None], table: PriceTable) -> None:
-    """Every model has a price, known or written down: without one no budget could hold (S19)."""
+def check_prices(
+    notes: Notes,
+    models: Models,
+    providers: Mapping[str, Component | None],
+    table: PriceTable,
+    budgets: Sequence[Amounts],
+) -> None:
+    """Every model under a budget has a price, known or written down: without one it could not hold (S19)."""
+    own = [limit.where.get("model") for limit in budgets if isinstance(limit, LimitSettings)]
+    of_all = len(own) < len(budgets) or None in own
+    why = "there is a budget"
+    if find(notes.root, ("limits",)).place is None:
+        why += " (10 dollars a day for each user, unless the file has limits or says `limits: []`)"
     for name, model in models.items():
+        if not (of_all or name in own):
+            continue
         has_own = any(notes.has("models", name, key) for key in ("use", "price", "price_usd_per_million"))
         if model is None or model.provider is None or has_own:
             continue
@@ -285,5 +316,5 @@ def check_prices(notes: Notes, models: Models, providers: Mapping[str, Component
         known = "" if notes.faults.is_full else table.suggest(provider.vendor, upstream, provider.base_url)
         near = f"did you mean {known!r}? Or " if known else ""
         what = notes.named(steps) if model.name else repr(name)
-        message = f"no price is known for {what} of provider {model.provider!r}, and there are limits"
+        message = f"no price is known for {what} of provider {model.provider!r}, and {why}"
         notes.add(steps, message, f"{near}write price_usd_per_million, or price: free")

@@ -7,6 +7,7 @@ from msgspec import Struct, structs
 
 from muxer.config.decode import Decoder
 from muxer.config.environment import PLACEHOLDERS
+from muxer.config.hints import nearest
 from muxer.config.settings import Component, Listed, ListedGuard, ListedSink
 from muxer.config.tree import Node, Scalar, Table
 from muxer.errors import ConfigInvalid, Fault
@@ -15,9 +16,18 @@ from muxer.interfaces import Kind, Kinds, PricedAs
 AnyKinds = Mapping[str, Kind[Any]]
 
 
-def component(decoder: Decoder, node: Node, name: str, path: str, kinds: AnyKinds | None) -> Component | None:
-    """The component an entry describes, or None and faults. Without kinds (a plugin is broken) only its shape."""
-    kind = _kind(decoder, node, path, kinds)
+class Offer(Struct, frozen=True):
+    """The kinds of one sort that the loaded plugins offer. It is no `is_whole` offer where a plugin could not be
+    loaded: nobody knows what that one has. `unnamed` are plugins that could be named."""
+
+    kinds: AnyKinds
+    is_whole: bool
+    unnamed: frozenset[str] = frozenset()
+
+
+def component(decoder: Decoder, node: Node, name: str, path: str, offer: Offer) -> Component | None:
+    """The component an entry describes, or None and faults."""
+    kind = _kind(decoder, node, path, offer)
     if kind is None or not isinstance(node, Table):
         return None
     reason = _missing_key(node)
@@ -36,7 +46,7 @@ def component(decoder: Decoder, node: Node, name: str, path: str, kinds: AnyKind
 
 
 def components(
-    decoder: Decoder, section: Node | None, name: str, shape: type[Listed], kinds: AnyKinds | None
+    decoder: Decoder, section: Node | None, name: str, shape: type[Listed], offer: Offer
 ) -> list[Component | None]:
     """The components of a list, by names that differ; None for one with faults."""
     found: list[Component | None] = []
@@ -44,7 +54,7 @@ def components(
     for index, node in enumerate(decoder.items(section, name)):
         path = f"{name}[{index}]"
         listed = decoder.struct(_part(node, shape, own=False), shape, path)
-        one = component(decoder, _part(node, shape, own=True), "", path, kinds)
+        one = component(decoder, _part(node, shape, own=True), "", path, offer)
         found.append(_listed(one, listed))
         named = found[-1].name if found[-1] else ""
         if named and names.setdefault(named, path) != path:
@@ -88,21 +98,25 @@ def in_demo(providers: Mapping[str, Component], kinds: Kinds) -> dict[str, Compo
     }
 
 
-def _kind(decoder: Decoder, node: Node, path: str, kinds: AnyKinds | None) -> Kind[Any] | None:
+def _kind(decoder: Decoder, node: Node, path: str, offer: Offer) -> Kind[Any] | None:
     entries = decoder.table(node, path)
     if "kind" not in entries:
         if isinstance(node, Table):
             decoder.note(node, path, "missing key 'kind'")
         return None
     word = decoder.text(entries["kind"], f"{path}.kind")
-    if word is None or kinds is None:
-        return None
-    if word not in kinds:
-        known = f"known: {', '.join(sorted(kinds))}" if kinds else "name a plugin that offers it under plugins"
+    if word is not None and word not in offer.kinds and offer.is_whole:
         written = getattr(entries["kind"], "written", "")
-        decoder.note(entries["kind"], path, f"unknown kind {written!r}", known)
-        return None
-    return kinds[word]
+        decoder.note(entries["kind"], path, f"unknown kind {written!r}", _kind_hint(word, offer))
+    return offer.kinds.get(word or "")
+
+
+def _kind_hint(word: str, offer: Offer) -> str:
+    if word in offer.unnamed:
+        return f"name the plugin {word} under plugins"
+    if not offer.kinds:
+        return "name a plugin that offers it under plugins"
+    return nearest(word, offer.kinds) or f"known: {', '.join(sorted(offer.kinds))}"
 
 
 def _missing_key(node: Table) -> str:

@@ -3,9 +3,10 @@
 import hashlib
 from pathlib import Path
 
+import msgspec
 from msgspec import Struct
 
-from muxer.config.environment import read_dotenv
+from muxer.config.environment import SecretFile, file_references, read_dotenv, read_secret
 from muxer.config.source import LARGEST_BYTES
 from muxer.errors import ConfigInvalid, Fault
 
@@ -13,22 +14,24 @@ _READINGS = 5
 
 
 class Contents(Struct, frozen=True):
-    """The bytes of a file and of its `.env`, None where there is none."""
+    """The bytes of a file, of its `.env`, None where there is none, and of the files that its references name."""
 
     file: bytes
     dotenv: bytes | None = None
+    secrets: dict[str, SecretFile] = msgspec.field(default_factory=dict)
 
     @property
     def digest(self) -> str:
         """Changes when any byte does."""
         parts = (self.file, b"" if self.dotenv is None else b"." + self.dotenv)
-        return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
+        of_secrets = (msgspec.msgpack.encode((path, secret)) for path, secret in sorted(self.secrets.items()))
+        return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in (*parts, *of_secrets))).hexdigest()
 
 
 def read_contents(path: Path, folder: Path | None = None) -> Contents:
-    """Reads both, the `.env` of `folder` if that is not the file's own. Raises ConfigInvalid.
+    """Reads all, the `.env` of `folder` if that is not the file's own. Raises ConfigInvalid.
 
-    They are two files, which may be swapped between two reads (B66): they count once two readings agree.
+    They are several files, which may be swapped between two reads (B66): they count once two readings agree.
     """
     found = _reading(path, folder or path.parent)
     for _ in range(_READINGS - 1):
@@ -39,7 +42,9 @@ def read_contents(path: Path, folder: Path | None = None) -> Contents:
 
 
 def _reading(path: Path, folder: Path) -> Contents:
-    return Contents(_read(path), read_dotenv(folder / ".env"))
+    data = _read(path)
+    secrets = {name: read_secret(folder, name) for name in file_references(data)}
+    return Contents(data, read_dotenv(folder / ".env"), secrets)
 
 
 def _read(path: Path) -> bytes:

@@ -5,9 +5,11 @@ from typing import TypeVar
 
 from msgspec import Struct, inspect
 
-from muxer.config.faults import Faults, nearest
+from muxer.config.faults import Faults
+from muxer.config.hints import key_hint
 from muxer.config.scalars import Wrong, described, plain, read
 from muxer.config.tree import Items, Node, Scalar, Table, below, has_references, shown
+from muxer.secret import Secret
 
 StructT = TypeVar("StructT", bound=Struct)
 _ListType = inspect.VarTupleType | inspect.ListType | inspect.SetType | inspect.FrozenSetType
@@ -26,6 +28,7 @@ class Decoder:
 
     def __init__(self, faults: Faults) -> None:
         self._faults = faults
+        self._hint = ""  # what the key being read is meant for, where its type says so
 
     def struct(self, node: Node, cls: type[StructT], path: str, *, besides: Iterable[str] = ()) -> StructT | None:
         """A struct of that class, or None and faults. Keys in `besides` are allowed and left alone.
@@ -64,6 +67,7 @@ class Decoder:
 
     def note(self, node: Node, path: str, message: str, hint: str = "") -> None:
         """Notes a fault of this node: at its place, or under the name of the variable it came from."""
+        hint = hint or self._hint
         if isinstance(node, Scalar) and node.variable:
             self._faults.add(None, node.variable, message, hint)
         else:
@@ -74,12 +78,14 @@ class Decoder:
         names = list(known)
         for key, place in node.keys.items():
             if key not in names and not self._faults.is_full:
-                hint = nearest(key, names) or f"known: {', '.join(sorted(names))}"
-                self._faults.add(place, below(path, key), f"unknown key {shown(key)}", hint)
+                self._faults.add(place, below(path, key), f"unknown key {shown(key)}", key_hint(key, names))
 
     def _value(self, node: Node, wanted: inspect.Type, path: str) -> object:
         if isinstance(wanted, inspect.Metadata):
-            return self._value(node, wanted.type, path)
+            around, self._hint = self._hint, str((wanted.extra or {}).get("hint", ""))
+            value = self._value(node, wanted.type, path)
+            self._hint = around
+            return value
         if isinstance(wanted, inspect.UnionType):
             return self._union(node, wanted, path)
         if isinstance(wanted, inspect.StructType):
@@ -90,6 +96,9 @@ class Decoder:
             return self._list(node, wanted, path)
         if isinstance(wanted, inspect.AnyType) or (isinstance(wanted, inspect.CustomType) and wanted.cls is object):
             return self._any(node, path)
+        if isinstance(wanted, inspect.CustomType) and wanted.cls is Secret:
+            text = self._value(node, _TEXT, path)
+            return Secret(text) if isinstance(text, str) else text
         return self._scalar(node, path, lambda scalar: read(scalar, wanted), described(wanted))
 
     def _scalar(self, node: Node, path: str, reader: Callable[[Scalar], object], expected: str) -> object:
@@ -104,13 +113,17 @@ class Decoder:
     def _refuse(self, node: Node, path: str, expected: str) -> _Failed:
         """Notes that something of another shape stands there; what was broken before is not told twice."""
         if not isinstance(node, Scalar):
-            self.note(node, path, f"expected {expected}, found a {'list' if isinstance(node, Items) else 'mapping'}")
+            hint = "begin each entry with `- `" if expected == "a list" else ""
+            self.note(
+                node, path, f"expected {expected}, found a {'list' if isinstance(node, Items) else 'mapping'}", hint
+            )
         elif node.missing:
             name = node.missing[0]
             self.note(node, path, f"{name} is not set", f"set it, or write ${{{name}:-DEFAULT}}")
         elif node.sort != "broken":
             found = {"nothing": "nothing", "boolean": "a boolean", "whole": "a number", "number": "a number"}
-            self.note(node, path, f"expected {expected}, found {found.get(node.sort, 'text')}")
+            hint = "write it in [ ]" if expected == "a list" and node.sort != "nothing" else ""
+            self.note(node, path, f"expected {expected}, found {found.get(node.sort, 'text')}", hint)
         return _FAILED
 
     def _struct(self, node: Node, wanted: inspect.StructType, path: str, besides: Iterable[str] = ()) -> object:

@@ -1,6 +1,6 @@
 """Candidates that another of the same list beats in every way the file and the price table know of."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import astuple
@@ -9,7 +9,7 @@ from muxer.config.checks import Models
 from muxer.config.lint import opened
 from muxer.config.notes import Notes, Steps
 from muxer.config.pricing import price_of
-from muxer.config.settings import Component, Settings
+from muxer.config.settings import Component, RouteSettings
 from muxer.money import Price
 from muxer.prices import ModelFacts, PriceTable
 
@@ -36,16 +36,22 @@ class _Standing(Struct, frozen=True):
         )
 
 
-def lint_dominated(notes: Notes, settings: Settings, table: PriceTable | None) -> None:
+def lint_dominated(
+    notes: Notes,
+    routes: Sequence[RouteSettings | None],
+    models: Models,
+    providers: Mapping[str, Component | None],
+    table: PriceTable | None,
+) -> None:
     """Warns of each candidate of a route or a group that is dearer at every part of its price and weaker by its tier
     than another of the same list."""
-    standings = _standings(settings.models, settings.providers, table)
+    standings = _standings(models, providers, table)
     lists: list[tuple[Steps, tuple[str, ...]]] = [
-        (("routes", index), route.use) for index, route in enumerate(settings.routes)
+        (("routes", index), route.use) for index, route in enumerate(routes) if route
     ]
-    lists += [(("models", name), model.use) for name, model in settings.models.items() if model.use]
+    lists += [(("models", name), model.use) for name, model in models.items() if model and model.use]
     for steps, use in lists:
-        rivals = [(name, standings[name]) for name in opened(use, settings.models) if name in standings]
+        rivals = [(name, standings[name]) for name in opened(use, models) if name in standings]
         for index, name in enumerate(use):
             own = standings.get(name)
             better = next((rival for rival, at in rivals if own is not None and own.is_beaten_by(at)), None)
@@ -55,14 +61,16 @@ def lint_dominated(notes: Notes, settings: Settings, table: PriceTable | None) -
                 notes.add((*steps, "use", index), what, "take it out, unless it is there for when that one fails")
 
 
-def _standings(models: Models, providers: Mapping[str, Component], table: PriceTable | None) -> Mapping[str, _Standing]:
+def _standings(
+    models: Models, providers: Mapping[str, Component | None], table: PriceTable | None
+) -> Mapping[str, _Standing]:
     """The models of which there is enough to say: a tier and a price."""
     found: dict[str, _Standing] = {}
     for name, model in models.items():
         if model is None or model.provider is None or model.tier is None:
             continue
-        provider = providers[model.provider]
-        known = table.facts(provider.vendor, model.name or name, provider.base_url) if table else None
+        provider = providers.get(model.provider)
+        known = table.facts(provider.vendor, model.name or name, provider.base_url) if table and provider else None
         price = price_of(model, known)
         if price is None:
             continue

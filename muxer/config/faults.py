@@ -1,13 +1,11 @@
 """Collects what is wrong with a file, each fault at its place, so that all of them are told at once."""
 
 from collections.abc import Iterable, Iterator
-from difflib import get_close_matches
 
 from muxer.config.settings import Place
 from muxer.errors import Fault
 
 _MOST = 100
-_LONGEST_WORD = 64
 
 
 class Faults:
@@ -43,12 +41,3 @@ class Faults:
     def in_order(self) -> tuple[Fault, ...]:
         """All faults from the top of the file to its end, what has no line last."""
         return tuple(sorted(self._faults, key=lambda fault: (not fault.line, fault.line, fault.column)))
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint that names the known word most like this one, or nothing when none is near."""
-    # A long word is no misspelling, and comparing it would cost seconds.
-    if len(word) > _LONGEST_WORD:
-        return ""
-    near = get_close_matches(word, [name for name in known if len(name) <= _LONGEST_WORD], n=1)
-    return f"did you mean {near[0]!r}?" if near else ""

@@ -137,20 +137,25 @@ def _allowed(name: str, op: type[ast.cmpop] | None, other: ast.expr) -> tuple[st
 
 def lint_routes(
     notes: Notes,
-    routes: Sequence[RouteSettings],
+    routes: Sequence[RouteSettings | None],
     models: Models,
-    providers: Mapping[str, Component],
+    providers: Mapping[str, Component | None],
     table: PriceTable | None,
 ) -> None:
-    """Warns of each rule that no request can reach, and of candidates that can serve nothing that theirs matches."""
-    regions = [None if route.when is None else region_of(route.when) for route in routes]
+    """Warns of each rule that no request can reach, and of candidates that can serve nothing that theirs matches. None
+    is a route with faults."""
+    regions = [None if route is None or route.when is None else region_of(route.when) for route in routes]
     for index, (route, region) in enumerate(zip(routes, regions, strict=True)):
-        if region is None:
+        if route is None or region is None:
             continue
         if region.is_empty:
             notes.add(("routes", index, "when"), "no request can match this", "its parts exclude each other")
             continue
-        before = [(at, one) for at, one in enumerate(regions[:index]) if one is not None and routes[at].takes_all]
+        before = [
+            (at, one)
+            for at, (one, its) in enumerate(zip(regions[:index], routes[:index], strict=True))
+            if one is not None and its is not None and its.takes_all
+        ]
         earlier = next((at for at, one in before if region.within(one)), None)
         if earlier is not None:
             what = f"never reached: routes[{earlier}] matches all that this does"
@@ -163,22 +168,32 @@ def lint_routes(
 
 
 def opened(use: Sequence[str], models: Models) -> list[str]:
-    """The models behind names, groups replaced by theirs. There are no cycles: those are faults."""
+    """The models behind names, groups replaced by theirs; what leads back to itself (a fault) once."""
     found: list[str] = []
-    for name in use:
+    seen: set[str] = set()
+    waiting = list(use)
+    while waiting:
+        name = waiting.pop(0)
         model = models.get(name)
-        if model is not None:
-            found += opened(model.use, models) if model.use else [name]
+        if model is None or name in seen:
+            continue
+        seen.add(name)
+        if model.use:
+            waiting[:0] = model.use
+        else:
+            found.append(name)
     return found
 
 
-def _lacks(name: str, need: str, models: Models, providers: Mapping[str, Component], table: PriceTable | None) -> bool:
+def _lacks(
+    name: str, need: str, models: Models, providers: Mapping[str, Component | None], table: PriceTable | None
+) -> bool:
     """Whether a model is known not to do it."""
     model = models[name]
     if model is None or model.provider is None:
         return False
     if model.can is not None:
         return need not in model.can
-    provider = providers[model.provider]
-    facts = table.facts(provider.vendor, model.name or name, provider.base_url) if table else None
+    provider = providers.get(model.provider)
+    facts = table.facts(provider.vendor, model.name or name, provider.base_url) if table and provider else None
     return facts is not None and facts.can is not None and need not in facts.can

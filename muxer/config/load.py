@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from muxer.config import advice, checks
-from muxer.config.components import component, components, default_store, in_demo
+from muxer.config.components import Offer, component, components, default_store, in_demo
 from muxer.config.contents import Contents, read_contents
 from muxer.config.decode import Decoder
 from muxer.config.dominance import lint_dominated
@@ -34,11 +34,12 @@ from muxer.config.settings import (
     Settings,
 )
 from muxer.config.source import locate
-from muxer.config.tree import Table, find, has_references, places
+from muxer.config.tree import Items, Table, find, has_references, places
 from muxer.errors import ConfigInvalid, Fault
 from muxer.expressions import Expression
 from muxer.interfaces import Kinds
 from muxer.prices import PriceTable
+from muxer.secret import Secret
 
 FindKinds = Callable[[Sequence[str], Path], Kinds]
 """Kinds by the names of plugins; some may lie as modules in that folder."""
@@ -48,10 +49,12 @@ _SECTIONS = tuple(name for name in Settings.__struct_fields__ if name not in Gen
 
 
 class _Draft(Struct, frozen=True, kw_only=True):
-    """The file decoded as far as it can be; None stands for what could not."""
+    """The file decoded as far as it can be; None stands for what could not. The kinds are not all of them, `is_whole`,
+    where a plugin could not be loaded."""
 
     general: General
-    kinds: Kinds | None
+    kinds: Kinds
+    is_whole: bool
     store: Component | None
     providers: dict[str, Component | None]
     models: dict[str, ModelSettings | None]
@@ -72,7 +75,7 @@ def load(
     contents: Contents | None = None,
     folder: Path | None = None,
 ) -> Configuration:
-    """Reads and checks a file. Raises ConfigInvalid with every fault found, and nothing else.
+    """Reads and checks a file. Raises ConfigInvalid with every fault found and what else should change, nothing else.
 
     `find_kinds` turns plugin names into kinds. Without a price table no price is checked. `demo` has every provider
     played by the offline one. `contents` are what was read of the file already; `folder` is where its relative paths
@@ -82,7 +85,7 @@ def load(
     folder = folder or path.parent
     contents = contents or read_contents(path, folder)
     variables = with_dotenv(environ, contents.dotenv, folder / ".env")
-    root = _located(contents.file, variables, faults)
+    root = _located(contents, variables, faults)
     file_places = dict(places(root))
     root = with_variables(root, variables)
     debug = is_debug(variables, faults)
@@ -90,11 +93,12 @@ def load(
     notes = Notes(root, faults)
     _check(notes, draft, table)
     rules = _rules(notes, draft)
-    if draft.kinds is None or len(faults):
-        raise ConfigInvalid(faults.in_order())
+    model = _advised(Notes(root, warnings), draft, rules, table, now())
+    advice.advise_open_files(Notes(root, warnings), contents.secrets)
+    if len(faults):
+        raise ConfigInvalid(faults.in_order(), warnings.in_order())
     settings = _settings(draft)
-    today = datetime.fromtimestamp(now(), UTC).date().isoformat()
-    settings = _advised(Notes(root, warnings), settings, table, today)
+    settings = structs.replace(settings, defaults=structs.replace(settings.defaults, model=model))
     if demo:
         settings = structs.replace(settings, providers=in_demo(settings.providers, draft.kinds))
     return Configuration(
@@ -116,8 +120,8 @@ def has_key(configuration: Configuration) -> bool:
     return any(not provider.unavailable for provider in configuration.settings.providers.values())
 
 
-def _located(data: bytes, variables: Mapping[str, str], faults: Faults) -> Table:
-    root = locate(data, variables, faults)
+def _located(contents: Contents, variables: Mapping[str, str], faults: Faults) -> Table:
+    root = locate(contents.file, variables, faults, contents.secrets)
     if isinstance(root, Table):
         return root
     if not len(faults):
@@ -133,16 +137,20 @@ def _draft(root: Table, faults: Faults, find_kinds: Callable[[Sequence[str]], Ki
     for section in REQUIRED:
         if section not in entries:
             decoder.note(root, "", f"missing key {section!r}")
-    kinds = _kinds(root, faults, find_kinds, demo=demo)
+    kinds, is_whole = _kinds(root, faults, find_kinds, demo=demo)
+
+    def offer(sort: str) -> Offer:
+        return Offer(getattr(kinds, sort), is_whole, kinds.unnamed)
+
     providers = decoder.table(entries.get("providers"), "providers")
     models = decoder.table(entries.get("models"), "models")
-    stores = kinds.stores if kinds else None
     return _Draft(
         general=general,
         kinds=kinds,
-        store=component(decoder, entries.get("store") or default_store(root), "store", "store", stores),
+        is_whole=is_whole,
+        store=component(decoder, entries.get("store") or default_store(root), "store", "store", offer("stores")),
         providers={
-            name: component(decoder, node, name, f"providers.{name}", kinds.providers if kinds else None)
+            name: component(decoder, node, name, f"providers.{name}", offer("providers"))
             for name, node in providers.items()
         },
         models={name: decoder.struct(node, ModelSettings, f"models.{name}") for name, node in models.items()},
@@ -150,29 +158,37 @@ def _draft(root: Table, faults: Faults, find_kinds: Callable[[Sequence[str]], Ki
         limits=decoder.structs(entries.get("limits"), LimitSettings, "limits"),
         keys=decoder.structs(entries.get("keys"), KeySettings, "keys"),
         lists={
-            section: components(decoder, entries.get(section), section, shape, getattr(kinds, section, None))
+            section: components(decoder, entries.get(section), section, shape, offer(section))
             for section, shape in _LISTS.items()
         },
     )
 
 
-def _kinds(root: Table, faults: Faults, find_kinds: Callable[[Sequence[str]], Kinds], *, demo: bool) -> Kinds | None:
-    """What the named plugins offer, or None: then nothing can be said about kinds."""
+def _kinds(
+    root: Table, faults: Faults, find_kinds: Callable[[Sequence[str]], Kinds], *, demo: bool
+) -> tuple[Kinds, bool]:
+    """What the named plugins offer, and whether that is the whole: where one cannot be loaded it is what the others
+    do."""
     # A second decoder: what is wrong with the list itself was noted with the other sections.
     decoder = Decoder(Faults(faults.file))
     named = [decoder.text(node, "") for node in decoder.items(root.entries.get("plugins"), "")]
     names = list(dict.fromkeys(name for name in named if name is not None))
-    if None in named or "plugins" not in root.entries:
-        return None
+    names += ["demo"] if demo and "demo" not in names else []
     try:
-        return find_kinds([*names, "demo"] if demo and "demo" not in names else names)
+        return find_kinds(names), isinstance(root.entries.get("plugins"), Items) and None not in named
     except ConfigInvalid as error:
         in_file: dict[str, Steps] = {
-            f"plugins[{position}]": ("plugins", named.index(name)) for position, name in enumerate(names)
+            f"plugins[{position}]": ("plugins", named.index(name))
+            for position, name in enumerate(names)
+            if name in named
         }
         for fault in error.faults:
             _add_placed(Notes(root, faults), fault, in_file.get(fault.path))
-        return None
+        broken = {fault.path for fault in error.faults}
+    try:
+        return find_kinds([name for at, name in enumerate(names) if f"plugins[{at}]" not in broken]), False
+    except ConfigInvalid:
+        return Kinds(), False
 
 
 def _add_placed(notes: Notes, fault: Fault, steps: Steps | None) -> None:
@@ -194,15 +210,14 @@ def _check(notes: Notes, draft: _Draft, table: PriceTable | None) -> None:
     checks.check_limits(notes, draft.limits, draft.models)
     checks.check_keys(notes, draft.keys)
     of_keys = [limit for key in draft.keys if key for limit in key.limits]
-    if table is not None and any(limit and limit.is_hard_budget for limit in (*draft.limits, *of_keys)):
-        checks.check_prices(notes, draft.models, draft.providers, table)
+    budgets = [limit for limit in (*draft.limits, *of_keys) if limit and limit.is_hard_budget]
+    if table is not None and budgets:
+        checks.check_prices(notes, draft.models, draft.providers, table, budgets)
 
 
 def _rules(notes: Notes, draft: _Draft) -> list[Expression | None]:
-    if draft.kinds is None:
-        return []
     types = checks.signal_types(notes, draft.kinds, draft.general.plugins)
-    return checks.compiled(notes, draft.routes, types)
+    return checks.compiled(notes, draft.routes, types, draft.kinds.unnamed, is_whole=draft.is_whole)
 
 
 def _settings(draft: _Draft) -> Settings:
@@ -228,19 +243,30 @@ def _without_secret(key: KeySettings) -> KeySettings:
     return structs.replace(key, secret=None, digest=digest, user=key.user or key.name)
 
 
-def _advised(notes: Notes, settings: Settings, table: PriceTable | None, today: str) -> Settings:
-    """Notes what works and yet should change, and leaves out a default model that cannot be asked."""
+def _advised(
+    notes: Notes, draft: _Draft, rules: Sequence[Expression | None], table: PriceTable | None, now: float
+) -> str | None:
+    """Notes what works and yet should change, also beside faults; the default model, None where it cannot be asked."""
     advice.advise_references(notes)
-    advice.advise_escrow(notes, settings)
-    lint_routes(notes, settings.routes, settings.models, settings.providers, table)
-    lint_dominated(notes, settings, table)
-    old = advice.retired(notes, settings.models, settings.providers, table, today) if table else set()
-    model = advice.usable_default(notes, settings.defaults.model, settings.models, old)
-    return structs.replace(settings, defaults=structs.replace(settings.defaults, model=model))
+    if draft.store is not None:
+        advice.advise_escrow(notes, draft.store, draft.limits, draft.keys)
+    understood = [
+        route if route and (route.when is None or rule is not None) else None
+        for route, rule in zip(draft.routes, rules, strict=True)
+    ]
+    lint_routes(notes, understood, draft.models, draft.providers, table)
+    lint_dominated(notes, draft.routes, draft.models, draft.providers, table)
+    today = datetime.fromtimestamp(now, UTC).date()
+    old = advice.retired(notes, draft.models, draft.providers, table, today) if table else set()
+    return advice.usable_default(notes, draft.general.defaults.model, draft.models, old)
 
 
 def _digest(settings: Settings) -> str:
     """Twelve hex digits that change when any setting does."""
-    plain = msgspec.to_builtins(settings, str_keys=True, enc_hook=repr, order="deterministic")
+    plain = msgspec.to_builtins(settings, str_keys=True, enc_hook=_plain, order="deterministic")
     # Not msgspec's own JSON: a variable may hold bytes that are no UTF-8.
     return sha256_of(json.dumps(plain, sort_keys=True))[:12]
+
+
+def _plain(value: object) -> str:
+    return sha256_of(value.reveal()) if isinstance(value, Secret) else repr(value)

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from msgspec import Struct, inspect
 
-from muxer.config.faults import nearest
+from muxer.config.hints import nearest, number_hint
 from muxer.config.tree import Scalar, shown
 
 LARGEST_USD = 9_007_199
@@ -106,6 +106,8 @@ def _one_of(node: Scalar, values: dict[str, object]) -> object:
         if node.text == word and (node.sort == "filled" or is_word != isinstance(value, int)):
             return value
     what = " or ".join(values) if len(values) < 3 else f"one of {', '.join(values)}"
+    if node.text in values:
+        return _expected(node, what, "write it in quotes" if not is_word else "write it without quotes")
     return _expected(node, what, nearest(node.text, values) if is_word else "")
 
 
@@ -119,7 +121,8 @@ def _digits(node: Scalar, fits: re.Pattern[str], sorts: tuple[str, ...]) -> str 
 
 def _numeric(node: Scalar, what: str) -> Wrong:
     is_quoted = node.sort == "text" and _NUMBER.fullmatch(node.text[:_LONGEST_NUMBER]) is not None
-    return _expected(node, what, "write it without quotes" if is_quoted else "")
+    hint = "write it without quotes" if is_quoted else number_hint(node.text) if node.sort == "text" else ""
+    return _expected(node, what, hint)
 
 
 def _whole(node: Scalar, wanted: inspect.IntType) -> object:
@@ -158,7 +161,8 @@ def _in_range(node: Scalar, number: float, wanted: inspect.IntType | inspect.Flo
     if wanted.gt is not None and number <= wanted.gt:
         return _expected(node, f"more than {wanted.gt}")
     if wanted.le is not None and number > wanted.le:
-        return _expected(node, f"at most {wanted.le}")
+        is_part = isinstance(wanted, inspect.FloatType) and is_share(wanted)
+        return _expected(node, f"at most {wanted.le}", "a tenth is 0.1 or 10%" if is_part else "")
     if wanted.lt is not None and number >= wanted.lt:
         return _expected(node, f"less than {wanted.lt}")
     if wanted.multiple_of is not None and number % wanted.multiple_of:

@@ -8,13 +8,14 @@ from msgspec import NODEFAULT, Struct, inspect
 from muxer.config.scalars import LARGEST_USD, PERCENT, is_share
 from muxer.config.settings import REQUIRED, Component, Listed, ListedGuard, ListedSink, Settings
 from muxer.interfaces import ProviderSettings
+from muxer.secret import Secret
 
 Schema = dict[str, Any]
 
 _REFERENCE = {
     "type": "string",
     "pattern": r"\$\{",
-    "description": "a reference to the environment: ${NAME} or ${NAME:-default}",
+    "description": "a reference: ${NAME} or ${NAME:-default} to the environment, ${file:PATH} to a file",
 }
 
 
@@ -118,6 +119,8 @@ class _Writer:
 def _scalar(wanted: inspect.Type) -> Schema:
     """A plain value, or a reference to the environment in its place."""
     own: Schema = {}
+    if isinstance(wanted, inspect.CustomType) and wanted.cls is Secret:
+        return {"type": "string"}
     if isinstance(wanted, inspect.StrType):
         own = {"type": "string", "minLength": wanted.min_length, "pattern": wanted.pattern}
         if wanted.pattern is None:

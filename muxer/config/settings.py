@@ -38,6 +38,8 @@ class ServerSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     listen: Annotated[str, Meta(description="HOST:PORT to listen on; IPv6 in brackets")] = "127.0.0.1:8000"
     max_body_bytes: Annotated[Positive, Meta(description="largest request body taken")] = 20_000_000
+    max_concurrent: Annotated[Positive, Meta(description="requests that one process serves at once; more wait")] = 2_000
+    queue_s: Annotated[float, Meta(ge=0, description="how long a request may wait for its turn")] = 1.0
     workers: Annotated[Positive, Meta(description="processes that serve the port together")] = 1
     drain_delay_s: Annotated[
         float, Meta(ge=0, description="how long new requests are still taken after SIGTERM, while /readyz is 503")
@@ -91,7 +93,13 @@ class ModelSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     price_usd_per_million: Annotated[
         PriceSettings | None, Meta(description="overrides the price table; default: its prices")
     ] = None
-    price: Annotated[Literal["free"] | None, Meta(description="write free for a model that costs nothing")] = None
+    price: Annotated[
+        Literal["free"] | None,
+        Meta(
+            description="write free for a model that costs nothing",
+            extra={"hint": "a price is written as price_usd_per_million: {input: 1, output: 2}"},
+        ),
+    ] = None
     price_tiers: Annotated[
         tuple[PriceTierSettings, ...], Meta(description="dearer prices for long inputs, in ascending order")
     ] = ()
@@ -143,6 +151,9 @@ class RouteSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
             description="when no answer has begun by then, the next model is asked beside the first, and held for, too"
         ),
     ] = None
+    learn: Annotated[
+        bool, Meta(description="records keep what signals learn from: hashes of words, and never the prompt")
+    ] = False
     guards: Annotated[
         tuple[str, ...], Meta(description="guards of this route alone; one that no route names is in force everywhere")
     ] = ()

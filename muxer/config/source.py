@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import NoReturn
 
 import yaml
 
-from muxer.config.environment import fill
+from muxer.config.environment import SecretFile, fill
 from muxer.config.faults import Faults
+from muxer.config.hints import yaml_hint
 from muxer.config.settings import Place
 from muxer.config.tree import Items, Node, Scalar, Sort, Table, below, shown
 from muxer.errors import ConfigInvalid
@@ -17,6 +19,7 @@ _DEEPEST = 32
 _LONGEST_SHOWN = 60
 _BEGIN = "begin with `version: 1`"
 
+_NO_FILES: Mapping[str, SecretFile] = MappingProxyType({})
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NOT_TEXT = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _WHOLE = re.compile(r"[-+]?(0|[1-9][0-9]*(_[0-9]+)*)")
@@ -37,12 +40,15 @@ _TRAPS = (
 )
 
 
-def locate(data: bytes, variables: Mapping[str, str], faults: Faults) -> Node:
-    """Reads a file's bytes. Notes what is wrong with single values; raises ConfigInvalid when it is no YAML at all."""
+def locate(
+    data: bytes, variables: Mapping[str, str], faults: Faults, files: Mapping[str, SecretFile] = _NO_FILES
+) -> Node:
+    """Reads a file's bytes; `files` are those that its references name. Notes what is wrong with single values; raises
+    ConfigInvalid when it is no YAML at all."""
     text = _decoded(data, faults)
     if len(faults):
         raise ConfigInvalid(faults.in_order())
-    return _Reader(text, variables, faults).document()
+    return _Reader(text, variables, faults, files).document()
 
 
 def _decoded(data: bytes, faults: Faults) -> str:
@@ -80,9 +86,12 @@ def _place(event: yaml.Event) -> Place:
 class _Reader:
     """Builds the tree from the parser's events: only these say where an anchor or an alias is."""
 
-    def __init__(self, text: str, variables: Mapping[str, str], faults: Faults) -> None:
+    def __init__(
+        self, text: str, variables: Mapping[str, str], faults: Faults, files: Mapping[str, SecretFile]
+    ) -> None:
         self._text = text
         self._variables = variables
+        self._files = files
         self._faults = faults
         self._events: Iterator[yaml.Event] = yaml.parse(text, Loader=_LOADER)
 
@@ -178,10 +187,14 @@ class _Reader:
         place = _place(event)
         written = event.value
         is_plain = not event.style
-        filled = fill(written, self._variables)
+        filled = fill(written, self._variables, self._files)
         if filled.malformed:
             message = f"{shown(filled.malformed)} is not a reference"
-            self._faults.add(place, path, message, "write ${NAME} or ${NAME:-default}, and $${ for ${ itself")
+            hint = "write ${NAME}, ${NAME:-default} or ${file:PATH}, and $${ for ${ itself"
+            self._faults.add(place, path, message, hint)
+            return _broken(place)
+        if filled.unusable:
+            self._faults.add(place, path, f"the file of the secret cannot be used: {filled.unusable}")
             return _broken(place)
         if filled.has_references:
             return Scalar(place=place, sort="filled", text=filled.text, written=written, missing=filled.missing)
@@ -211,8 +224,7 @@ class _Reader:
         place = Place(mark.line + 1, mark.column + 1) if mark else Place(1, 1)
         problem = str(getattr(error, "problem", None) or "not YAML")
         line = self._text.split("\n")[place.line - 1] if place.line <= self._text.count("\n") + 1 else ""
-        hint = 'inside { } and [ ] a reference needs quotes: "${NAME}"' if "${" in line else ""
-        self._faults.add(place, "", problem, hint)
+        self._faults.add(place, "", problem, yaml_hint(problem, line))
 
 
 def _broken(place: Place) -> Scalar:

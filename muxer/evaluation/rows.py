@@ -52,17 +52,23 @@ def read_rows(paths: Iterable[Path]) -> Iterator[Row]:
     and line, for what is no row, and OSError."""
     decoder = msgspec.json.Decoder(Row)
     for path in paths:
-        number = 0
-        try:
-            with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
-                for line in lines:
-                    number += 1
-                    if line.strip():
-                        yield decoder.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise InvalidRequest(f"{path.name}:{number}: {error}") from error
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise InvalidRequest(f"{path.name}: no whole gzip file: {error}") from error
+        for number, line in read_lines(path):
+            try:
+                yield decoder.decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise InvalidRequest(f"{path.name}:{number}: {error}") from error
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines of a file that are not blank, each with its number; gzipped where the name ends in .gz. Raises
+    InvalidRequest for what is no whole gzip file, and OSError."""
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    yield number, line
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InvalidRequest(f"{path.name}: no whole gzip file: {error}") from error
 
 
 def read_prices(path: Path) -> dict[str, Price]:

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from muxer.config.faults import nearest
+from muxer.config.hints import nearest
 from muxer.prices import PriceTable
 
 

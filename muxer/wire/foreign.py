@@ -3,7 +3,8 @@
 from msgspec.structs import replace
 
 from muxer.errors import Unsupported
-from muxer.types import ChatRequest, FilePart, ImagePart, Message, Part, TextPart, ThinkingPart
+from muxer.parts import FilePart, ImagePart, Part, TextPart, ThinkingPart
+from muxer.types import ChatRequest, Message
 
 MAX_USER = 64
 

@@ -8,20 +8,9 @@ from msgspec import Raw
 
 from muxer.errors import InvalidMessages, InvalidModel, InvalidRequest, InvalidTools, Unsupported
 from muxer.inbound import Inbound
+from muxer.parts import AudioPart, ImagePart
 from muxer.sse import write_event
-from muxer.types import (
-    Answer,
-    AudioPart,
-    ChatRequest,
-    Choice,
-    Chunk,
-    ExtraContent,
-    ImagePart,
-    TokenLogprob,
-    Tool,
-    ToolCall,
-    ToolCallDelta,
-)
+from muxer.types import Answer, ChatRequest, Choice, Chunk, ExtraContent, TokenLogprob, Tool, ToolCall, ToolCallDelta
 from muxer.wire import openai_chat
 from muxer.wire.bodies import check_image, decoded
 from muxer.wire.openai_chat import decode_fields, encode, raw, usage_fields

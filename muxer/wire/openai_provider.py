@@ -43,8 +43,8 @@ class OpenAIProvider:
             "Content-Type": "application/json",
             "Accept": "application/json",
             "User-Agent": "modelmuxer",
-            **({"Authorization": f"Bearer {settings.api_key}"} if settings.api_key else {}),
-            **settings.headers,
+            **({"Authorization": f"Bearer {settings.api_key.reveal()}"} if settings.api_key else {}),
+            **{name: value.reveal() for name, value in settings.headers.items()},
         }
 
     async def acompletion(self, call: Call) -> Answer:

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from muxer import Answer, ChatRequest, Chunk, Context, Guard, Guarded, Kind, collect, hookimpl
+from muxer import Answer, ChatRequest, Chunk, Context, Guard, Guarded, Kind, Secret, collect, hookimpl
 from muxer_cache.shelves import Memory, Shelf, open_redis
 
 Scope = Literal["key", "user", "team", "all"]
@@ -35,7 +35,7 @@ class CacheSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     ttl_s: Annotated[float, Meta(gt=0)] = 3_600.0
     scope: Scope = "key"
-    url: str | None = None
+    url: Secret | None = None
     max_bytes: Annotated[int, Meta(ge=1_000)] = 64_000_000
     max_answer_bytes: Annotated[int, Meta(ge=1_000)] = 1_000_000
 
@@ -108,7 +108,7 @@ async def open_cache(settings: CacheSettings, context: Context) -> AsyncIterator
     if settings.url is None:
         yield Cache(settings, Memory(settings.max_bytes, context.clock), context)
         return
-    async with open_redis(settings.url, context) as shelf:
+    async with open_redis(settings.url.reveal(), context) as shelf:
         yield Cache(settings, shelf, context)
 
 

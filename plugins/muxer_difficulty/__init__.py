@@ -7,8 +7,11 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from muxer import ChatRequest, ConfigInvalid, Context, Fault, Kind, Labelled, Signal, SignalValue, hookimpl
+from muxer import ChatRequest, ConfigInvalid, Context, Fault, Kind, Labelled, Lesson, Signal, SignalValue, hookimpl
+from muxer_difficulty import kept
+from muxer_difficulty.features import features
 from muxer_difficulty.fit import fit, work
+from muxer_difficulty.lessons import examples
 from muxer_difficulty.model import Model, NotAnArtefact, load
 
 DIFFICULTY = "difficulty"
@@ -32,6 +35,19 @@ class Difficulty:
     def measure(self, request: ChatRequest) -> Mapping[str, SignalValue]:
         """A chance from 0 to 1."""
         return {DIFFICULTY: self._model.chance(request.question)}
+
+    def features(self, request: ChatRequest) -> str:
+        """See KeepsFeatures."""
+        return kept.write(features(request.question))
+
+    def recall(self, features: str) -> Mapping[str, SignalValue]:
+        """See LearnsLater."""
+        return {DIFFICULTY: self._model.chance_of(kept.read(features))}
+
+    def fit_with(self, rows: Sequence[Labelled], lessons: Sequence[Lesson], advance: Callable[[float], None]) -> bytes:
+        """See LearnsLater."""
+        whole = work(len(rows) + len(lessons))
+        return fit(rows, lambda done: advance(done / whole), examples(lessons) if lessons else ())
 
     def fit(self, rows: Sequence[Labelled], advance: Callable[[float], None]) -> bytes:
         """See Trainable."""

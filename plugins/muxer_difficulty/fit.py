@@ -13,6 +13,7 @@ import msgspec
 
 from muxer import Labelled
 from muxer_difficulty.features import BUCKETS, Features, features
+from muxer_difficulty.lessons import Example
 from muxer_difficulty.model import Artefact, sum_of
 
 RIDGE = 12.0
@@ -20,26 +21,27 @@ EPOCHS, FOLDS, SEED = 8, 5, 7
 _STEPS, _SHRINK = 50, 1e-3
 
 
-def fit(rows: Sequence[Labelled], advance: Callable[[int], None]) -> bytes:
-    """An artefact of these rows. `advance` is told how many rows are done, `work` in all."""
-    found = [features(row.prompt) for row in rows]
-    gains = [row.strong - row.cheap for row in rows]
+def fit(rows: Sequence[Labelled], advance: Callable[[int], None], more: Sequence[Example] = ()) -> bytes:
+    """An artefact of these rows, and of more. `advance` is told how many rows are done, `work` in all."""
+    found = [*(features(row.prompt) for row in rows), *(one.found for one in more)]
+    gains = [*(row.strong - row.cheap for row in rows), *(one.gain for one in more)]
+    is_better = [*(float(row.strong > row.cheap) for row in rows), *(one.is_better for one in more)]
     mean = sum(gains) / len(gains)
-    order = list(range(len(rows)))
+    order = list(range(len(found)))
     random.Random(SEED).shuffle(order)  # noqa: S311 - folds, no secret
     # What the curve is fitted on must not have been learned from.
-    unseen = [0.0] * len(rows)
+    unseen = [0.0] * len(found)
     for fold in range(FOLDS):
         held = set(order[fold::FOLDS])
         weights = _ridge(found, gains, mean, [at for at in order if at not in held], advance)
         for at in held:
             unseen[at] = sum_of(weights, found[at])
-    slope, offset = _curve(unseen, [row.strong > row.cheap for row in rows])
+    slope, offset = _curve(unseen, is_better)
     weights = _ridge(found, gains, mean, order, advance)
     unit = max(map(abs, weights), default=0.0) / 127 or 1.0
     table = array("b", (_cut(weight / unit) for weight in weights))
     artefact = Artefact(
-        weights=zlib.compress(table.tobytes(), 9), unit=unit, slope=slope, offset=offset, prompts=len(rows)
+        weights=zlib.compress(table.tobytes(), 9), unit=unit, slope=slope, offset=offset, prompts=len(found)
     )
     return msgspec.msgpack.encode(artefact)
 
@@ -77,7 +79,7 @@ def _ridge(
     return weights
 
 
-def _curve(sums: Sequence[float], is_better: Sequence[bool]) -> tuple[float, float]:
+def _curve(sums: Sequence[float], is_better: Sequence[float]) -> tuple[float, float]:
     """Slope and offset of the logistic curve through what happened, by Newton's method; the slope is not negative."""
     hits = sum(is_better)
     offset = math.log((hits + 1) / (len(sums) - hits + 1))

@@ -44,7 +44,10 @@ class Model:
 
     def chance(self, text: str) -> float:
         """From 0 to 1. The less of a prompt's words the model has met, the nearer to the mean of all prompts."""
-        found = features(text)
+        return self.chance_of(features(text))
+
+    def chance_of(self, found: Features) -> float:
+        """The same for a prompt of which the features are known."""
         total = self._unit * sum_of(self._weights, found) * self._known(found)
         return 1 / (1 + math.exp(-max(-30.0, min(30.0, self._slope * total + self._offset))))
 

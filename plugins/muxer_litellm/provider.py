@@ -26,10 +26,10 @@ class _Known(Struct, frozen=True):
 def _own_arguments(settings: LiteLLMSettings) -> dict[str, object]:
     """What the file adds to every call."""
     given: dict[str, object] = {
-        "api_key": settings.api_key,
+        "api_key": settings.api_key and settings.api_key.reveal(),
         "api_base": settings.base_url,
         "api_version": settings.api_version,
-        "extra_headers": settings.headers or None,
+        "extra_headers": {name: value.reveal() for name, value in settings.headers.items()} or None,
     }
     own = {
         **settings.params,
@@ -129,7 +129,7 @@ class LiteLLM:
         litellm = self._library.litellm
         try:
             name, vendor, _, _ = litellm.get_llm_provider(
-                model, api_base=self._settings.base_url, api_key=self._settings.api_key
+                model, api_base=self._settings.base_url, api_key=self._own["api_key"]
             )
         except litellm.exceptions.BadRequestError as error:
             raise UpstreamRefused(f"{WHO} knows no vendor for {model!r}; write VENDOR/NAME") from error

@@ -9,15 +9,14 @@ from redis.exceptions import RedisError
 
 from muxer import ConfigInvalid, Context, Fault, Kind, Log, Store, StoreUnavailable, hookimpl
 from muxer_redis import scripts, server
+from muxer_redis.archive import read_redis
 from muxer_redis.calls import Calls, Client
 from muxer_redis.greeting import Greeting
-from muxer_redis.owners import BEAT_EVERY_S, Owner
+from muxer_redis.owners import BEAT_EVERY_S, BEAT_IN_OUTAGE_S, Owner
 from muxer_redis.settings import RedisSettings
 from muxer_redis.store import RedisStore
 
-_BEAT_IN_OUTAGE_S = 0.5  # soon enough for a replica without requests to hold up nobody when the server is back
-
-__all__ = ["RedisSettings", "RedisStore", "open_at", "open_redis"]
+__all__ = ["RedisSettings", "RedisStore", "open_at", "open_redis", "read_redis"]
 
 
 @asynccontextmanager
@@ -33,7 +32,7 @@ async def open_at(settings: RedisSettings, context: Context, clock: Callable[[],
 
     Replicas must agree on the time, so `open_redis` always passes '0'; the contract's tests pass a clock they move.
     """
-    prefix, keep_s = f"{{muxer:{settings.domain}}}:", settings.record_days * 86_400
+    prefix, keep_s = settings.prefix, settings.record_days * 86_400
     greeting = Greeting()
     client = server.client(settings, context.folder, greeting.on_connect)
     try:
@@ -67,7 +66,7 @@ def _journal(settings: RedisSettings, context: Context) -> Path:
 
 async def _begin(owner: Owner) -> None:
     try:
-        await owner.beat()
+        await owner.begin(server.CONNECT_S)
     except StoreUnavailable as error:
         raise ConfigInvalid([Fault(error.message, path="store.url")]) from error
 
@@ -92,7 +91,7 @@ async def _live(owner: Owner, client: Client, prefix: str, timeout_s: float, log
             await owner.beat()
             trouble = await server.watch(client, prefix, timeout_s)
         except (StoreUnavailable, RedisError, OSError):
-            pause_s = _BEAT_IN_OUTAGE_S  # the core says so once
+            pause_s = BEAT_IN_OUTAGE_S  # the core says so once
             continue
         pause_s = BEAT_EVERY_S
         if trouble != owner.trouble:
@@ -103,4 +102,4 @@ async def _live(owner: Owner, client: Client, prefix: str, timeout_s: float, log
 @hookimpl
 def register_stores() -> list[Kind[Store]]:
     """Offers the kind `redis`."""
-    return [Kind("redis", RedisSettings, open_redis)]
+    return [Kind("redis", RedisSettings, open_redis, read=read_redis)]

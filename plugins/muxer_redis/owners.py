@@ -1,5 +1,6 @@
 """Who is alive, told by a key that ends with its owner's heartbeat; what the dead held is presumed spent (S10)."""
 
+import asyncio
 import secrets
 from collections.abc import Callable
 
@@ -12,6 +13,7 @@ from muxer_redis.memory import Memory
 from muxer_redis.replies import pack
 
 BEAT_EVERY_S = 1.0
+BEAT_IN_OUTAGE_S = 0.5  # soon enough for a replica without requests to hold up nobody when the server is back
 # Dead is found at the next sweep: together at most 30 seconds (I11).
 _ALIVE_S = 25
 # After an outage the living must first be able to say that they are.
@@ -49,6 +51,19 @@ class Owner:
         self._owners = tuple(name.decode() for name in found.owners)
         if self.memory.heard(found.epoch.decode()):
             self._sparing = _SPARED_BEATS
+
+    async def begin(self, patience_s: float) -> None:
+        """The first heartbeat. A server that is busy is given so long, since no request waits for it. Raises
+        StoreUnavailable."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + patience_s
+        while True:
+            try:
+                return await self.beat()
+            except StoreUnavailable:
+                if loop.time() >= until:
+                    raise
+            await asyncio.sleep(BEAT_IN_OUTAGE_S)
 
     async def say(self) -> None:
         """Stays alive for a while."""

@@ -66,7 +66,7 @@ async def read(
         reply = await calls.run("page", now, index, after, repr(since_s), str(size), before_s)
         page = msgspec.convert(reply, list[Row])
         for row in page:
-            if row.json and _matches(row, where):
+            if row.json and matches(row, where):
                 yield row
         if len(page) < size:
             return
@@ -80,7 +80,8 @@ def check(where: Mapping[str, str], by: Sequence[str] = ()) -> None:
         raise KeyError(f"records cannot be filtered or grouped by {', '.join(unknown)}")
 
 
-def _matches(row: Row, where: Mapping[str, str]) -> bool:
+def matches(row: Row, where: Mapping[str, str]) -> bool:
+    """Whether a row has these values."""
     if "state" in where and row.state.decode() != where["state"]:
         return False
     names = [name for name in where if name != "state"]

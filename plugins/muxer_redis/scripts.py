@@ -7,8 +7,8 @@ from pathlib import Path
 from msgspec import Struct
 
 _NAMES = (
-    "add_key", "beat", "day", "days", "extend", "feedback", "first_of", "forget_keyed", "hold", "interrupt",
-    "key", "keys", "page", "resolve", "revoke_key", "row", "settle", "stand", "sums",
+    "add_key", "beat", "count", "day", "days", "extend", "feedback", "first_of", "forget_keyed", "has_keys", "history",
+    "hold", "interrupt", "key", "keys", "page", "resolve", "revoke_key", "row", "settle", "stand", "sums",
 )  # fmt: skip
 # What frees money or ends a key must also pass when the memory is full (S9). Servers before 7 do not know the flag.
 _PASS_WHEN_FULL = ("beat", "forget_keyed", "interrupt", "resolve", "revoke_key", "settle")

@@ -21,7 +21,7 @@ from muxer_redis.settings import RedisSettings
 
 _OLDEST = (6, 2)
 _WITH_FLAGS = (7, 0)
-_CONNECT_S = 5.0  # opening may be slower than a call: names are looked up, TLS is agreed on
+CONNECT_S = 5.0  # opening may be slower than a call: names are looked up, TLS is agreed on
 
 
 class Server(Struct, frozen=True):
@@ -42,14 +42,15 @@ Greet = Callable[[AbstractConnection], Awaitable[None]]
 def client(settings: RedisSettings, folder: Path, greet: Greet) -> Client:
     """A client that connects when it is first used, and calls `greet` with each connection. Raises ConfigInvalid for
     an address that cannot be one."""
+    url = settings.url.reveal()
     try:
-        where: dict[str, Any] = dict(parse_url(settings.url))
+        where: dict[str, Any] = dict(parse_url(url))
     except ValueError:  # its words may hold a part of the password
         fault = (
             "this is no address of a Redis server; write redis://user:password@host:port, with %2F for / in a password"
         )
         raise ConfigInvalid([Fault(fault, path="store.url")]) from None
-    if settings.ca_file and not settings.url.startswith("rediss:"):
+    if settings.ca_file and not url.startswith("rediss:"):
         raise ConfigInvalid([Fault("certificates are for TLS; begin store.url with rediss://", path="store.ca_file")])
     # Deadlines and repeats are those of `Calls`; a driver's own on top of them would add up.
     options: dict[str, Any] = {
@@ -61,7 +62,7 @@ def client(settings: RedisSettings, folder: Path, greet: Greet) -> Client:
     if settings.ca_file:
         options["ssl_ca_certs"] = str(folder / settings.ca_file)
     if settings.cluster:
-        nodes = RedisCluster.from_url(settings.url, **options)
+        nodes = RedisCluster.from_url(url, **options)
         # The driver hands these to every node's connections, but takes no such option itself.
         for known in (
             nodes.connection_kwargs,
@@ -72,10 +73,10 @@ def client(settings: RedisSettings, folder: Path, greet: Greet) -> Client:
     options["redis_connect_func"] = greet
     options["retry"] = Retry(NoBackoff(), 0)
     if not settings.sentinels:
-        return Redis.from_url(settings.url, **options)
+        return Redis.from_url(url, **options)
     addresses = [(host, int(port)) for host, _, port in (one.rpartition(":") for one in settings.sentinels)]
     options |= {name: value for name, value in where.items() if name in ("username", "password", "db")}
-    options["ssl"] = settings.url.startswith("rediss:")
+    options["ssl"] = url.startswith("rediss:")
     asking = {"socket_timeout": settings.timeout_s, "socket_connect_timeout": settings.timeout_s}
     sentinel = Sentinel(addresses, sentinel_kwargs=asking, **options)  # type: ignore[no-untyped-call]  # redis-py's
     master: Redis = sentinel.master_for(settings.sentinel_master)
@@ -94,12 +95,12 @@ async def close(client: Client) -> None:
 async def examine(client: Client, prefix: str, settings: RedisSettings, log: Log) -> Server:
     """Raises ConfigInvalid for a server that cannot be reached, is too old, or may drop what it counts."""
     try:
-        async with asyncio.timeout(_CONNECT_S):
+        async with asyncio.timeout(CONNECT_S):
             info = await _info(client, prefix)
             snapshots = await _snapshots(client, prefix)
     except (RedisError, OSError) as error:
         said = f" ({error})" if str(error) else ""  # a deadline that passed says nothing
-        raise ConfigInvalid([Fault(f"{remedy(error, _CONNECT_S)}{said}", path="store.url")]) from error
+        raise ConfigInvalid([Fault(f"{remedy(error, CONNECT_S)}{said}", path="store.url")]) from error
     version = tuple(int(part) for part in re.findall(r"\d+", str(info.get("redis_version", "0")))[:2])
     if version < _OLDEST:
         fault = f"the server is Redis {info.get('redis_version')}; 6.2 or later is needed, or any Valkey"

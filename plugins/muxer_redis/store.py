@@ -157,7 +157,11 @@ class RedisStore:
 
     async def keys(self) -> list[StoredKey]:
         """See KeepsKeys."""
-        return key_rows.read(await self._calls.run("keys", self._clock()))
+        return await key_rows.every(self._calls, self._clock())
+
+    async def has_keys(self) -> bool:
+        """See KeepsKeys."""
+        return bool(await self._calls.run("has_keys", self._clock()))
 
     async def revoke_key(self, id: str, at: float) -> StoredKey | None:
         """See KeepsKeys."""

@@ -26,6 +26,7 @@ from muxer import (
 )
 from muxer_sqlite import ledger, schema
 from muxer_sqlite.archive import open_archive
+from muxer_sqlite.book import Book
 from muxer_sqlite.bounds import Bounds
 from muxer_sqlite.owners import Owner
 from muxer_sqlite.store import Reader, SqliteStore
@@ -81,11 +82,12 @@ async def open_at(settings: SqliteSettings, context: Context, bounds: Bounds) ->
         except (sqlite3.Error, OSError, ValueError) as error:  # ValueError: a NUL in the path
             raise _cannot_open(settings, file_words(error)) from error
         opened.callback(owner.close)
-        opened.callback(_leave, connection, owner, context)
+        book = Book(connection)
+        opened.callback(_leave, book, owner, context)
         threads = [opened.enter_context(ThreadPoolExecutor(1, f"sqlite-{what}")) for what in ("reader", "keys")]
         reader, key_reader = (Reader(*one, health) for one in zip(readers, threads, strict=True))
-        async with FileWriter(connection, path.with_name(path.name + "-wal"), health, bounds) as writer:
-            upkeep = Upkeep(writer, owner, health, path, context)
+        async with FileWriter(connection, path.with_name(path.name + "-wal"), health, bounds, book) as writer:
+            upkeep = Upkeep(writer, book, owner, health, path, context)
             try:
                 await upkeep.sweep()
             except (StoreUnavailable, OSError) as error:
@@ -95,7 +97,7 @@ async def open_at(settings: SqliteSettings, context: Context, bounds: Bounds) ->
                 asyncio.create_task(upkeep.tidy_for_ever(bounds, settings.retention_days)),
             ]
             try:
-                yield SqliteStore(writer, reader, key_reader, health, owner.name, context.clock)
+                yield SqliteStore(writer, book, reader, key_reader, health, owner.name, context.clock)
             finally:
                 for task in tasks:
                     task.cancel()
@@ -113,11 +115,11 @@ def _cannot_open(settings: SqliteSettings, why: str) -> ConfigInvalid:
     return ConfigInvalid([Fault(f"the store {settings.path!r} cannot be opened: {why}", path="store.path")])
 
 
-def _leave(connection: sqlite3.Connection, owner: Owner, context: Context) -> None:
+def _leave(book: Book, owner: Owner, context: Context) -> None:
     """What is still open was given up: it counts and says so. Where that cannot be written, the next process does it,
     since this one's file then stays behind without its lock."""
     try:
-        transaction(connection, [lambda db: ledger.interrupt(db, context.clock(), owner.name)])
+        transaction(book.tables, [lambda _: ledger.interrupt(book, context.clock(), owner.name)], book)
     except sqlite3.Error as error:
         context.log("warning", "store_left_open", reason=file_words(error))
     else:

@@ -52,6 +52,18 @@ class SqliteArchive:
             after = (rows[-1][_AT], rows[-1][_ID])
             yield [_read(row) for row in rows if keep is None or keep(row[_ID])]
 
+    async def scored(self, since_s: float) -> AsyncIterator[Sequence[Record]]:
+        """See Archive."""
+        query = (
+            f"{self._select(_LEARNING)} WHERE feedback IS NOT NULL AND (at, id) > (?, ?) AND state != 'open' "
+            f"ORDER BY at, id LIMIT {BATCH}"
+        )
+        after: tuple[float, str] = (since_s, "")
+        while rows := await self._found(query, after):
+            batch = [_read_scored(row) for row in rows]
+            after = (batch[-1].at, batch[-1].id)
+            yield batch
+
     async def record(self, id: str) -> Record | None:
         """See Archive."""
         rows = await self._found(f"{self._select(NAMES)} WHERE id = ?", (id,))
@@ -73,13 +85,16 @@ class SqliteArchive:
 
 # Half of the columns are for people to read, and a third of the time.
 _FOR_PEOPLE = {
-    "reason", "branch", "end_user", "notes", "error", "status", "provider", "first_byte_ms", "client_gone", "config",
+    "reason", "branch", "feedback", "features", "end_user", "notes", "error", "status", "provider", "first_byte_ms",
+    "client_gone", "config",
     "prices", "schema", "cost_nanos", "presumed_nanos", "expected_nanos", "expected_high_nanos", "saved_nanos",
     "reasoning_tokens",
 }  # fmt: skip
 _DECIDING = tuple(name for name in NAMES if name not in _FOR_PEOPLE)
 _AT, _ID = _DECIDING.index("at"), _DECIDING.index("id")
 _read = reader(_DECIDING)
+_LEARNING = ("id", "at", "api", "state", "user", "key", "model", "feedback", "features")
+_read_scored = reader(_LEARNING)
 
 
 @asynccontextmanager

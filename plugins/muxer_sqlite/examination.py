@@ -8,7 +8,7 @@ from muxer import (
     file_words,
     usd,
 )
-from muxer_sqlite import ledger, totals
+from muxer_sqlite import legs, totals
 
 _MOST_FAULTS = 20
 
@@ -36,7 +36,7 @@ def _counters(db: sqlite3.Connection) -> Iterator[str]:
     expected = Tally[tuple[str, int, str]]()
     query = "SELECT state, holds FROM requests WHERE holds IS NOT NULL AND (state = 'open' OR presumed_nanos > 0)"
     for state, holds in db.execute(query):
-        for leg in ledger.decode_legs(holds):
+        for leg in legs.decode_legs(holds):
             kind = "presumed" if leg.ended or state != "open" else "held"
             for one in leg.taken:
                 expected[one.account, one.start, kind] += leg.presumed if leg.ended else one.nanos
@@ -57,7 +57,7 @@ def _slots(db: sqlite3.Connection) -> Iterator[str]:
     """Slots taken against the open requests that took them."""
     expected = Tally[str]()
     for (drawn,) in db.execute("SELECT drawn FROM requests WHERE state = 'open' AND drawn IS NOT NULL"):
-        for one in ledger.decode_drawn(drawn):
+        for one in legs.decode_drawn(drawn):
             if one.unit == "slots":
                 expected[one.account] += one.amount
     query = "SELECT account, value FROM quotas WHERE account LIKE '%:slots'"

@@ -1,23 +1,21 @@
 """Scores as SQL, run by the writer inside its transaction."""
 
-import sqlite3
 from collections.abc import Sequence
 
 from muxer import Quota, Refusal, Refused
 from muxer_sqlite import quotas
+from muxer_sqlite.book import Book
 
 INDEX = "CREATE INDEX IF NOT EXISTS requests_scored ON requests (at) WHERE feedback IS NOT NULL"
 
 
-def keep(
-    db: sqlite3.Connection, now: float, id: str, score: float, user: str | None, asked: Sequence[Quota]
-) -> bool | Refused:
+def keep(book: Book, now: float, id: str, score: float, user: str | None, asked: Sequence[Quota]) -> bool | Refused:
     """See KeepsFeedback."""
-    drawn = quotas.take(db, now, "", asked)
+    drawn = quotas.take(book, now, "", asked)
     if isinstance(drawn, Refusal):
         return Refused(refusals=(drawn,))
-    quotas.put(db, now, drawn)
-    changed = db.execute(
+    quotas.put(book, now, drawn)
+    changed = book.execute(
         "UPDATE requests SET feedback = ? WHERE id = ? AND coalesce(?, user) = user", (score, id, user)
     )
     return changed.rowcount == 1

@@ -43,6 +43,11 @@ def every(db: sqlite3.Connection) -> list[StoredKey]:
     return [_key(row) for row in db.execute("SELECT json, revoked_at FROM keys ORDER BY created_at, id")]
 
 
+def has_any(db: sqlite3.Connection) -> bool:
+    """See KeepsKeys."""
+    return db.execute("SELECT 1 FROM keys LIMIT 1").fetchone() is not None
+
+
 def revoke(db: sqlite3.Connection, id: str, at: float) -> StoredKey | None:
     """See KeepsKeys."""
     db.execute("UPDATE keys SET revoked_at = coalesce(revoked_at, ?) WHERE id = ?", (at, id))

@@ -1,215 +1,175 @@
-"""Holding and settling as SQL, run by the writer inside its transaction: each function is all or nothing."""
+"""Holding and settling, run by the writer inside its transaction: each function is all or nothing."""
 
-import sqlite3
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-import msgspec
-from msgspec import Struct
 from msgspec.structs import replace
 
 from muxer import Attempt, BudgetClaim, Granted, HoldChoice, Record, Refusal, Refused, Standing, Window, most_here
 from muxer_sqlite import quotas
-from muxer_sqlite.rows import NAMES
+from muxer_sqlite.book import Book, Counter, Open
+from muxer_sqlite.legs import Leg, Taken, decode_drawn, decode_legs, encode
+from muxer_sqlite.rows import KEPT, NAMES, Row
 
-
-class Taken(Struct, frozen=True, array_like=True):
-    """What one leg took from one counter."""
-
-    account: str
-    start: int
-    nanos: int
-
-
-class Leg(Struct, frozen=True, array_like=True):
-    """One held attempt: which choice it was given, how much, from where; once ended, what of it is presumed."""
-
-    choice: int
-    granted: int
-    taken: tuple[Taken, ...]
-    ended: bool = False
-    presumed: int = 0
-
-    @property
-    def unknown(self) -> int:
-        """What it may have cost, as long as nobody knows."""
-        return self.presumed if self.ended else self.granted
-
-
-class Counter(Struct, frozen=True):
-    """What one account has in one window, in nano-dollars."""
-
-    spent: int = 0
-    held: int = 0
-    presumed: int = 0
-
-    @property
-    def used(self) -> int:
-        """All that counts against a limit (I1)."""
-        return self.spent + self.held + self.presumed
-
-
-_encode = msgspec.json.Encoder().encode
-decode_drawn = msgspec.json.Decoder(tuple[quotas.Drawn, ...]).decode
-decode_legs = msgspec.json.Decoder(tuple[Leg, ...]).decode
 _INSERT = (
     f"INSERT INTO requests ({', '.join(NAMES)}, owner, held_nanos, holds, drawn) "
-    f"VALUES ({', '.join(':' + name for name in NAMES)}, :owner, :held_nanos, :holds, :drawn)"
+    f"VALUES ({', '.join('?' * len(NAMES))}, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"
 )
-_COMPLETE = (  # a score may have come before
-    f"UPDATE requests SET {', '.join(f'{name} = :{name}' for name in NAMES if name not in ('id', 'feedback'))}, "
-    "held_nanos = 0, holds = :holds, drawn = NULL WHERE id = :id"
-)
-_ADD = (
-    "INSERT INTO counters (account, start, spent, held, presumed) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
-    "spent = spent + excluded.spent, held = held + excluded.held, presumed = presumed + excluded.presumed"
+_CHANGING = NAMES[len(KEPT) :]
+_COMPLETE = (
+    f"UPDATE requests SET {', '.join(f'{name} = ?' for name in _CHANGING)}, "
+    "held_nanos = 0, holds = ?, drawn = NULL WHERE id = ?"
 )
 
 
-def hold(
-    db: sqlite3.Connection, now: float, owner: str, opening: Mapping[str, Any], choices: Sequence[HoldChoice]
-) -> Granted | Refused:
+def hold(book: Book, now: float, owner: str, opening: Row, choices: Sequence[HoldChoice]) -> Granted | Refused:
     """Takes the first choice that fits and writes the open record, given as a row; the same id again gets the same
     answer, whatever is offered then (S5)."""
-    known = db.execute("SELECT holds FROM requests WHERE id = ?", (opening["id"],)).fetchone()
-    if known is not None:
-        first = decode_legs(known[0])[0] if known[0] else Leg(0, 0, ())
-        return _granted(db, now, first, choices[min(first.choice, len(choices) - 1)])
     refusals: list[Refusal] = []
     for index, choice in enumerate(choices):
-        drawn = quotas.take(db, now, choice.model, choice.quotas)
+        drawn = quotas.take(book, now, choice.model, choice.quotas)
         if isinstance(drawn, Refusal):
             refusals.append(drawn)
             continue
-        taken = _take(db, now, choice)
-        if isinstance(taken, Refusal):
-            refusals.append(taken)
+        fitting = _fitting(book, now, choice)
+        if isinstance(fitting, Refusal):
+            refusals.append(fitting)
             continue
-        quotas.put(db, now, drawn)
-        leg = Leg(index, *taken)
-        row = {
-            **opening,
-            "owner": owner,
-            "held_nanos": leg.granted,
-            "holds": _encode((leg,)).decode(),
-            "drawn": _encode(drawn).decode(),
-        }
-        db.execute(_INSERT, row)
-        return _granted(db, now, leg, choice)
-    return Refused(refusals=tuple(refusals))
+        leg = Leg(index, *fitting)
+        held = (owner, leg.granted, encode((leg,)).decode(), encode(drawn).decode())
+        if not book.execute(_INSERT, opening + held).rowcount:
+            break  # it is known
+        _take(book, leg)
+        quotas.put(book, now, drawn)
+        book.requests[opening[0]] = Open((leg,), drawn)
+        return _granted(book, now, leg, choice)
+    return _answered(book, now, opening[0], choices) or Refused(refusals=tuple(refusals))
 
 
-def _granted(db: sqlite3.Connection, now: float, leg: Leg, choice: HoldChoice) -> Granted:
+def _answered(book: Book, now: float, id: str, choices: Sequence[HoldChoice]) -> Granted | None:
+    """What a hold of this id was answered before; None where there was none."""
+    known = book.execute("SELECT holds FROM requests WHERE id = ?", (id,)).fetchone()
+    if known is None:
+        return None
+    first = decode_legs(known[0])[0] if known[0] else Leg(0, 0, ())
+    return _granted(book, now, first, choices[min(first.choice, len(choices) - 1)])
+
+
+def _granted(book: Book, now: float, leg: Leg, choice: HoldChoice) -> Granted:
     return Granted(
         choice=leg.choice,
         granted_nanos=leg.granted,
-        budgets=tuple(standing(db, now, claim) for claim in choice.claims),
-        quotas=tuple(quotas.stand(db, now, quota) for quota in choice.quotas),
+        budgets=tuple(standing(book, now, claim) for claim in choice.claims),
+        quotas=tuple(quotas.stand(book, now, quota) for quota in choice.quotas),
     )
 
 
 def extend(
-    db: sqlite3.Connection, now: float, owner: str, id: str, leg: int, choice: HoldChoice, ended: Attempt | None
+    book: Book, now: float, owner: str, id: str, leg: int, choice: HoldChoice, ended: Attempt | None
 ) -> Granted | Refused:
     """Settles leg `leg - 1`, if it has ended, and holds leg `leg`; a repeat gets the same answer (S7)."""
-    legs = _open_legs(db, id)
-    if leg > len(legs):
+    known = _open(book, id)
+    if known is None or leg > len(known.legs):
         return Refused(refusals=())  # settled already, or never held: nothing more may be sent for it (I7)
+    legs = known.legs
     # Whoever extends it is alive: should that process die, its sweep must find this too.
-    db.execute("UPDATE requests SET owner = ? WHERE id = ? AND owner != ?", (owner, id, owner))
+    book.execute("UPDATE requests SET owner = ? WHERE id = ? AND owner != ?", (owner, id, owner))
     if leg < len(legs):
         return Granted(choice=0, granted_nanos=legs[leg].granted)
     last, cost, presumed = legs[leg - 1], 0, 0
     if ended is not None and not last.ended:
         cost, presumed = ended.cost_nanos, ended.presumed_nanos
-        _end(db, last, cost, presumed)
+        _end(book, last, cost, presumed)
         legs = (*legs[:-1], replace(last, ended=True, presumed=presumed))
-    taken = _take(db, now, choice)
-    if not isinstance(taken, Refusal):
-        legs = (*legs, Leg(0, *taken))
-    db.execute(
+    fitting = _fitting(book, now, choice)
+    if not isinstance(fitting, Refusal):
+        legs = (*legs, Leg(0, *fitting))
+        _take(book, legs[-1])
+    book.execute(
         "UPDATE requests SET holds = ?, held_nanos = ?, presumed_nanos = presumed_nanos + ?, "
         "cost_nanos = cost_nanos + ? WHERE id = ?",
-        (_encode(legs).decode(), _held(legs), presumed, cost, id),
+        (encode(legs).decode(), _held(legs), presumed, cost, id),
     )
-    if isinstance(taken, Refusal):
-        return Refused(refusals=(taken,))
-    return Granted(choice=0, granted_nanos=taken[0])
+    book.requests[id] = Open(legs, known.drawn)
+    if isinstance(fitting, Refusal):
+        return Refused(refusals=(fitting,))
+    return Granted(choice=0, granted_nanos=fitting[0])
 
 
-def settle(db: sqlite3.Connection, now: float, record: Record, row: Mapping[str, Any]) -> None:
+def settle(book: Book, now: float, record: Record, row: Row) -> None:
     """Replaces every leg's hold by its attempt's cost and completes the row; a settled row stays as it is (I6)."""
-    legs = _open_legs(db, record.id)
-    if not legs:
+    known = _open(book, record.id)
+    if known is None:
         return
     ended: list[Leg] = []
-    for number, leg in enumerate(legs):
+    for number, leg in enumerate(known.legs):
         if leg.ended:
             ended.append(leg)
             continue
         attempt = record.attempts[number] if number < len(record.attempts) else None
         cost, presumed = (attempt.cost_nanos, attempt.presumed_nanos) if attempt else (0, 0)
-        _end(db, leg, cost, presumed)
+        _end(book, leg, cost, presumed)
         ended.append(replace(leg, ended=True, presumed=presumed))
     used = record.usage.input_tokens + record.usage.output_tokens
-    quotas.end(db, now, _drawn(db, record.id), None if record.presumed_nanos else used)
+    quotas.end(book, now, known.drawn, None if record.presumed_nanos else used)
     # The legs are kept for as long as something is presumed, so that it can be resolved.
-    holds = _encode(ended).decode() if record.presumed_nanos else None
-    db.execute(_COMPLETE, {**row, "holds": holds})
+    holds = encode(ended).decode() if record.presumed_nanos else None
+    book.execute(_COMPLETE, (*row[len(KEPT) :], holds, record.id))
+    book.requests.pop(record.id, None)
 
 
-def holding(db: sqlite3.Connection) -> list[str]:
+def holding(book: Book) -> list[str]:
     """The names of the processes that have open requests."""
-    return [owner for (owner,) in db.execute("SELECT DISTINCT owner FROM requests WHERE state = 'open'")]
+    return [owner for (owner,) in book.execute("SELECT DISTINCT owner FROM requests WHERE state = 'open'")]
 
 
-def interrupt(db: sqlite3.Connection, now: float, owner: str) -> int:
+def interrupt(book: Book, now: float, owner: str) -> int:
     """Moves what a dead process held to presumed, where it still counts (S10), and frees its slots (I11); returns how
     many requests that were."""
-    rows = db.execute("SELECT id, holds FROM requests WHERE owner = ? AND state = 'open'", (owner,)).fetchall()
-    for id, holds in rows:
-        _move(db, id, decode_legs(holds), "interrupted")
-        quotas.end(db, now, _drawn(db, id), None)
-        db.execute("UPDATE requests SET drawn = NULL WHERE id = ?", (id,))
+    query = "SELECT id, holds, drawn FROM requests WHERE owner = ? AND state = 'open'"
+    rows = book.execute(query, (owner,)).fetchall()
+    for id, holds, drawn in rows:
+        _move(book, id, decode_legs(holds), "interrupted")
+        quotas.end(book, now, decode_drawn(drawn) if drawn else (), None)
+        book.execute("UPDATE requests SET drawn = NULL WHERE id = ?", (id,))
+        book.requests.pop(id, None)
     return len(rows)
 
 
-def _drawn(db: sqlite3.Connection, id: str) -> tuple[quotas.Drawn, ...]:
-    (drawn,) = db.execute("SELECT drawn FROM requests WHERE id = ?", (id,)).fetchone()
-    return decode_drawn(drawn) if drawn else ()
-
-
-def _move(db: sqlite3.Connection, id: str, legs: Sequence[Leg], state: str) -> None:
+def _move(book: Book, id: str, legs: Sequence[Leg], state: str) -> None:
     """Makes an open request interrupted, its holds presumed; or open again, when its process was only thought dead."""
     sign = 1 if state == "interrupted" else -1
     for taken in (taken for leg in legs if not leg.ended for taken in leg.taken):
-        db.execute(_ADD, (taken.account, taken.start, 0, -sign * taken.nanos, sign * taken.nanos))
+        book.add(taken.account, taken.start, 0, -sign * taken.nanos, sign * taken.nanos)
     moved = _held(legs)
-    db.execute(
+    book.execute(
         "UPDATE requests SET state = ?, held_nanos = ?, presumed_nanos = presumed_nanos + ? WHERE id = ?",
         (state, 0 if sign == 1 else moved, sign * moved, id),
     )
 
 
-def _open_legs(db: sqlite3.Connection, id: str) -> tuple[Leg, ...]:
-    """The legs of a request that is not settled, whose holds count as held from here on; none when it is settled."""
-    found = db.execute("SELECT state, holds FROM requests WHERE id = ?", (id,)).fetchone()
+def _open(book: Book, id: str) -> Open | None:
+    """What a request that is not settled holds, which counts as held from here on; None when it is settled."""
+    known = book.requests.get(id)
+    if known is not None:
+        return known
+    found = book.execute("SELECT state, holds, drawn FROM requests WHERE id = ?", (id,)).fetchone()
     if found is None or found[0] not in ("open", "interrupted") or found[1] is None:
-        return ()
-    legs = decode_legs(found[1])
-    if found[0] == "interrupted":
-        _move(db, id, legs, "open")
-    return legs
+        return None
+    state, holds, drawn = found
+    legs = decode_legs(holds)
+    if state == "interrupted":
+        _move(book, id, legs, "open")
+    return Open(legs, decode_drawn(drawn) if drawn else ())
 
 
 def _held(legs: Sequence[Leg]) -> int:
     return sum(leg.granted for leg in legs if not leg.ended)
 
 
-def resolve(db: sqlite3.Connection, id: str, cost_nanos: int) -> bool:
+def resolve(book: Book, id: str, cost_nanos: int) -> bool:
     """Replaces what is presumed for a request by what it cost; False when nothing is."""
-    found = db.execute(
+    found = book.execute(
         "SELECT holds FROM requests WHERE id = ? AND state != 'open' AND holds IS NOT NULL", (id,)
     ).fetchone()
     unknown = [leg for leg in decode_legs(found[0]) if leg.unknown] if found else []
@@ -222,30 +182,31 @@ def resolve(db: sqlite3.Connection, id: str, cost_nanos: int) -> bool:
             at[one.account, one.start].append((leg.unknown, leg.presumed if leg.ended else one.nanos))
     for account, amounts in at.items():
         here, presumed = map(sum, zip(*amounts, strict=True))
-        db.execute(_ADD, (*account, most_here(cost_nanos, here, bound), 0, -presumed))
-    db.execute(
+        book.add(*account, most_here(cost_nanos, here, bound), 0, -presumed)
+    book.execute(
         "UPDATE requests SET holds = NULL, presumed_nanos = 0, cost_nanos = cost_nanos + ? WHERE id = ?",
         (cost_nanos, id),
     )
     return True
 
 
-def standing(db: sqlite3.Connection, now: float, claim: BudgetClaim) -> Standing:
+def standing(book: Book, now: float, claim: BudgetClaim) -> Standing:
     """How the limit behind a claim stands now."""
     window = _window(claim, now)
-    return _standing(claim, window, _counter(db, _account(claim, window), window.start_s))
+    return _standing(claim, window, book.counter(_account(claim, window), window.start_s))
 
 
-def _take(db: sqlite3.Connection, now: float, choice: HoldChoice) -> tuple[int, tuple[Taken, ...]] | Refusal:
-    """Checks all claims of a choice, then takes from all; checks nothing twice and changes nothing when refused."""
-    found: list[tuple[BudgetClaim, Window, Counter]] = []
+def _fitting(book: Book, now: float, choice: HoldChoice) -> tuple[int, tuple[Taken, ...]] | Refusal:
+    """How much all claims of a choice grant, and what that takes from which counter; changes nothing."""
+    granted = choice.bound_nanos
+    found: list[tuple[BudgetClaim, str, int]] = []
     for claim in choice.claims:
         window = _window(claim, now)
-        found.append((claim, window, _counter(db, _account(claim, window), window.start_s)))
-    granted = choice.bound_nanos
-    for claim, window, counter in found:
+        account = _account(claim, window)
+        found.append((claim, account, window.start_s))
         if claim.limit_nanos is None:
             continue
+        counter = book.counter(account, window.start_s)
         room = claim.limit_nanos - counter.used
         least = choice.expected_nanos if claim.soft else choice.floor_nanos
         # A request that costs nothing passes even where a limit was lowered below its use (S19, S20).
@@ -254,25 +215,21 @@ def _take(db: sqlite3.Connection, now: float, choice: HoldChoice) -> tuple[int, 
         if not claim.soft and choice.bound_nanos > 0:
             granted = min(granted, max(room, choice.floor_nanos))
     amounts: dict[tuple[str, int], int] = {}
-    for claim, window, _ in found:
+    for claim, account, start in found:
         # Several limits may count the same money: it is taken once, as the hardest of them wants it.
-        key, nanos = (_account(claim, window), window.start_s), choice.expected_nanos if claim.soft else granted
-        amounts[key] = max(nanos, amounts.get(key, 0))
-    taken = tuple(Taken(account, start, nanos) for (account, start), nanos in amounts.items())
-    for one in taken:
-        db.execute(_ADD, (one.account, one.start, 0, one.nanos, 0))
-    return granted, taken
+        nanos = choice.expected_nanos if claim.soft else granted
+        amounts[account, start] = max(nanos, amounts.get((account, start), 0))
+    return granted, tuple(Taken(account, start, nanos) for (account, start), nanos in amounts.items())
 
 
-def _end(db: sqlite3.Connection, leg: Leg, cost: int, presumed: int) -> None:
+def _take(book: Book, leg: Leg) -> None:
     for one in leg.taken:
-        db.execute(_ADD, (one.account, one.start, cost, -one.nanos, presumed))
+        book.add(one.account, one.start, 0, one.nanos, 0)
 
 
-def _counter(db: sqlite3.Connection, account: str, start: int) -> Counter:
-    query = "SELECT spent, held, presumed FROM counters WHERE account = ? AND start = ?"
-    found = db.execute(query, (account, start)).fetchone()
-    return Counter(*found) if found else Counter()
+def _end(book: Book, leg: Leg, cost: int, presumed: int) -> None:
+    for one in leg.taken:
+        book.add(one.account, one.start, cost, -one.nanos, presumed)
 
 
 def _account(claim: BudgetClaim, window: Window) -> str:
@@ -281,7 +238,10 @@ def _account(claim: BudgetClaim, window: Window) -> str:
 
 def _window(claim: BudgetClaim, now: float) -> Window:
     """The window in force at the store's clock; past the last one offered, that one (S14)."""
-    return next((w for w in claim.windows if now < w.end_s or w.end_s == 0), claim.windows[-1])
+    for window in claim.windows:
+        if now < window.end_s or window.end_s == 0:
+            return window
+    return claim.windows[-1]
 
 
 def _standing(claim: BudgetClaim, window: Window, counter: Counter) -> Standing:

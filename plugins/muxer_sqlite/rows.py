@@ -1,6 +1,6 @@
 """How a record becomes a row and back: one column per field, found by the field's type."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter, itemgetter
 from typing import Any
 
@@ -19,6 +19,9 @@ _SQL_TYPES: dict[type, str] = {
     types.FloatType: "REAL",
 }
 _ZEROS = {"TEXT": "''", "INTEGER": "0", "REAL": "0.0"}
+
+
+Row = tuple[Any, ...]
 
 
 class Column(Struct, frozen=True):
@@ -75,13 +78,18 @@ def _default(field: types.Field, sql_type: str | None) -> str:
 
 
 COLUMNS = tuple(_columns(Record))
-NAMES = tuple(column.name for column in COLUMNS)
+KEPT = ("id", "at", "user", "feedback")
+"""What no settlement changes: the key, what indexes sort by, and a score, which may come before it. An UPDATE that
+names one of these, even to its own value, has SQLite write those indexes anew."""
 _TOKENS = Usage.__struct_fields__
-_JSON = frozenset(column.name for column in COLUMNS if column.is_json)
-_PLAIN = tuple(name for name in NAMES if name not in _JSON and name not in _TOKENS)
+_JSON = tuple(column.name for column in COLUMNS if column.is_json)
+_PLAIN = (*KEPT, *(column.name for column in COLUMNS if column.name not in (*KEPT, *_TOKENS, *_JSON)))
+NAMES = (*_PLAIN, *_TOKENS, *_JSON)
+"""The columns of a row in the order of `to_row`."""
 _plain_of = attrgetter(*_PLAIN)
 _tokens_of = attrgetter(*_TOKENS)
-_texts = itemgetter(*(column.name for column in COLUMNS if column.sql_type == "TEXT"))
+_json_of = attrgetter(*_JSON)
+_texts = itemgetter(*(NAMES.index(column.name) for column in COLUMNS if column.sql_type == "TEXT"))
 _READ: dict[str, Callable[[Any], object]] = {
     field.name: msgspec.json.Decoder(field.type).decode if field.name in _JSON else bool
     for field in msgspec.structs.fields(Record)
@@ -89,16 +97,13 @@ _READ: dict[str, Callable[[Any], object]] = {
 }
 
 
-def to_row(record: Record) -> dict[str, Any]:
-    """The columns of a record."""
-    row: dict[str, Any] = dict(zip(_PLAIN, _plain_of(record), strict=True))
-    row.update(zip(_TOKENS, _tokens_of(record.usage), strict=True))
-    for name in _JSON:
-        row[name] = _encode(getattr(record, name)).decode()
-    return row
+def to_row(record: Record) -> Row:
+    """The columns of a record, as NAMES has them."""
+    as_json = [_encode(value).decode() for value in _json_of(record)]
+    return (*_plain_of(record), *_tokens_of(record.usage), *as_json)
 
 
-def text_bytes(row: Mapping[str, Any]) -> int:
+def text_bytes(row: Row) -> int:
     """About how much memory a row takes besides what every row does."""
     return sum(map(len, _texts(row)))
 

@@ -30,6 +30,7 @@ from muxer_sqlite import examination, feedback, ledger, reading, totals
 from muxer_sqlite import keyed as keyed_rows
 from muxer_sqlite import keys as key_rows
 from muxer_sqlite import quotas as quota_rows
+from muxer_sqlite.book import Book
 from muxer_sqlite.rows import text_bytes, to_row
 
 T = TypeVar("T")
@@ -60,6 +61,7 @@ class SqliteStore:
     def __init__(
         self,
         writer: FileWriter,
+        book: Book,
         reader: Reader,
         key_reader: Reader,
         health: FileCondition,
@@ -67,6 +69,7 @@ class SqliteStore:
         clock: Callable[[], float],
     ) -> None:
         self._writer = writer
+        self._book = book
         self._reader = reader
         self._key_reader = key_reader
         self._health = health
@@ -77,29 +80,29 @@ class SqliteStore:
         """See Store."""
         row = to_row(opening)
         return await self._writer.run(
-            lambda db: ledger.hold(db, self._clock(), self._owner, row, choices), text_bytes(row), is_new=True
+            lambda _: ledger.hold(self._book, self._clock(), self._owner, row, choices), text_bytes(row), is_new=True
         )
 
     async def extend(self, id: str, leg: int, choice: HoldChoice, ended: Attempt | None) -> Granted | Refused:
         """See Store."""
         return await self._writer.run(
-            lambda db: ledger.extend(db, self._clock(), self._owner, id, leg, choice, ended), is_new=True
+            lambda _: ledger.extend(self._book, self._clock(), self._owner, id, leg, choice, ended), is_new=True
         )
 
     async def settle(self, record: Record) -> None:
         """See Store."""
         row = to_row(record)
-        await self._writer.run(lambda db: ledger.settle(db, self._clock(), record, row), text_bytes(row))
+        await self._writer.run(lambda _: ledger.settle(self._book, self._clock(), record, row), text_bytes(row))
 
     async def standings(self, claims: Sequence[BudgetClaim]) -> Sequence[Standing]:
         """See Store."""
         now = self._clock()
-        return await self._reader.run(lambda db: [ledger.standing(db, now, claim) for claim in claims])
+        return await self._reader.run(lambda db: _standings(Book(db), now, claims))
 
     async def quotas(self, quotas: Sequence[Quota]) -> Sequence[QuotaStanding]:
         """See Store."""
         now = self._clock()
-        return await self._reader.run(lambda db: [quota_rows.stand(db, now, quota) for quota in quotas])
+        return await self._reader.run(lambda db: _quotas(Book(db), now, quotas))
 
     async def summary(self, by: Sequence[str], since_s: float, where: Mapping[str, str]) -> list[Summary]:
         """See Store."""
@@ -128,13 +131,13 @@ class SqliteStore:
 
     async def resolve(self, id: str, cost_nanos: int) -> bool:
         """See Resolves."""
-        return await self._writer.run(lambda db: ledger.resolve(db, id, cost_nanos))
+        return await self._writer.run(lambda _: ledger.resolve(self._book, id, cost_nanos))
 
     async def feedback(
         self, id: str, score: float, user: str | None = None, quotas: Sequence[Quota] = ()
     ) -> bool | Refused:
         """See KeepsFeedback."""
-        return await self._writer.run(lambda db: feedback.keep(db, self._clock(), id, score, user, quotas))
+        return await self._writer.run(lambda _: feedback.keep(self._book, self._clock(), id, score, user, quotas))
 
     async def add_key(self, key: StoredKey) -> bool:
         """See KeepsKeys."""
@@ -147,6 +150,10 @@ class SqliteStore:
     async def keys(self) -> list[StoredKey]:
         """See KeepsKeys."""
         return await self._key_reader.run(key_rows.every)
+
+    async def has_keys(self) -> bool:
+        """See KeepsKeys."""
+        return await self._key_reader.run(key_rows.has_any)
 
     async def revoke_key(self, id: str, at: float) -> StoredKey | None:
         """See KeepsKeys."""
@@ -172,6 +179,14 @@ class SqliteStore:
     async def examine(self) -> list[str]:
         """See Examines."""
         return await self._reader.run(examination.faults)
+
+
+def _standings(book: Book, now: float, claims: Sequence[BudgetClaim]) -> list[Standing]:
+    return [ledger.standing(book, now, claim) for claim in claims]
+
+
+def _quotas(book: Book, now: float, quotas: Sequence[Quota]) -> list[QuotaStanding]:
+    return [quota_rows.stand(book, now, quota) for quota in quotas]
 
 
 def _page(

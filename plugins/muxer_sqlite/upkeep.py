@@ -12,6 +12,7 @@ from muxer import (
     StoreUnavailable,
 )
 from muxer_sqlite import ledger, retention
+from muxer_sqlite.book import Book
 from muxer_sqlite.bounds import Bounds
 from muxer_sqlite.owners import Owner
 
@@ -19,8 +20,11 @@ from muxer_sqlite.owners import Owner
 class Upkeep:
     """Runs until it is cancelled; `sweep` may also be called alone."""
 
-    def __init__(self, writer: FileWriter, owner: Owner, health: FileCondition, path: Path, context: Context) -> None:
+    def __init__(
+        self, writer: FileWriter, book: Book, owner: Owner, health: FileCondition, path: Path, context: Context
+    ) -> None:
         self._writer = writer
+        self._book = book
         self._owner = owner
         self._health = health
         self._path = path
@@ -30,10 +34,11 @@ class Upkeep:
 
     async def sweep(self) -> None:
         """Makes what dead processes held presumed. Raises StoreUnavailable and OSError."""
-        holding = await self._writer.run(ledger.holding)
+        holding = await self._writer.run(lambda _: ledger.holding(self._book))
         with self._owner.dead(holding) as dead:
             if dead:
-                await self._writer.run(lambda db: [ledger.interrupt(db, self._context.clock(), name) for name in dead])
+                now = self._context.clock()
+                await self._writer.run(lambda _: [ledger.interrupt(self._book, now, name) for name in dead])
 
     async def sweep_for_ever(self, bounds: Bounds) -> None:
         """Sweeps, and sees whether the file is still in its place: what is written to one that was moved is lost."""
@@ -74,7 +79,7 @@ class Upkeep:
                 bounds.tidy_pause_s,
             )
         await _pass(
-            lambda after: run(lambda db: retention.remove_counters(db, now, after, most)),
+            lambda after: run(lambda _: retention.remove_counters(self._book.tables, now, after, most)),
             retention.BEGIN_COUNTERS,
             bounds.tidy_pause_s,
         )

@@ -78,10 +78,15 @@ ELSEWHERE: Mapping[str, tuple[str, ...]] = {
     "B64": (
         "config/test_faults.py::test_a_wrong_section_is_refused_with_its_place",
         "config/test_faults.py::test_all_faults_are_told_at_once_and_in_order",
-        "config/test_faults.py::test_every_cycle_is_told_along_its_way",
+        "config/test_faults_of_models.py::test_every_cycle_is_told_along_its_way",
         "config/test_check.py::test_a_literal_secret_is_a_warning_and_with_strict_an_error",
     ),
-    "B65": ("config/test_load.py::test_wrong_variables_are_named_and_their_values_are_not",),
+    "B65": (
+        "config/test_load.py::test_wrong_variables_are_named_and_their_values_are_not",
+        "config/test_secret_files.py::test_a_file_that_cannot_be_used_is_a_fault_at_its_place",
+        "config/test_secret_files.py::test_a_file_that_everybody_can_read_is_a_warning",
+        "test_live.py::test_a_secret_in_a_file_is_taken_over_when_it_is_replaced",
+    ),
     "B66": (
         "test_live.py::test_a_config_map_is_taken_over_when_its_link_is_swapped",
         "test_live.py::test_a_renamed_file_is_taken_over_once",
@@ -118,6 +123,5 @@ NOT_HERE: Mapping[str, str] = {
     "B9": "10,000 idle connections need more open files than a test may have; the bound is proven with few",
     "B42": "how long a look-up takes cannot be measured on a machine that does other things; the look-up is by digest",
     "B47": "failed logins are not counted by address: behind a balancer all callers have one",
-    "B65": "secrets come from the environment and `.env`; there are no references to files",
 }
 """By row: why it, or a part of it, is not proven."""

@@ -10,7 +10,7 @@ from msgspec import Struct
 from muxer_redis import RedisSettings, open_redis
 from muxer_sqlite import SqliteSettings, open_sqlite
 
-from muxer import Store, usd
+from muxer import Secret, Store, usd
 from muxer.testing import open_context
 from tests.chaos.load import Seen
 from tests.chaos.stage import Stage
@@ -75,7 +75,7 @@ async def accounted(stage: Stage, verdict: Verdict) -> None:
             store = await stack.enter_async_context(open_sqlite(settings, context))
         else:
             store = await stack.enter_async_context(
-                open_redis(RedisSettings(url=stage.server.url, timeout_s=5), context)
+                open_redis(RedisSettings(url=Secret(stage.server.url), timeout_s=5), context)
             )
         await _compare(stage, House(stage.kind, Path(folder), stage.upstream, store, stage.server), verdict)
 

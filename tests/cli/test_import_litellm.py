@@ -10,8 +10,8 @@ from tests.cli.running import Ran
 
 CONFIG = """\
 model_list:
-  - model_name: gpt-4o
-    litellm_params: {model: openai/gpt-4o, api_key: sk-canary-1234}
+  - model_name: gpt-6.1-terra
+    litellm_params: {model: openai/gpt-6.1-terra, api_key: sk-canary-1234}
 general_settings: {alerting: [slack]}
 """
 ROUTING = """\
@@ -23,21 +23,21 @@ plugins: [openai, sqlite]
 store: {kind: sqlite, path: muxer.db}
 
 providers:
-  openai: {kind: openai, api_key: "${GPT_4O_API_KEY}"}  # config.yaml:2:5
+  openai: {kind: openai, api_key: "${GPT_6_1_TERRA_API_KEY}"}  # config.yaml:2:5
 
 models:
-  gpt-4o: {provider: openai}  # config.yaml:2:5
+  gpt-6.1-terra: {provider: openai}  # config.yaml:2:5
 
 limits: []
 """
 REPORT = """\
 config.yaml:2:5: model_list[0].model_name: mapped: a model of that name
 config.yaml:3:22: model_list[0].litellm_params.model: mapped: served by providers.openai
-config.yaml:3:44: model_list[0].litellm_params.api_key: approximated: a secret is not copied; put it in the variable \
-GPT_4O_API_KEY
+config.yaml:3:51: model_list[0].litellm_params.api_key: approximated: a secret is not copied; put it in the variable \
+GPT_6_1_TERRA_API_KEY
 config.yaml:4:20: general_settings.alerting: dropped: alert on the metrics instead: docs/operate.md lists the \
 expressions worth it
-set GPT_4O_API_KEY: the secret that stands in config.yaml:3:44
+set GPT_6_1_TERRA_API_KEY: the secret that stands in config.yaml:3:51
 4 keys: 2 mapped, 1 approximated, 1 dropped, 0 wrong
 """
 
@@ -70,7 +70,7 @@ def test_the_report_is_json_too(muxer: Callable[..., Ran], tmp_path: Path) -> No
         "path": "model_list[0].litellm_params.model", "file": "config.yaml", "line": 3, "column": 22,
         "outcome": "mapped", "words": "served by providers.openai",
     }  # fmt: skip
-    assert report["variables"] == {"GPT_4O_API_KEY": "the secret that stands in config.yaml:3:44"}
+    assert report["variables"] == {"GPT_6_1_TERRA_API_KEY": "the secret that stands in config.yaml:3:51"}
     assert report["ok"] is True
 
 

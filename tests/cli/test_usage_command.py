@@ -99,10 +99,25 @@ def test_both_sides_of_a_share_are_compared(tried: Path, muxer: Run) -> None:
     assert 8 <= found["in"]["requests"] == found["in"]["conversations"] <= 32
     usd = found["difference"]["usd"]
     assert usd["low"] < usd["value"] < usd["high"]
+    assert found["in"]["scored"] == 0 and found["difference"]["feedback"]["value"] is None
     titles, requests, *_, failed = muxer("usage", "--by", "branch").lines
     assert titles == ["trial", "not", "trial", "difference", "95", "%", "interval"]
     assert requests == ["requests", str(found["in"]["requests"]), str(found["not_in"]["requests"])]
     assert failed[:4] == ["%", "failed", "0", "0"] and failed[4:6] == ["+0", failed[5]]
+
+
+def test_scores_of_both_sides_are_compared(tried: Path, muxer: Run) -> None:
+    records = json.loads(muxer("requests", "--json").out)
+    scores = [{"request_id": one["id"], "score": 1 if one["branch"] == "trial" else number % 2}
+              for number, one in enumerate(records)]  # fmt: skip
+    (tried.parent / "scores.jsonl").write_text("\n".join(map(json.dumps, scores)))
+    assert muxer("feedback", "import", "scores.jsonl").code == 0
+    *_, scored, _, _, _, score = muxer("usage", "--by", "branch").lines
+    (found,) = json.loads(muxer("usage", "--by", "branch", "--json").out)
+    assert scored == ["scored", *(str(found[side]["requests"]) for side in ("in", "not_in"))]
+    change = found["difference"]["feedback"]
+    assert score[:2] == ["score", "1"] and float(score[3]) == pytest.approx(change["value"], abs=1e-3)
+    assert 0 < change["low"] < change["value"] < change["high"]
 
 
 def test_without_a_share_there_is_nothing_to_compare(recorded: Path, muxer: Run) -> None:

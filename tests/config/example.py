@@ -46,6 +46,16 @@ timezone: Europe/Zurich
 budget_status: 429
 strict_params: true
 """
+BASE = """\
+version: 1
+plugins: [heuristics, openai, anthropic, sqlite]
+providers: {main: {kind: openai, api_key: "${OPENAI_API_KEY}"}}
+models:
+  gpt-4o: {provider: main}
+  free: {provider: main, price: free}
+"""
+"""A file without faults, to which some are added in line 7 and below."""
+
 ENVIRON = {"OPENAI_API_KEY": "sk-secret-one", "ANTHROPIC_API_KEY": "sk-secret-two", "ALICE_KEY": "alice-secret-three\n"}
 
 

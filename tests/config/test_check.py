@@ -10,7 +10,7 @@ GOOD = """\
 version: 1
 plugins: [openai, sqlite]
 providers: {main: {kind: openai, api_key: "${NO_SUCH_KEY_IS_SET}"}}
-models: {gpt-4o: {provider: main, price: free}}
+models: {own: {provider: main, price: free}}
 limits: []
 keys: []
 """
@@ -40,9 +40,7 @@ def test_a_good_file_is_ok_and_what_is_unavailable_is_noted(file: Path, capsys: 
 def test_faults_are_printed_one_a_line(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file.write_text(GOOD.replace("provider: main", "provider: mian"))
     assert _run(str(file)) == 1
-    assert capsys.readouterr().out == (
-        f"{file}:4:29: models.gpt-4o.provider: no provider 'mian'; did you mean 'main'?\n"
-    )
+    assert capsys.readouterr().out == (f"{file}:4:26: models.own.provider: no provider 'mian'; did you mean 'main'?\n")
 
 
 def test_json_has_each_part_of_a_fault(file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,16 +6,7 @@ import pytest
 
 from muxer.config.load import load
 from muxer.errors import ConfigInvalid
-from tests.config.example import faults_of, find_kinds
-
-BASE = """\
-version: 1
-plugins: [heuristics, openai, anthropic, sqlite]
-providers: {main: {kind: openai, api_key: "${OPENAI_API_KEY}"}}
-models:
-  gpt-4o: {provider: main}
-  free: {provider: main, price: free}
-"""
+from tests.config.example import BASE, faults_of, find_kinds
 
 # What is no YAML for us, as a whole file.
 NO_FILE = [
@@ -28,7 +19,21 @@ NO_FILE = [
     (b"version: 1\n---\nversion: 1\n", "2:1: a second document; keep one document in the file"),
     (b"- version: 1\n", "1:1: expected a mapping; begin with `version: 1`"),
     (b"!!python/object:os.system echo\n", "1:1: a tag is not allowed; write the plain value"),
-    (b"version: 1\nplugins: [a\n", "3:1: did not find expected ',' or ']'"),
+    (
+        b"version: 1\nplugins: [a\n",
+        "3:1: did not find expected ',' or ']'; a bracket above is not closed, a comma is missing, or a quote: "
+        'a text with quotes, commas, ": " or " #" in it is quoted as a whole',
+    ),
+    (
+        b"version: 1\nproviders:\n  a:\n    kind:openai\n    api_key: x\n",
+        "5:12: mapping values are not allowed in this context; is there a space after the colon in the line above? "
+        'And a text with quotes, commas, ": " or " #" in it is quoted as a whole',
+    ),
+    (
+        b"version: 1\nproviders:\n  a: {}\n   b: {}\n",
+        "4:4: did not find expected key; its indentation differs from that of the lines above, "
+        "or a quote is not closed",
+    ),
     (
         b"providers: {a: {api_key: ${KEY}}}\n",
         "1:27: did not find expected ',' or '}'; inside { } and [ ] a reference needs quotes: \"${NAME}\"",
@@ -83,7 +88,8 @@ IN_A_SECTION = [
     ("timezone: a${ZONE}b", "7:11: timezone: ZONE is not set; set it, or write ${ZONE:-DEFAULT}"),
     (
         "timezone: ${no name}",
-        "7:11: timezone: '${no name}' is not a reference; write ${NAME} or ${NAME:-default}, and $${ for ${ itself",
+        "7:11: timezone: '${no name}' is not a reference; write ${NAME}, ${NAME:-default} or ${file:PATH}, and "
+        "$${ for ${ itself",
     ),
     ("server: {grace_s: '${OPENAI_API_KEY}'}", "7:19: server.grace_s: expected a number, found '${OPENAI_API_KEY}'"),
     # types
@@ -121,7 +127,7 @@ IN_A_SECTION = [
     ("timezone: Europe/Zurch", "7:11: timezone: no time zone 'Europe/Zurch'; did you mean 'Europe/Zurich'?"),
     # components
     ("store: {path: x}", "7:8: store: missing key 'kind'"),
-    ("store: {kind: sqllite}", "7:15: store: unknown kind 'sqllite'; known: sqlite"),
+    ("store: {kind: sqllite}", "7:15: store: unknown kind 'sqllite'; did you mean 'sqlite'?"),
     ("store: {kind: sqlite, pth: x}", "7:23: store.pth: unknown key 'pth'; did you mean 'path'?"),
     ("store: {kind: sqlite, retries: -1}", "7:32: store.retries: expected at least 0, found -1"),
     # routes
@@ -157,7 +163,10 @@ IN_A_SECTION = [
         "7:59: routes[0].weights: expected at least one above 0",
     ),
     ("routes: [{name: a, use: [free], weights: [1]}]", "7:33: routes[0].weights: needs order: weighted"),
-    ("routes: [{name: a, use: [free], share: 120%}]", "7:40: routes[0].share: expected at most 1, found '120%'"),
+    (
+        "routes: [{name: a, use: [free], share: 120%}]",
+        "7:40: routes[0].share: expected at most 1, found '120%'; a tenth is 0.1 or 10%",
+    ),
     (
         "routes: [{name: a, use: [free], share: ten}]",
         "7:40: routes[0].share: expected a share such as 0.1 or 10%, found 'ten'",
@@ -201,7 +210,12 @@ IN_A_SECTION = [
     ),
     (
         "limits: [{per: user, daily_usd: 10 dollars}]",
-        "7:33: limits[0].daily_usd: expected an amount such as 10 or 0.25, found '10 dollars'",
+        "7:33: limits[0].daily_usd: expected an amount such as 10 or 0.25, found '10 dollars'; "
+        "the unit is in the name of the key: write the number alone, in that unit",
+    ),
+    (
+        "limits: [{per: user, daily_usd: '$1,000'}]",
+        "7:33: limits[0].daily_usd: expected an amount such as 10 or 0.25, found '$1,000'; write 1000",
     ),
     (
         "limits: [{per: user, daily_usd: -1}]",
@@ -271,57 +285,6 @@ IN_A_SECTION = [
     ),
 ]
 
-# What is wrong with one more model, written as line 7.
-IN_A_MODEL = [
-    ("m: {}", "7:6: models.m: missing key 'provider'; or write use: to make it a group of models"),
-    ("m: {provider: mane, price: free}", "7:17: models.m.provider: no provider 'mane'; did you mean 'main'?"),
-    (
-        "auto: {provider: main, price: free}",
-        "7:3: models.auto: callers say auto to be routed; a model cannot have that name",
-    ),
-    (
-        "m: {provider: main}",
-        "7:6: models.m: no price is known for 'm' of provider 'main', and there are limits; "
-        "write price_usd_per_million, or price: free",
-    ),
-    (
-        "m: {provider: main, name: gpt-4oo}",
-        "7:29: models.m.name: no price is known for 'gpt-4oo' of provider 'main', and there are limits; "
-        "did you mean 'gpt-4o'? Or write price_usd_per_million, or price: free",
-    ),
-    ("m: {provider: main, price: fre}", "7:30: models.m.price: expected free, found 'fre'; did you mean 'free'?"),
-    (
-        "m: {provider: main, price_usd_per_million: {input: 1, output: nan}}",
-        "7:65: models.m.price_usd_per_million.output: expected an amount such as 10 or 0.25, found 'nan'",
-    ),
-    (
-        'm: {provider: main, price_usd_per_million: {input: "0.1", output: 1}}',
-        "7:54: models.m.price_usd_per_million.input: expected an amount such as 10 or 0.25, found '0.1'; "
-        "write it without quotes",
-    ),
-    (
-        "m: {provider: main, price_usd_per_million: {input: 1}}",
-        "7:46: models.m.price_usd_per_million: missing key 'output'",
-    ),
-    (
-        "m: {provider: main, price: free, price_usd_per_million: {input: 1, output: 1}}",
-        "7:23: models.m.price: give either price or price_usd_per_million",
-    ),
-    ("m: {provider: main, price: free, order: cheapest}", "7:36: models.m.order: only a group (use: ...) has this"),
-    ("m: {use: []}", "7:12: models.m.use: expected at least 1, found 0"),
-    ("m: {use: [free], provider: main}", "7:20: models.m.provider: a group of models has only use, order and weights"),
-    ("m: {use: [fre]}", "7:13: models.m.use[0]: no model 'fre'; did you mean 'free'?"),
-    ("m: {use: [m]}", "7:13: models.m.use[0]: a cycle: m -> m"),
-    (
-        "m: {provider: main, price: free, fallbacks: [nobody]}",
-        "7:48: models.m.fallbacks[0]: no model 'nobody'; known: free, gpt-4o, m",
-    ),
-    (
-        "m: {provider: main, price: free, can: [fly]}",
-        "7:42: models.m.can[0]: expected one of embeddings, images, json, logprobs, tools, found 'fly'",
-    ),
-]
-
 
 @pytest.mark.parametrize(("data", "line"), NO_FILE)
 def test_a_file_that_is_no_yaml_is_refused_with_its_place(tmp_path: Path, data: bytes, line: str) -> None:
@@ -333,11 +296,6 @@ def test_a_wrong_section_is_refused_with_its_place(tmp_path: Path, section: str,
     assert faults_of(tmp_path, BASE + section) == [f"routing.yaml:{line}"]
 
 
-@pytest.mark.parametrize(("model", "line"), IN_A_MODEL)
-def test_a_wrong_model_is_refused_with_its_place(tmp_path: Path, model: str, line: str) -> None:
-    assert faults_of(tmp_path, f"{BASE}  {model}\n") == [f"routing.yaml:{line}"]
-
-
 def test_all_faults_are_told_at_once_and_in_order(tmp_path: Path) -> None:
     text = BASE.replace("version: 1", "version: 2").replace("main: {kind: openai", "main: {kind: opnai")
     text += "routes: [{name: a, use: [gpt-5]}]\nlimits: [{per: user}]\nservr: {}\n"
@@ -345,7 +303,7 @@ def test_all_faults_are_told_at_once_and_in_order(tmp_path: Path) -> None:
     assert [line.split(": ")[0] for line in lines] == [
         f"routing.yaml:{p}" for p in ("1:10", "3:26", "7:26", "8:10", "9:1")
     ]
-    assert lines[1] == "routing.yaml:3:26: providers.main: unknown kind 'opnai'; known: anthropic, openai"
+    assert lines[1] == "routing.yaml:3:26: providers.main: unknown kind 'opnai'; did you mean 'openai'?"
 
 
 def test_missing_sections_are_named(tmp_path: Path) -> None:
@@ -371,24 +329,6 @@ def test_a_plugin_named_by_a_variable_is_told_without_its_value(tmp_path: Path) 
 def test_a_plugin_named_twice_is_refused(tmp_path: Path) -> None:
     text = BASE.replace("anthropic, ", "openai, ")
     assert faults_of(tmp_path, text) == ["routing.yaml:2:31: plugins[2]: 'openai' is named twice"]
-
-
-def test_every_cycle_is_told_along_its_way(tmp_path: Path) -> None:
-    text = BASE + "  a: {use: [b]}\n  b: {use: [a]}\n  c: {provider: main, price: free, fallbacks: [c]}\n"
-    assert [line.split(": ", 2)[2] for line in faults_of(tmp_path, text)] in (
-        ["a cycle: a -> b -> a", "a cycle: c -> c"],
-        ["a cycle: b -> a -> b", "a cycle: c -> c"],
-    )
-
-
-def test_without_a_hard_limit_a_price_may_be_unknown(tmp_path: Path) -> None:
-    text = BASE + "  m: {provider: main}\nlimits: [{per: user, daily_usd: 1, hold: expected}]\n"
-    assert faults_of(tmp_path, text) == []
-
-
-def test_another_address_has_other_prices(tmp_path: Path) -> None:
-    text = BASE.replace("main: {", "main: {base_url: 'http://localhost:1/v1', ")
-    assert ["no price is known for 'gpt-4o'" in line for line in faults_of(tmp_path, text)] == [True]
 
 
 def test_a_directory_and_a_missing_file_are_refused(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from muxer import Secret
 from muxer.config.load import has_key, load
 from muxer.config.settings import DefaultsSettings, KeySettings, LimitSettings, Place
 from muxer.errors import ConfigInvalid
@@ -52,7 +53,7 @@ def test_a_kind_decodes_its_own_settings(tmp_path: Path) -> None:
     settings = load_text(tmp_path, FULL).settings
     assert settings.store.settings == SqliteSettings(path="spend.db")
     assert settings.providers["openai"].settings == ProviderSettings(
-        api_key="sk-secret-one", timeout_s=30.0, headers={"x-team": "none"}
+        api_key=Secret("sk-secret-one"), timeout_s=30.0, headers={"x-team": Secret("none")}
     )
 
 
@@ -139,7 +140,7 @@ def test_the_dotenv_beside_the_file_is_read_and_the_environment_wins(tmp_path: P
     assert settings.defaults.max_tokens == 8
     provider = settings.providers["openai"].settings
     assert isinstance(provider, ProviderSettings)
-    assert provider.api_key == "from file"
+    assert provider.api_key == Secret("from file")
 
 
 def test_a_dotenv_that_is_no_text_is_refused(tmp_path: Path) -> None:
@@ -212,7 +213,10 @@ def test_an_unknown_default_model_is_a_warning_and_ignored(tmp_path: Path) -> No
 def test_a_retired_model_is_a_warning_and_no_default(tmp_path: Path) -> None:
     text = SHORT.replace("gpt-4o: {provider: openai}", "old: {provider: openai, name: gpt-3.5-turbo}")
     text += "defaults: {model: old}\n"
-    assert load_text(tmp_path, text).warnings == ()
+    assert load_text(tmp_path, text, at=NOON - 60 * 86_400).warnings == ()
+    soon = load_text(tmp_path, text)
+    assert [warning.message for warning in soon.warnings] == ["the vendor retires this model on 2026-10-23"]
+    assert soon.settings.defaults.model == "old"
     configuration = load_text(tmp_path, text, at=LATER)
     assert [warning.message for warning in configuration.warnings] == [
         "the vendor retired this model on 2026-10-23",
@@ -249,4 +253,4 @@ def test_escrow_over_a_store_with_a_journal_is_none(tmp_path: Path) -> None:
 
 
 def test_a_loaded_file_can_be_written_as_json(tmp_path: Path) -> None:
-    assert b"haiku" in msgspec.json.encode(load_text(tmp_path, FULL).settings)
+    assert b"haiku" in msgspec.json.encode(load_text(tmp_path, FULL).settings, enc_hook=str)

@@ -17,6 +17,7 @@ from muxer import (
     Message,
     MuxerError,
     Provider,
+    Secret,
     ToolCall,
     Unsupported,
     UpstreamRefused,
@@ -46,7 +47,9 @@ class _Contract(ProviderContract):
     @asynccontextmanager
     async def open_provider(self, upstream: ScriptedUpstream) -> AsyncIterator[Provider]:
         settings = LiteLLMSettings(
-            api_key=self.api_key, base_url=upstream.url + self.path, first_byte_timeout_s=self.first_byte_timeout_s
+            api_key=Secret(self.api_key),
+            base_url=upstream.url + self.path,
+            first_byte_timeout_s=self.first_byte_timeout_s,
         )
         async with open_context() as context, open_litellm(settings, context) as provider:
             yield provider
@@ -180,7 +183,7 @@ async def test_what_was_written_to_a_cache_is_counted_once() -> None:
     billed = Usage(input_tokens=100, output_tokens=9, cached_input_tokens=60, cache_write_tokens=30)
     async with ScriptedUpstream() as upstream, open_context() as context:
         upstream.script(None, Say(text=TEXT, usage=billed), Say(text=TEXT, usage=billed))
-        async with open_litellm(LiteLLMSettings(api_key="sk-1", base_url=upstream.url), context) as provider:
+        async with open_litellm(LiteLLMSettings(api_key=Secret("sk-1"), base_url=upstream.url), context) as provider:
             assert isinstance(provider, Completes)
             call = a_call(model="anthropic/m-1")
             assert (await provider.acompletion(call)).usage == billed
@@ -200,7 +203,7 @@ async def test_what_was_written_to_a_cache_is_counted_once() -> None:
 async def test_what_a_vendor_does_not_take_is_named(model: str, fields: dict[str, Any], names: list[str]) -> None:
     async with ScriptedUpstream(Say(text=TEXT)) as upstream, open_context() as context:
         url = upstream.url + ("/v1" if model.startswith("openai") else "")
-        async with open_litellm(LiteLLMSettings(api_key="sk-1", base_url=url), context) as provider:
+        async with open_litellm(LiteLLMSettings(api_key=Secret("sk-1"), base_url=url), context) as provider:
             assert isinstance(provider, Completes)
             raw = msgspec.json.encode({"model": "x", "messages": [{"role": "user", "content": "Hi"}], **fields})
             answer = await provider.acompletion(a_call("Hi", model=model, raw=raw))

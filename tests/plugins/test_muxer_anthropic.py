@@ -8,7 +8,19 @@ import pytest
 from msgspec.structs import replace
 from muxer_anthropic import Anthropic, AnthropicSettings, open_anthropic, register_providers
 
-from muxer import Answer, Call, ChatRequest, Chunk, FunctionSpec, Provider, Tool, Unsupported, UpstreamError, Usage
+from muxer import (
+    Answer,
+    Call,
+    ChatRequest,
+    Chunk,
+    FunctionSpec,
+    Provider,
+    Secret,
+    Tool,
+    Unsupported,
+    UpstreamError,
+    Usage,
+)
 from muxer.testing import Behaviour, ProviderContract, Raw, Say, ScriptedUpstream, a_call, a_request, open_context
 
 BILLED = Usage(input_tokens=100, output_tokens=20, cached_input_tokens=64, cache_write_tokens=16)
@@ -25,7 +37,7 @@ class TestAnthropic(ProviderContract):
     @asynccontextmanager
     async def open_provider(self, upstream: ScriptedUpstream) -> AsyncIterator[Provider]:
         settings = AnthropicSettings(
-            api_key=self.api_key, base_url=upstream.url, first_byte_timeout_s=self.first_byte_timeout_s
+            api_key=Secret(self.api_key), base_url=upstream.url, first_byte_timeout_s=self.first_byte_timeout_s
         )
         async with open_context() as context, open_anthropic(settings, context) as provider:
             yield provider
@@ -40,7 +52,7 @@ class TestAnthropicPassingBytesThrough(TestAnthropic):
 async def opened(*behaviours: Behaviour, **settings: object) -> AsyncIterator[tuple[ScriptedUpstream, Anthropic]]:
     async with ScriptedUpstream() as upstream, open_context() as context:
         upstream.script(None, *behaviours)
-        base = AnthropicSettings(api_key="sk-1", base_url=upstream.url)
+        base = AnthropicSettings(api_key=Secret("sk-1"), base_url=upstream.url)
         yield upstream, Anthropic(replace(base, **settings), context.http)
 
 
@@ -69,7 +81,7 @@ async def test_finds_the_messages_whether_the_address_ends_in_v1_or_not(path: st
 
 
 async def test_sends_the_version_the_key_and_the_headers_of_its_settings() -> None:
-    headers = {"Anthropic-Beta": "x-1", "User-Agent": "mine"}
+    headers = {"Anthropic-Beta": Secret("x-1"), "User-Agent": Secret("mine")}
     async with opened(anthropic_version="2023-06-01", headers=headers) as (upstream, provider):
         await provider.acompletion(a_call())
     sent = upstream.calls[0].headers

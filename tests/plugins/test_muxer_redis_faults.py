@@ -128,6 +128,23 @@ async def test_a_server_that_is_paused_at_the_start_is_told_without_an_empty_rea
         server.send(signal.SIGCONT)
 
 
+async def test_a_server_that_is_busy_at_the_start_is_waited_for(server: Server, redis: Redis) -> None:
+    await redis.ping()
+    calls = Calls(redis, "{muxer:default}:", scripts.load(with_flags=True), timeout_s=0.05)
+    owner = Owner(calls, 60, lambda: "0")
+    server.send(signal.SIGSTOP)
+    try:
+        with pytest.raises(StoreUnavailable, match="did not answer"):
+            await owner.begin(0.0)
+        beginning = asyncio.create_task(owner.begin(60.0))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(beginning), 0.2)
+    finally:
+        server.send(signal.SIGCONT)
+    await beginning
+    await calls.close()
+
+
 async def test_a_paused_server_delays_no_request_beyond_the_deadline(server: Server, redis: Redis) -> None:
     async with opened(server.url, timeout_s=0.1) as store:
         await hold(store, "a")

@@ -8,7 +8,7 @@ import pytest
 from muxer_redis import RedisSettings, RedisStore, open_at
 from redis.asyncio import Redis
 
-from muxer import Granted, IsRemote, Refused, StoreUnavailable
+from muxer import Granted, IsRemote, Refused, Secret, StoreUnavailable
 from muxer.testing import open_context
 from muxer.testing.contracts.money import a_choice, an_attempt, counted
 from tests.plugins.redis_server import CLAIM, Server, hold, opened, settle
@@ -129,7 +129,7 @@ class Clock:
     async def opened(self, url: str) -> AsyncIterator[RedisStore]:
         async with (
             open_context() as context,
-            open_at(RedisSettings(url=url, timeout_s=5.0), context, lambda: repr(self.now_s)) as store,
+            open_at(RedisSettings(url=Secret(url), timeout_s=5.0), context, lambda: repr(self.now_s)) as store,
         ):
             yield store
 
@@ -194,7 +194,7 @@ async def test_each_worker_has_a_journal_of_its_own(server: Server, tmp_path: Pa
     for worker in (0, 1, 2):
         async with (
             open_context(tmp_path, worker=worker) as context,
-            open_at(RedisSettings(url=server.url, timeout_s=5.0), context, lambda: "0") as store,
+            open_at(RedisSettings(url=Secret(server.url), timeout_s=5.0), context, lambda: "0") as store,
         ):
             assert isinstance(store, IsRemote)
             names.append(str(store.journal.relative_to(tmp_path)))

@@ -9,7 +9,7 @@ import pytest
 from muxer_redis import RedisSettings, RedisStore, open_at
 from redis.asyncio import Redis
 
-from muxer import Attempt, Record, Summary, Usage
+from muxer import Attempt, Record, Secret, Summary, Usage
 from muxer.testing import ManualClock, a_record, open_context
 from muxer.testing.builders import START_S
 from muxer.testing.contracts.money import DAY_S, a_choice, a_claim, an_attempt
@@ -101,7 +101,7 @@ async def clocked(server: Server, tmp_path: Path) -> AsyncIterator[RedisStore]:
 
 
 def _settings(server: Server, folder: Path) -> RedisSettings:
-    return RedisSettings(url=server.url, timeout_s=5.0, domain=folder.name)
+    return RedisSettings(url=Secret(server.url), timeout_s=5.0, domain=folder.name)
 
 
 def _clock() -> "ClockText":

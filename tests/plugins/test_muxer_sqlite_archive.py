@@ -5,10 +5,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from muxer_sqlite import SqliteSettings, open_sqlite, read_sqlite
 from muxer_sqlite.archive import BATCH
 
-from muxer import Archive, ConfigInvalid, Record, Store
+from muxer import Archive, ConfigInvalid, KeepsFeedback, Record, Store
 from muxer.testing import a_choice, a_key, a_record, open_context
 from muxer.testing.builders import START_S
 
@@ -52,6 +53,23 @@ async def test_finished_requests_come_the_oldest_first(tmp_path: Path) -> None:
         assert await ids(archive, keep="b") == ["b"]
         assert await archive.count(0, {}) == 3
         assert await archive.count(0, {"user": "bob"}) == 1
+
+
+async def test_those_with_a_score_are_found_with_what_can_be_learned_from_them(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (store, archive):
+        assert isinstance(store, KeepsFeedback)
+        for number in range(2 * BATCH + 6):
+            record = a_record(id=f"{number:05}", at=START_S + number // 3, model="m-1", features={"a": str(number)})
+            await store.hold(record, [a_choice(0)])
+            if number != 4:
+                await store.settle(replace(record, state="done"))
+            if number % 2 == 0:
+                await store.feedback(record.id, number / 1_000)
+        found = [one async for batch in archive.scored(START_S + 1) for one in batch]
+    wanted = range(6, 2 * BATCH + 6, 2)
+    assert [(one.id, one.model, one.feedback, one.features) for one in found] == [
+        (f"{number:05}", "m-1", number / 1_000, {"a": str(number)}) for number in wanted
+    ]
 
 
 async def test_what_is_read_is_what_the_store_has(tmp_path: Path) -> None:

@@ -11,7 +11,19 @@ from muxer_memory import MemorySettings, open_memory
 from muxer_redis import RedisSettings, open_at
 from muxer_sqlite import SqliteSettings, open_sqlite
 
-from muxer import Attempt, BudgetClaim, Granted, HoldChoice, Quota, QuotaStanding, Refused, Resolves, Store, Usage
+from muxer import (
+    Attempt,
+    BudgetClaim,
+    Granted,
+    HoldChoice,
+    Quota,
+    QuotaStanding,
+    Refused,
+    Resolves,
+    Secret,
+    Store,
+    Usage,
+)
 from muxer.testing import ManualClock, a_record, open_context
 from muxer.testing.contracts.money import a_choice, a_claim, an_attempt
 from tests.plugins.redis_server import Server
@@ -108,7 +120,7 @@ async def _everything(store: Store) -> tuple[object, ...]:
 @pytest.mark.parametrize("seed", range(12))
 async def test_the_stores_reply_alike(server: Server, tmp_path: Path, seed: int) -> None:
     chance, clock = random.Random(seed), ManualClock()
-    settings = RedisSettings(url=server.url, timeout_s=5.0, domain=f"parity-{seed}")
+    settings = RedisSettings(url=Secret(server.url), timeout_s=5.0, domain=f"parity-{seed}")
     async with (
         open_context(tmp_path, clock=clock) as context,
         open_sqlite(SqliteSettings(), context) as embedded,

@@ -227,7 +227,7 @@ def test_a_recorded_request_is_decided_as_it_was(
         live = plan(rules, question)
     except MuxerError:
         return  # it has no record
-    assert plan(rules, reopened(opening(inbound, question, live, rules), caller)) == live
+    assert plan(rules, reopened(opening(inbound, question, live, rules, {}), caller)) == live
 
 
 async def test_without_limits_nothing_is_refused() -> None:

@@ -14,8 +14,9 @@ from msgspec import Raw, Struct, field
 from msgspec.structs import replace
 
 from muxer import errors, failures
+from muxer.parts import TextPart
 from muxer.sse import write_event
-from muxer.types import Answer, Call, ChatRequest, Chunk, FunctionCall, Message, TextPart, ToolCall
+from muxer.types import Answer, Call, ChatRequest, Chunk, FunctionCall, Message, ToolCall
 from muxer.wire import anthropic_messages
 
 PAIRS = Path(__file__).parent / "anthropic"

@@ -14,8 +14,9 @@ from msgspec import Raw, Struct, field
 from msgspec.structs import replace
 
 from muxer import errors, failures
+from muxer.parts import TextPart
 from muxer.sse import write_event
-from muxer.types import Answer, Call, ChatRequest, Chunk, FunctionCall, Message, TextPart, ToolCall, Usage
+from muxer.types import Answer, Call, ChatRequest, Chunk, FunctionCall, Message, ToolCall, Usage
 from muxer.wire import gemini
 
 PAIRS = Path(__file__).parent / "gemini"

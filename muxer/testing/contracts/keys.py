@@ -57,6 +57,20 @@ class KeysContract(StoreTests):
                 await keeping(store).add_key(a_key(id))
             assert [key.id for key in await keeping(store).keys()] == ["1", "2", "3", "4"]
 
+    async def test_whether_there_are_keys_is_known_and_never_changes_back(self, tmp_path: Path) -> None:
+        async with self.open_store(tmp_path, ManualClock()) as store:
+            assert not await keeping(store).has_keys()
+            await keeping(store).add_key(a_key())
+            assert await keeping(store).has_keys()
+            await keeping(store).revoke_key("1", START_S)
+            assert await keeping(store).has_keys()
+
+    async def test_many_keys_are_listed_each_once(self, tmp_path: Path) -> None:
+        async with self.open_store(tmp_path, ManualClock()) as store:
+            for number in range(1, 1_001):
+                await keeping(store).add_key(a_key(str(number), digest=f"{number:064}"))
+            assert [key.id for key in await keeping(store).keys()] == [str(number) for number in range(1, 1_001)]
+
     async def test_a_revoked_key_stays_and_says_since_when(self, tmp_path: Path) -> None:
         async with self.open_store(tmp_path, ManualClock()) as store:
             await keeping(store).add_key(a_key())

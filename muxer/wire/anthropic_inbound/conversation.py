@@ -6,17 +6,8 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from muxer.errors import InvalidMessages, URLNotAllowed
-from muxer.types import (
-    FilePart,
-    FunctionCall,
-    ImagePart,
-    ImageURL,
-    Message,
-    Part,
-    TextPart,
-    ThinkingPart,
-    ToolCall,
-)
+from muxer.parts import FilePart, ImagePart, ImageURL, Part, TextPart, ThinkingPart
+from muxer.types import FunctionCall, Message, ToolCall
 from muxer.wire.anthropic_inbound.body import Block, CacheControl, MessagesBody, Source, Turn
 from muxer.wire.bodies import check_image
 from muxer.wire.carried import is_packed, unpacked

@@ -7,7 +7,8 @@ import msgspec
 from msgspec import Raw
 
 from muxer.errors import InvalidMessages, InvalidRequest, Unsupported, URLNotAllowed
-from muxer.types import FunctionCall, ImagePart, Message, Part, RefusalPart, TextPart, ThinkingPart
+from muxer.parts import ImagePart, Part, RefusalPart, TextPart, ThinkingPart
+from muxer.types import FunctionCall, Message
 from muxer.wire.anthropic_messages.blocks import (
     Base64Source,
     Block,

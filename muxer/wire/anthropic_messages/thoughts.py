@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import UNSET, Raw, Struct
 
-from muxer.types import ChatRequest, ExtraContent, ThinkingPart, ToolCall
+from muxer.parts import ThinkingPart
+from muxer.types import ChatRequest, ExtraContent, ToolCall
 from muxer.wire.anthropic_messages.blocks import RedactedThinkingBlock, ThinkingBlock, Thought
 from muxer.wire.carried import is_packed
 

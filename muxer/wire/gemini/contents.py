@@ -9,7 +9,8 @@ import msgspec
 from msgspec import Raw
 
 from muxer.errors import InvalidMessages, InvalidRequest, Unsupported, URLNotAllowed
-from muxer.types import ImagePart, Message, Part, RefusalPart, TextPart, ThinkingPart, ToolCall
+from muxer.parts import ImagePart, Part, RefusalPart, TextPart, ThinkingPart
+from muxer.types import Message, ToolCall
 from muxer.wire.gemini import body
 from muxer.wire.gemini.abilities import Abilities
 

@@ -6,16 +6,8 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from muxer.errors import InvalidMessages, Unsupported
-from muxer.types import (
-    FunctionCall,
-    ImagePart,
-    ImageURL,
-    Message,
-    Part,
-    RefusalPart,
-    TextPart,
-    ToolCall,
-)
+from muxer.parts import ImagePart, ImageURL, Part, RefusalPart, TextPart
+from muxer.types import FunctionCall, Message, ToolCall
 from muxer.wire.bodies import check_image
 from muxer.wire.carried import unpacked
 from muxer.wire.responses_inbound import body

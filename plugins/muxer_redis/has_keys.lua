@@ -1,0 +1,2 @@
+-- ARGV: now. 1 if a key was ever made.
+return redis.call('EXISTS', key('keys'))
