@@ -313,6 +313,13 @@ SCENES = (
     Scene(row="F2", what="5xx, all", fault=upstream(Fail(503)), is_short=False),
     Scene(row="F3", what="refused connections", fault=unreachable),
     Scene(row="F4", what="black hole", fault=black_hole),
+    Scene(
+        row="F4",
+        what="black hole, hedged",
+        fault=black_hole,
+        settings={"HEDGE": ", hedge_after_s: 0.3"},
+        is_short=False,
+    ),
     Scene(row="F5", what="a third of the replies cut", fault=cut_upstream),
     Scene(row="F6", what="streams that stall", fault=upstream(_STALLED)),
     Scene(row="F7", what="server killed, refuse", fault=server_killed),
