@@ -32,6 +32,7 @@ models:
   small: {provider: up, name: small-1, price_usd_per_million: {input: 1, output: 2}}
   spare: {provider: other, name: spare-1, price_usd_per_million: {input: 1, output: 2}}
 routes: [{name: all, use: [USE] HEDGE}]
+keys: [{name: chaos, secret: sk-chaos, user: anonymous}]
 limits: [{per: user, total_usd: 1000, on_store_error: POLICY}, {per: all, total_usd: 1000, on_store_error: POLICY}]
 """
 SAID = Say(text="one two three four five six")
