@@ -14,7 +14,14 @@ from muxer.asking import streamed, whole
 from muxer.attempts import Running
 from muxer.breakers import Breakers, Entry
 from muxer.errors import InvalidRequest, MuxerError
-from muxer.failures import ProviderBroke, ProviderFailed, SetAside, UpstreamBadResponse, UpstreamRateLimited
+from muxer.failures import (
+    ProviderBroke,
+    ProviderFailed,
+    SetAside,
+    UpstreamBadResponse,
+    UpstreamRateLimited,
+    UpstreamTimeout,
+)
 from muxer.hedging import Piped, Race
 from muxer.interfaces import Log, Meter, Provider
 from muxer.log import frames
@@ -322,12 +329,17 @@ class Dispatch:
         """This attempt answers. What was sent beside it is given up: it may be billed, unless it has said what it
         costs."""
         self._answering, self.dropped = leg, leg.dropped
-        for other in self._legs:
+        for number, other in enumerate(self._legs):
             if other.ended is not None or other is leg:
                 continue
             if other.stream is not None:
                 await other.stream.aclose()
-            self._breakers.left(other.running.candidate.model, other.entry)
+            model = other.running.candidate.model
+            if number < self._legs.index(leg) and other.whole is None:
+                # It never comes to its own deadline, so that without this nobody would ever notice that it is gone.
+                self._breakers.failed(model, other.entry, UpstreamTimeout("another attempt answered first"))
+            else:
+                self._breakers.left(model, other.entry)
             self._end(other, other.running.outrun(other.whole, time.perf_counter()))
 
     def _failed(self, leg: _Leg, error: ProviderFailed) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from muxer.affinity import Affinity
 from muxer.budgets import Calendar
 from muxer.catalog import Catalog, Model
 from muxer.config.settings import ConfidenceBy, DefaultsSettings, RouteSettings
@@ -16,7 +15,7 @@ from muxer.gates import Excluded
 from muxer.limits import Line
 from muxer.signals import Measured
 from muxer.stores import BudgetClaim, HoldChoice, Quota
-from muxer.types import Caller, FallbackCause, Usage
+from muxer.types import Affinity, Caller, FallbackCause, Usage
 
 
 class Rules(Struct, frozen=True, kw_only=True):

@@ -9,7 +9,6 @@ from typing import Literal
 
 from msgspec import UNSET, Struct, UnsetType, field
 
-from muxer.affinity import Affinity
 from muxer.gates import Excluded
 from muxer.limits import Line
 from muxer.parts import Part, TextPart
@@ -295,6 +294,13 @@ class Attempt(Struct, frozen=True, kw_only=True):
     ms: float = 0.0
     confidence: float | None = None
     is_check: bool = False
+
+
+class Affinity(Struct, frozen=True):
+    """The model a conversation is on, and how many tokens of its prompt that likely still has; '' when on none."""
+
+    model: str = ""
+    cached_tokens: int = 0
 
 
 RecordState = Literal["open", "done", "failed", "interrupted"]

@@ -38,7 +38,7 @@ providers: {up: {kind: openai, base_url: "UPSTREAM/v1"}}
 models:
   small: {provider: up, name: small-1, price_usd_per_million: {input: 1, output: 2}}
   spare: {provider: up, name: spare-1, price_usd_per_million: {input: 1, output: 2}}
-routes: [{name: all, use: [small, spare]}]
+routes: [{name: all, use: [small, spare]ROUTE}]
 limits: LIMITS
 """
 
@@ -131,8 +131,11 @@ class House:
         return self.upstream.bill_nanos(PRICES)
 
     @asynccontextmanager
-    async def gateway(self, name: str = "a", limits: str = LIMITS, store_url: str = "") -> AsyncIterator[Gateway]:
-        """A proxy that runs; opened again under its name it finds what it left. `store_url` leads to the server."""
+    async def gateway(
+        self, name: str = "a", limits: str = LIMITS, store_url: str = "", route: str = ""
+    ) -> AsyncIterator[Gateway]:
+        """A proxy that runs; opened again under its name it finds what it left. `store_url` leads to the server,
+        `route` is what else stands in its route."""
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
         if self.server is None:
@@ -140,7 +143,7 @@ class House:
         else:
             store = f'{{kind: redis, url: "{store_url or self.server.url}", timeout_s: 5}}'
         yaml = YAML.replace("KIND", self.kind).replace("STORE", store).replace("UPSTREAM", self.upstream.url)
-        (folder / "routing.yaml").write_text(yaml.replace("LIMITS", limits))
+        (folder / "routing.yaml").write_text(yaml.replace("LIMITS", limits).replace("ROUTE", route))
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = str(free.getsockname()[1])

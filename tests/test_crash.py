@@ -41,6 +41,22 @@ async def test_after_a_kill_what_was_in_flight_is_interrupted_and_counted(house:
     assert totals.spent < house.bill <= totals.counted
 
 
+async def test_after_a_kill_with_a_hedge_under_way_both_attempts_are_counted(house: House) -> None:
+    house.upstream.script(None, Stall(), Stall())
+    async with aiohttp.ClientSession() as session, house.gateway(route=", hedge_after_s: 0.05") as gateway:
+        asked = await asking(Client(session), gateway, house, 2)
+        held = (await house.store.held())[0]
+        gateway.kill()
+        assert (await asked)[0] == 0
+        await house.expire(gateway)
+    async with house.gateway():
+        totals = await house.settled()
+    (record,) = await house.records()
+    assert (record.state, record.presumed_nanos) == ("interrupted", held)
+    assert (totals.spent, totals.presumed, totals.presumed_recorded) == (0, held, held)
+    assert house.bill <= held
+
+
 async def test_after_a_kill_its_slots_come_back_when_it_starts_again(house: House) -> None:
     async with aiohttp.ClientSession() as session:
         client = Client(session)

@@ -164,6 +164,15 @@ async def test_a_third_is_asked_when_both_failed_and_never_hedged(proxy: OpenPro
     assert accounts.bill == accounts.spent and (accounts.held, accounts.presumed) == (0, 0)
 
 
+async def test_a_model_that_is_always_outrun_is_set_aside_as_one_that_fails(proxy: OpenProxy) -> None:
+    opened = await hedging(proxy, FOR_EVER, PARIS, limits="[{per: user, daily_usd: 100}]")
+    opened.upstream.script("small-1", *[FOR_EVER] * 6)
+    for _ in range(6):
+        assert (await opened.chat(max_tokens=10)).headers["x-muxer-model"] == "large"
+    assert [call.model for call in opened.upstream.calls].count("small-1") == 5
+    assert ("small", "cooling") in {(one.model, one.gate) for one in (await opened.last_record()).excluded}
+
+
 async def test_the_deadline_of_the_route_ends_both(proxy: OpenProxy) -> None:
     routes = "[{name: r, use: [small, large], hedge_after_s: 0.02, timeout_s: 0.3}]"
     opened = await hedging(proxy, FOR_EVER, FOR_EVER, routes=routes)

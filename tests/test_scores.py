@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from muxer.estimates import Estimates, learned
 from muxer.plans import Plan
 from muxer.routing import plan
-from muxer.scores import Curve, Scored, rising, threshold_held
+from muxer.scores import Curve, Scored, ScoreLessons, Scores, rising, threshold_held
 from muxer.testing import a_record
 from muxer.types import Attempt, Record, Usage
 from tests.test_routing import a_model, a_question, a_route, some_rules

@@ -6,7 +6,6 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from muxer.affinity import Affinity
 from muxer.catalog import Model
 from muxer.conversations import Conversations
 from muxer.errors import MuxerError
@@ -19,7 +18,7 @@ from muxer.replay.limits import Limits
 from muxer.replay.outcomes import Outcome
 from muxer.replay.stages import climbed, would_climb
 from muxer.routing import plan
-from muxer.types import Attempt, Caller, Record
+from muxer.types import Affinity, Attempt, Caller, Record
 
 _CALLERS = 10_000
 _NOBODY = Caller(key="", user="")

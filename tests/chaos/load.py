@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from tests.processes import BODY, PATH
 
+KEY = {"x-api-key": "sk-chaos"}  # of the file: whether the store has one cannot be looked up while that is away
 HUNG_S = 60.0
 """Nobody is to wait longer: the deadlines are a few seconds, and a busy machine makes more of them."""
 
@@ -85,7 +86,7 @@ class Load:
         status, data, is_hung = 0, b"", False
         try:
             async with asyncio.timeout(HUNG_S):
-                async with self._session.post(urls[number % len(urls)] + PATH, json=body) as response:
+                async with self._session.post(urls[number % len(urls)] + PATH, json=body, headers=KEY) as response:
                     status = response.status
                     if leaves:
                         await response.content.readany()

@@ -31,7 +31,8 @@ providers:
 models:
   small: {provider: up, name: small-1, price_usd_per_million: {input: 1, output: 2}}
   spare: {provider: other, name: spare-1, price_usd_per_million: {input: 1, output: 2}}
-routes: [{name: all, use: [USE]}]
+routes: [{name: all, use: [USE] HEDGE}]
+keys: [{name: chaos, secret: sk-chaos, user: anonymous}]
 limits: [{per: user, total_usd: 1000, on_store_error: POLICY}, {per: all, total_usd: 1000, on_store_error: POLICY}]
 """
 SAID = Say(text="one two three four five six")
@@ -46,7 +47,14 @@ class Stage:
         self.kind = kind
         self.folder = folder
         self.upstream = ScriptedUpstream(SAID)
-        self.settings = {"WORKERS": "1", "STORE_S": "1", "USE": "small, spare", "POLICY": "refuse", **settings}
+        self.settings = {
+            "WORKERS": "1",
+            "STORE_S": "1",
+            "USE": "small, spare",
+            "HEDGE": "",
+            "POLICY": "refuse",
+            **settings,
+        }
         self.gateways: dict[str, Gateway] = {}
         self.server: Server | None = None
         self.log_bytes = 0

@@ -3,13 +3,12 @@
 import pytest
 from msgspec.structs import replace
 
-from muxer.affinity import Affinity
 from muxer.gates import Excluded
 from muxer.keyring import Known
 from muxer.plans import Rules
 from muxer.replay.outcomes import Outcome
 from muxer.replay.sides import Decided, Past, Recorded
-from muxer.types import Attempt, Caller, Needs, Record, Usage
+from muxer.types import Affinity, Attempt, Caller, Needs, Record, Usage
 from tests.replay.values import a_request_of, a_route, some_rules
 
 RULES = some_rules(a_route("code", "dear", when="code >= 0.2"), a_route("any", "cheap", "dear"))
