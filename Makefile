@@ -19,7 +19,7 @@ install = @echo "Installing into $(1), this once ..." >&2; \
 	{ echo "uv did not manage it; trying pip." >&2; \
 	$(1)/bin/python -m pip install --quiet --disable-pip-version-check $(if $(3),,-c constraints.txt) $(2); }
 
-.PHONY: help run demo test lint clean bench bench-list check-clients check-fuzz check-litellm check-nightly check-redis check-reload constraints image-lock
+.PHONY: help run demo test lint clean bench bench-list check-clients check-fuzz check-litellm check-nightly check-redis check-reload check-atheris constraints image-lock
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -74,6 +74,12 @@ check-reload: .venv/dev.stamp  ## live reload under load: 200 changed files, two
 check-fuzz: .venv/run.stamp .venv-fuzz/stamp  ## two minutes of generated requests against a proxy in demo mode
 	@exec .venv-fuzz/bin/python tests/fuzz/run.py $(ARGS)
 
+check-atheris: .venv-atheris/stamp  ## ten minutes of guided bytes for each parser; SECONDS=60 TARGET=body for less
+	@failed=; for target in $(or $(TARGET),sse $(foreach one,body routing expression,$(one) $(one)_pieces)); do echo "$$target:"; \
+	.venv-atheris/bin/python -m tests.fuzz.guided .venv-atheris/corpus $(or $(SECONDS),600) $$target 2>&1 | grep -v '^INFO\|^WARNING\|^"\|^#'; \
+	! ls .venv-atheris/corpus/$$target-* 2>/dev/null || failed="$$failed $$target"; done; \
+	test -z "$$failed" || { echo "failed:$$failed" >&2; exit 1; }
+
 constraints: .venv/dev.stamp  ## move constraints.txt to the newest releases that fit together
 	@echo uv | UV_SYSTEM_CERTS=1 .venv/bin/uv pip compile --quiet --upgrade --no-header --no-annotate \
 		--python-version 3.11 --extra dev --extra redis pyproject.toml - --output-file constraints.txt
@@ -86,7 +92,7 @@ image-lock: .venv/dev.stamp  ## renew image/*.txt, the hashes of what the image 
 	@echo hatchling | $(lock) - --output-file image/build.txt
 
 clean:  ## remove what make and the tests made; never your muxer.db
-	rm -rf .venv .venv-clients .venv-fuzz .venv-litellm build dist .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-atheris .venv-clients .venv-fuzz .venv-litellm build dist .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis
 	find bench muxer plugins scripts tests -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/bin/python:
@@ -112,6 +118,13 @@ clean:  ## remove what make and the tests made; never your muxer.db
 
 .venv-fuzz/stamp: .venv-fuzz/bin/python tests/fuzz/requirements.txt
 	$(call install,.venv-fuzz,-r tests/fuzz/requirements.txt)
+	@touch $@
+
+.venv-atheris/bin/python:
+	$(call make_venv,.venv-atheris)
+
+.venv-atheris/stamp: .venv-atheris/bin/python tests/fuzz/atheris.txt pyproject.toml constraints.txt
+	$(call install,.venv-atheris,-e . -r tests/fuzz/atheris.txt)
 	@touch $@
 
 # Each client brings the versions it wants, some of them older than those in constraints.txt.
