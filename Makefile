@@ -19,7 +19,7 @@ install = @echo "Installing into $(1), this once ..." >&2; \
 	{ echo "uv did not manage it; trying pip." >&2; \
 	$(1)/bin/python -m pip install --quiet --disable-pip-version-check $(if $(3),,-c constraints.txt) $(2); }
 
-.PHONY: help run demo test lint clean bench bench-list check-clients check-fuzz check-litellm check-nightly check-redis check-reload check-atheris constraints image-lock
+.PHONY: help run demo test lint clean bench bench-list chaos check-clients check-fuzz check-litellm check-nightly check-redis check-atheris check-reload constraints image-lock
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -46,6 +46,9 @@ bench: .venv/dev.stamp  ## the proxy beside a bare pass-through, as ratios; ARGS
 bench-list: .venv/dev.stamp  ## list the benchmarks and how to run each
 	@for file in bench/*.py; do echo ".venv/bin/python $$file"; sed -n '1s/^"""/    /p' $$file | sed 's/"""$$//'; done
 
+chaos: .venv/dev.stamp  ## every fault against real processes, and what came of the money; ARGS="--short" or "--only F7"
+	@exec .venv/bin/python -m tests.chaos $(ARGS)
+
 # One environment for each client, since they disagree on versions. CLIENT=llm-python runs one of them.
 CLIENTS := $(or $(CLIENT),node $(patsubst tests/clients/%/requirements.txt,%,$(wildcard tests/clients/*/requirements.txt)))
 check-clients: .venv/dev.stamp $(CLIENTS:%=.venv-clients/%/stamp)  ## real clients of others against a proxy; CLIENT=llm-python for one
@@ -62,7 +65,8 @@ check-nightly: .venv/dev.stamp  ## what takes minutes: 3,500 drawn histories of 
 	@seed=$(or $(SEED),$$(date +%s)); echo "SEED=$$seed"; \
 	MUXER_HISTORIES=3500 .venv/bin/python -m pytest -k any_history --hypothesis-seed=$$seed --durations=3 \
 		-o faulthandler_timeout=0 tests/plugins $(ARGS)
-	@.venv/bin/python -m pytest -m slow tests/test_oracle.py tests/test_cuts.py
+	@.venv/bin/python -m pytest -m slow tests/test_oracle.py tests/test_cuts.py tests/faults
+	@.venv/bin/python -m tests.chaos --short
 	.venv/bin/python -m bench.gateway --rounds 3 --seconds 3 --connections 64 --rates --no-streams --at-most 8
 
 check-redis: .venv/dev.stamp  ## the shared store under load, cuts and failover; SERVER=/usr/bin/redis-server for another

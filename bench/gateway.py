@@ -65,6 +65,8 @@ def table(figures: Figures, names: list[str]) -> str:
     """Medians with their spread, and the ratio to bare: the median of the rounds' own, with its spread."""
     lines = ["| measure | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     for measure, found in figures.items():
+        if measure.startswith("refused") and not any(any(values) for values in found.values()):
+            continue
         cells = [_cell(found[name], [] if name in ("bare", "direct") else found["bare"]) for name in names]
         lines.append(f"| {measure} | " + " | ".join(cells) + " |")
     return "\n".join(lines)

@@ -41,7 +41,7 @@ class Served:
         """CPU of one request."""
         before = cpu(gateway)
         seen = load(self.program, gateway.port, body, connections, self.seconds, key=key)
-        return (cpu(gateway) - before) / seen.requests * 1e6
+        return (cpu(gateway) - before) / seen.answered * 1e6
 
     def note(self, what: str, count: int, value: float) -> None:
         """Keeps the least of the rounds."""

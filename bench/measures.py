@@ -61,12 +61,13 @@ def throughput(bench: Bench, gateways: Sequence[Gateway], connections: int) -> N
     for gateway in gateways:
         store = cpu_s(gateway.store_pid) if gateway.store_pid else 0.0
         seen, spent = bench.load(gateway, BODY, connections)
-        bench.add(f"requests/s, {connections} connections", gateway, seen.requests / seen.seconds)
+        bench.add(f"requests/s, {connections} connections", gateway, seen.answered / seen.seconds)
+        bench.add(f"refused %, {connections} connections", gateway, 100 * seen.errors / seen.requests)
         if gateway.pids:
-            bench.add(f"CPU us/request, {connections} connections", gateway, spent / seen.requests * 1e6)
+            bench.add(f"CPU us/request, {connections} connections", gateway, spent / seen.answered * 1e6)
         if gateway.store_pid:
             store = cpu_s(gateway.store_pid) - store
-            bench.add(f"CPU us/request of its store, {connections} connections", gateway, store / seen.requests * 1e6)
+            bench.add(f"CPU us/request of its store, {connections} connections", gateway, store / seen.answered * 1e6)
 
 
 def delays(bench: Bench, gateways: Sequence[Gateway], rate: int) -> None:
@@ -111,10 +112,10 @@ def workers(bench: Bench, pairs: Sequence[tuple[Gateway, Gateway]]) -> None:
         for pid in one.pids:
             pin(pid, GATEWAY_CORE)
         both, spent = bench.load(two, BODY, WORKERS_AT)
-        rate = both.requests / both.seconds
+        rate = both.answered / both.seconds
         bench.add("two processes: requests/s", one, rate)
-        bench.add("two processes: times one", one, rate / (alone.requests / alone.seconds))
-        bench.add("two processes: CPU us/request", one, spent / both.requests * 1e6)
+        bench.add("two processes: times one", one, rate / (alone.answered / alone.seconds))
+        bench.add("two processes: CPU us/request", one, spent / both.answered * 1e6)
 
 
 def memories(bench: Bench, gateways: Sequence[Gateway], name: str) -> None:
@@ -130,7 +131,7 @@ def long(bench: Bench, gateway: Gateway, requests: int) -> None:
     for step in range(1, _STEPS + 1):
         while done < requests * step / _STEPS:
             seen, _ = bench.load(gateway, BODY, 64)
-            done += seen.requests
+            done += seen.answered
         now = memory(gateway)
         first = first or now
         bench.add(f"memory MB, after {requests * step // _STEPS:,} requests", gateway, now)

@@ -24,7 +24,8 @@ PATH, KEY = "/v1/chat/completions", "sk-bench"
 
 
 class Load(Struct, frozen=True, kw_only=True):
-    """What one run of the load generator saw. Delays are milliseconds, `first` those to the first byte of a body."""
+    """What one run of the load generator saw. `errors` are answers of another status than 200: a proxy that is behind
+    refuses some. Delays are milliseconds, `first` those to the first byte of a body."""
 
     requests: int
     errors: int
@@ -35,6 +36,11 @@ class Load(Struct, frozen=True, kw_only=True):
     p999_ms: float
     first_p50_ms: float
     first_p99_ms: float
+
+    @property
+    def answered(self) -> int:
+        """Requests that were answered as asked."""
+        return self.requests - self.errors
 
 
 def compiled(folder: Path) -> Path:
@@ -72,7 +78,7 @@ def load(
     words = [str(program), "load", str(port), PATH, key, body, str(connections), str(seconds), str(rate)]
     done = subprocess.run(words, check=True, stdout=subprocess.PIPE, timeout=seconds + 60)
     seen = msgspec.json.decode(done.stdout, type=Load)
-    if seen.errors or not seen.requests:
+    if seen.errors * 2 >= seen.requests:
         sys.exit(f"{seen.errors} of {seen.requests} requests were not answered 200")
     return seen
 

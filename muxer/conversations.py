@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from muxer.types import Affinity, Record, Usage
+from muxer.affinity import Affinity
+from muxer.types import Record, Usage
 
 MOST = 10_000
 # Anthropic keeps a prefix for 5 minutes from its last use, OpenAI for 5 to 10.

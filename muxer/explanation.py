@@ -172,6 +172,7 @@ def as_json(explanation: Explanation) -> dict[str, Any]:
         "provider": chosen.model.provider if chosen else None,
         "reason": plan.reason if plan else None,
         "branch": plan.branch if plan else None,
+        "cascade": _cascade(plan) if plan else None,
         "conversation": question.conversation,
         "affinity": {"model": affinity.model, "cached_tokens": affinity.cached_tokens} if affinity.model else None,
         "error": None if error is None else {"status": error.status, "code": error.code, "message": error.message},
@@ -190,6 +191,22 @@ def as_json(explanation: Explanation) -> dict[str, Any]:
         "limits": list(explanation.limits),
         "limits_unknown": explanation.limits_unknown or None,
         "elsewhere": [{"model": name, **_judged(explanation, one)} for name, one in explanation.others.items()],
+    }
+
+
+def _cascade(plan: Plan) -> dict[str, Any] | None:
+    """Until how sure who is asked on, stage by stage."""
+    cascade = plan.cascade
+    if cascade is None:
+        return None
+    stages: dict[int, list[str]] = {}
+    for candidate in plan.candidates:
+        stages.setdefault(cascade.stages[candidate.model.name], []).append(candidate.model.name)
+    return {
+        "confidence": cascade.threshold,
+        "basis": cascade.basis,
+        "by": cascade.by,
+        "stages": [names for _, names in sorted(stages.items())],
     }
 
 
@@ -239,7 +256,7 @@ def _hedge(plan: Plan | None, chosen: Candidate | None) -> dict[str, Any] | None
 
 def _judged(explanation: Explanation, one: Candidate | Excluded) -> dict[str, Any]:
     if isinstance(one, Excluded):
-        costs = dict.fromkeys(("bound_usd", "expected_usd", "expected"))
+        costs = dict.fromkeys(("bound_usd", "expected_usd", "expected", "quality"))
         return {"provider": None, "gate": one.gate, "why": one.detail, **costs}
     price, route = one.model.price, explanation.plan.route if explanation.plan else ""
     learned_from = explanation.question.estimates.of(one.model.name, route).requests
@@ -250,6 +267,7 @@ def _judged(explanation: Explanation, one: Candidate | Excluded) -> dict[str, An
         "bound_usd": usd(one.bound_nanos) if price else None,
         "expected_usd": usd(one.expected_nanos) if price else None,
         "expected": {"learned_from": learned_from, **_parts(price, one)} if price else None,
+        "quality": one.quality,
     }
 
 

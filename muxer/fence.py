@@ -39,7 +39,7 @@ class Fence:
         scrub: Callable[[str], str] = str,
     ) -> None:
         self.component = component
-        self._scrub = scrub
+        self.scrub = scrub
         self._meter = meter
         self._log = log
         self._monotonic = monotonic
@@ -55,11 +55,6 @@ class Fence:
     def around(self, *passing: type[Exception]) -> "_Around":
         """Around a call of the component: what it raises counts and becomes ComponentFailed, but for what may pass."""
         return _Around(self, passing)
-
-    def let_pass(self, error: Exception) -> None:
-        """Takes secrets out of an error that callers are told."""
-        if isinstance(error, MuxerError):
-            error.reword(self._scrub)
 
     def failed(self, reason: Reason, error: BaseException | None = None, detail: str = "") -> None:
         """Counts a failure. The first of each reason is logged, the others are in the metric."""
@@ -101,11 +96,11 @@ class _Around:
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        # Foreign code: it may raise what it likes, or end the process.
-        if not isinstance(error, (Exception, SystemExit)):
+        if not isinstance(error, (Exception, SystemExit)):  # foreign code may raise what it likes, or end the process
             return
         if isinstance(error, self._passing):
-            self._fence.let_pass(error)
+            if isinstance(error, MuxerError):
+                error.reword(self._fence.scrub)
             return
         self._fence.failed("timeout" if isinstance(error, TimeoutError) else "raised", error)
         raise ComponentFailed from error

@@ -29,7 +29,7 @@ FORBIDDEN = frozenset(
     }
 )  # fmt: skip
 """Names by which some gateway, SDK or server lets a request choose a host, a key or code."""
-_FORBIDDEN_BYTES = tuple(f'"{name}"'.encode() for name in FORBIDDEN)
+_forbidden_bytes = re.compile(f'"(?:{"|".join(sorted(FORBIDDEN))})"'.encode()).search
 _OPAQUE = frozenset({"metadata", "parameters", "input_schema", "schema", "arguments"})
 """Where the caller's own names stand inside a field: schemas and arguments of tools, labels."""
 
@@ -70,8 +70,8 @@ def _may_hide(body: bytes) -> bool:
     return (
         len(body) > 2 * MAX_NODES
         or body.count(b"{") + body.count(b"[") > MAX_DEPTH
-        or b"\\u" in body
-        or any(map(body.__contains__, _FORBIDDEN_BYTES))
+        or (b"\\" in body and b"\\u" in body)
+        or _forbidden_bytes(body) is not None
     )
 
 

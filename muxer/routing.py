@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from muxer.access import may_use
 from muxer.catalog import Catalog, Group
-from muxer.config.settings import RouteSettings
+from muxer.config.settings import Order, RouteSettings
 from muxer.draws import drawn, is_drawn
 from muxer.errors import (
     ContextTooLong,
@@ -24,7 +24,10 @@ from muxer.expressions import Compared
 from muxer.gates import Excluded, Gate
 from muxer.judging import judge
 from muxer.plans import Candidate, Plan, Question, Rules, Terms
+from muxer.staging import cascade_of
+from muxer.valuing import KEEP, valued
 
+_ORDERED: Mapping[Order, str] = {"cheapest": "; cheapest first", "value": "; best value first"}
 PINNED = "pinned"
 DEFAULT = "default"
 
@@ -42,19 +45,14 @@ def consider(rules: Rules, question: Question) -> Plan:
     rule."""
     route, reason, branch = _route(rules, question)
 
-    known: dict[str, Candidate | Excluded] = {}
-
-    def judged_once(name: str) -> Candidate | Excluded:
-        found = known.get(name)
-        if found is None:
-            found = known[name] = judge(rules, question, rules.catalog.models[name], route.name)
-        return found
-
-    judged = [judged_once(name) for name in _expand(rules.catalog, route, route.name, question.id, judged_once)]
+    judged_once = _Judged(rules, question, route.name)
+    names = _expand(rules.catalog, route, route.name, question.id, judged_once)
+    judged = [judged_once(name) for name in names]
     candidates, kept = _kept(route, question, [one for one in judged if isinstance(one, Candidate)])
     excluded = [one for one in judged if isinstance(one, Excluded)]
+    cascade, staged = cascade_of(rules, route, question, candidates)
     if question.settled is None:
-        reason += ("; cheapest first" if route.order == "cheapest" else "") + kept
+        reason += _ORDERED.get(route.order, "") + kept + staged
     return Plan(
         route=route.name,
         branch=branch,
@@ -66,6 +64,7 @@ def consider(rules: Rules, question: Question) -> Plan:
         downgrades=route.on_budget == "downgrade",
         timeout_s=route.timeout_s,
         terms=Terms(fallback_on=route.fallback_on, hedge_after_s=route.hedge_after_s),
+        cascade=cascade,
     )
 
 
@@ -197,10 +196,32 @@ def not_found(requested: str) -> ModelNotFound:
     )
 
 
-Judge = Callable[[str], Candidate | Excluded]
+class _Judged:
+    """The models of one request, each judged once."""
+
+    def __init__(self, rules: Rules, question: Question, route: str) -> None:
+        self._rules = rules
+        self._question = question
+        self._route = route
+        self._known: dict[str, Candidate | Excluded] = {}
+
+    def __call__(self, name: str) -> Candidate | Excluded:
+        found = self._known.get(name)
+        if found is None:
+            found = judge(self._rules, self._question, self._rules.catalog.models[name], self._route)
+            self._known[name] = found
+        return found
+
+    def by_value(self, names: Sequence[str], keep: float) -> list[str]:
+        """The names by value; what is beaten is passed over from now on."""
+        candidates = [one for one in map(self, names) if isinstance(one, Candidate)]
+        ranked, beaten = valued(candidates, self._question, self._route, keep)
+        self._known |= {one.model.name: one for one in ranked} | {one.model: one for one in beaten}
+        first = [one.model.name for one in ranked]
+        return [*first, *(name for name in names if name not in first)]
 
 
-def _expand(catalog: Catalog, opened: Group | RouteSettings, name: str, id: str, judge: Judge) -> list[str]:
+def _expand(catalog: Catalog, opened: Group | RouteSettings, name: str, id: str, judge: _Judged) -> list[str]:
     """The models of a route or a group in its order, inner groups opened in theirs, each named once."""
     members = drawn(opened.use, opened.weights, f"{id}/{name}") if opened.order == "weighted" else opened.use
     models: list[str] = []
@@ -208,6 +229,9 @@ def _expand(catalog: Catalog, opened: Group | RouteSettings, name: str, id: str,
         group = catalog.groups.get(member)
         models += [member] if group is None else _expand(catalog, group, member, id, judge)
     models = list(dict.fromkeys(models))
+    if opened.order == "value":
+        own = opened.keep_quality if isinstance(opened, RouteSettings) else None
+        return judge.by_value(models, KEEP if own is None else own)
     return sorted(models, key=lambda model: _cost(judge(model))) if opened.order == "cheapest" else models
 
 

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
+from muxer.affinity import Affinity
 from muxer.catalog import Model
 from muxer.conversations import Conversations
 from muxer.errors import MuxerError
@@ -17,8 +18,9 @@ from muxer.plans import Candidate, Plan, Rules
 from muxer.records import reopened
 from muxer.replay.limits import Limits
 from muxer.replay.outcomes import Outcome
+from muxer.replay.stages import climbed, would_climb
 from muxer.routing import plan
-from muxer.types import Affinity, Attempt, Caller, Record
+from muxer.types import Attempt, Caller, Record
 
 _CALLERS = 10_000
 _NOBODY = Caller(key="", user="")
@@ -32,14 +34,16 @@ class Side(Protocol):
 
 
 class Recorded:
-    """What the records say: the model asked first, at the prices of `rules`; a model that is not in them at what it
-    was billed."""
+    """What the records say: the model asked first, in a cascade the one that answered and all that were judged before;
+    at the prices of `rules`; a model that is not in them at what it was billed."""
 
     def __init__(self, rules: Rules) -> None:
         self._models = rules.catalog.models
 
     async def outcome(self, record: Record) -> Outcome:
         """See Side."""
+        if record.confidence is not None:
+            return climbed(record, self._models)
         first = record.attempts[0] if record.attempts else None
         name, upstream = (first.model, first.upstream) if first else (record.model, "")
         cost = self._cost(record, first, self._models.get(name))
@@ -134,6 +138,8 @@ class Decided:
         held = 0 if self._limits is None else await self._limits.hold(record, decided.offered)
         if isinstance(held, str):
             return Outcome(decided.route, refused=held)
+        if decided.cascade is not None:
+            return would_climb(record, decided, decided.cascade, decided.candidates[held:])
         self._astray.went(record, decided.candidates[held], is_sticky=decided.is_sticky)
         chosen = decided.candidates[held].model
         if chosen.price is None:

@@ -34,8 +34,12 @@ def fit(rows: Sequence[Labelled], advance: Callable[[int], None], more: Sequence
     for fold in range(FOLDS):
         held = set(order[fold::FOLDS])
         weights = _ridge(found, gains, mean, [at for at in order if at not in held], advance)
+        sums = {at: sum_of(weights, found[at]) for at in held}
+        # Where a fold's prompts happen to gain more, the others gain less, and its sums would come out lower for it:
+        # with few rows that hides from the curve what was learned.
+        level = sum(sums.values()) / max(1, len(sums))
         for at in held:
-            unseen[at] = sum_of(weights, found[at])
+            unseen[at] = sums[at] - level
     slope, offset = _curve(unseen, is_better)
     weights = _ridge(found, gains, mean, order, advance)
     unit = max(map(abs, weights), default=0.0) / 127 or 1.0

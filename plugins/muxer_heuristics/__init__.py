@@ -4,9 +4,8 @@ The tables of words.py say what people know; that of learned.py corrects them by
 """
 
 import re
-from collections.abc import AsyncIterator, Container, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from itertools import compress
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -97,6 +96,7 @@ def _marks_by_sign() -> dict[str, list[_Hit]]:
 
 _LEXICON = _lexicon()
 _MARKS = _marks_by_sign()
+_PAIRED = [frozenset(pair[:2]) for pair in PAIRS]
 _LEARNED = _by_word(LEARNED)
 _REFERENCES = frozenset(REFERENCES.split())
 
@@ -115,31 +115,47 @@ def _may_count(text: str) -> bool:
     return not text.isascii() or any(map(text.__contains__, _DIGITS))
 
 
-def _word_hits(words: Sequence[str]) -> Iterator[_Hit]:
-    """The words of the tables and their pairs: one look-up a word."""
+def _divisor(words: Sequence[str], word: str) -> int:
+    """By what the weight of a word is divided that stands there first."""
+    if len(words) <= 2 * ASK_WORDS:
+        return 1
+    return _share(words.index(word), len(words))
+
+
+def _share(place: int, count: int) -> int:
+    return 1 if place < ASK_WORDS or place >= count - ASK_WORDS else 3
+
+
+def _word_hits(words: Sequence[str], once: Mapping[str, object]) -> Iterator[_Hit]:
+    """The words of the tables, and their pairs."""
+    entries = [*filter(None, map(_LEXICON.get, once))]
+    roles = {role for entry in entries for role, _ in entry.roles}
+    # Where each word stands matters for pairs alone, and most texts have both words of none.
+    if any(map(roles.issuperset, _PAIRED)):
+        yield from _pair_hits(words)
+    for word, weights, _ in entries:
+        if weights:
+            divisor = _divisor(words, word)
+            for signal, weight in weights:
+                yield signal, weight // divisor, word
+
+
+def _pair_hits(words: Sequence[str]) -> Iterator[_Hit]:
     latest: dict[str, tuple[int, str]] = {}
-    seen: set[object] = set()
-    tail = len(words) - ASK_WORDS
-    entries = [*map(_LEXICON.get, words)]
-    for place, entry in compress(enumerate(entries), entries):
-        assert entry is not None, "compress leaves those out"
-        word, weights, roles = entry
-        share = 1 if place < ASK_WORDS or place >= tail else 3
-        for role, pairs in roles:
+    seen: set[_Pair] = set()
+    for place, entry in enumerate(map(_LEXICON.get, words)):
+        for role, pairs in entry.roles if entry else ():
             for pair in pairs:
                 first, _, distance, signal, weight = pair
                 at, opener = latest.get(first, (-ASK_WORDS, ""))
                 if place - at <= distance and pair not in seen:
                     seen.add(pair)
+                    share = _share(place, len(words))
                     yield signal, weight // 2 // share, opener
-                    yield signal, weight // 2 // share, word
-            latest[role] = place, word
+                    yield signal, weight // 2 // share, words[place]
+            latest[role] = place, words[place]
             if role == "end":  # the object of "write" ends here: "write a text for my website" asks for no website
                 latest.pop("make", None)
-        if word not in seen:
-            seen.add(word)
-            for signal, weight in weights:
-                yield signal, weight // share, word
 
 
 def _mark_hits(text: str) -> Iterator[_Hit]:
@@ -157,7 +173,7 @@ def _mark_hits(text: str) -> Iterator[_Hit]:
         yield CODE, INLINE_CODE, "`"
 
 
-def _shape_hits(text: str, words: Sequence[str], chars: int) -> Iterator[_Hit]:
+def _shape_hits(text: str, words: Iterable[str], chars: int) -> Iterator[_Hit]:
     """What length, numbers and a closing question mark say."""
     asks = text.endswith(("?", "？"))
     if chars < SHORT_CHARS:
@@ -171,15 +187,15 @@ def _shape_hits(text: str, words: Sequence[str], chars: int) -> Iterator[_Hit]:
         yield SIMPLE, QUESTION_MARK, text[-1]
 
 
-def features(words: Sequence[str], text: str, wanted: Container[str]) -> Iterator[tuple[str, str, int]]:
+def features(
+    words: Sequence[str], once: Mapping[str, object], text: str, wanted: Container[str]
+) -> Iterator[tuple[str, str, int]]:
     """What the learned table looks at in a text in lower case: a name, its quote, and by what its weight is divided.
 
-    Of the words only those that are wanted.
+    Of the words, each of them `once`, only those that are wanted.
     """
-    tail, once = len(words) - ASK_WORDS, dict.fromkeys(words)
-    for word in (word for word in once if word in wanted):
-        place = words.index(word)
-        yield word, word, 1 if place < ASK_WORDS or place >= tail else 3
+    for word in filter(wanted.__contains__, once):
+        yield word, word, _divisor(words, word)
     for sign in SIGNS:
         if sign in text:
             yield sign, sign, 1
@@ -187,13 +203,13 @@ def features(words: Sequence[str], text: str, wanted: Container[str]) -> Iterato
         yield A_NUMBER, min(numbers), 1
         if len(numbers) > 2:
             yield NUMBERS, min(numbers), 1
-    letters = _VARIABLES & once.keys()
+    letters = [*filter(once.__contains__, _VARIABLES)]
     if len(letters) > 1:
         yield LETTERS, min(letters), 1
 
 
-def _learned_hits(text: str, words: Sequence[str]) -> Iterator[_Hit]:
-    for name, quote, divisor in features(words, text, _LEARNED):
+def _learned_hits(text: str, words: Sequence[str], once: Mapping[str, object]) -> Iterator[_Hit]:
+    for name, quote, divisor in features(words, once, text, _LEARNED):
         for signal, weight in _LEARNED.get(name, ()):
             yield signal, int(weight / divisor), quote
 
@@ -213,10 +229,10 @@ def _hits(text: str) -> Found:
     if not text:
         return Found([], [], [])
     text = _asked_plainly(text.casefold())
-    words = _words(text)
-    chars = _length(text)
-    by_shape = [*_mark_hits(text), *_shape_hits(text, words, chars)]
-    found = Found(list(_word_hits(words)), by_shape, list(_learned_hits(text, words)))
+    words, chars = _words(text), _length(text)
+    once = dict.fromkeys(words)
+    by_shape = [*_mark_hits(text), *_shape_hits(text, once, chars)]
+    found = Found([*_word_hits(words, once)], by_shape, [*_learned_hits(text, words, once)])
     if chars > 2 * SHORT_CHARS:
         return Found(*([hit for hit in hits if hit[0] != SIMPLE] for hits in found))
     return found

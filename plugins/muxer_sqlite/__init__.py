@@ -119,7 +119,7 @@ def _leave(book: Book, owner: Owner, context: Context) -> None:
     """What is still open was given up: it counts and says so. Where that cannot be written, the next process does it,
     since this one's file then stays behind without its lock."""
     try:
-        transaction(book.tables, [lambda _: ledger.interrupt(book, context.clock(), owner.name)], book)
+        transaction(book.connection, [lambda _: ledger.interrupt(book, context.clock(), owner.name)], book)
     except sqlite3.Error as error:
         context.log("warning", "store_left_open", reason=file_words(error))
     else:

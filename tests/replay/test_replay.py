@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from muxer.affinity import Affinity
 from muxer.config.settings import LimitSettings
 from muxer.errors import MuxerError
 from muxer.inbound import Inbound
@@ -18,7 +19,7 @@ from muxer.routing import plan
 from muxer.signals import measure
 from muxer.testing import a_request
 from muxer.testing.builders import START_S
-from muxer.types import Affinity, Caller, Needs, Record, Usage
+from muxer.types import Caller, Needs, Record, Usage
 from tests.replay.values import PRICES, a_request_of, a_route, batches, replayed, some_rules
 from tests.values import a_limit
 
