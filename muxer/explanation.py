@@ -190,7 +190,7 @@ def as_json(explanation: Explanation) -> dict[str, Any]:
         "hedge": _hedge(plan, chosen),
         "limits": list(explanation.limits),
         "limits_unknown": explanation.limits_unknown or None,
-        "elsewhere": [{"model": name, **_judged(one)} for name, one in explanation.others.items()],
+        "elsewhere": [{"model": name, **_judged(explanation, one)} for name, one in explanation.others.items()],
     }
 
 
@@ -241,8 +241,8 @@ def _candidates(explanation: Explanation) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for one in plan.candidates:
         gated = {"gate": "budget", "why": TOO_DEAR} if one.model.name in explanation.short else {}
-        found.append({"model": one.model.name, "chosen": one is chosen, **_judged(one), **gated})
-    return found + [{"model": one.model, "chosen": False, **_judged(one)} for one in plan.excluded]
+        found.append({"model": one.model.name, "chosen": one is chosen, **_judged(explanation, one), **gated})
+    return found + [{"model": one.model, "chosen": False, **_judged(explanation, one)} for one in plan.excluded]
 
 
 def _hedge(plan: Plan | None, chosen: Candidate | None) -> dict[str, Any] | None:
@@ -254,18 +254,19 @@ def _hedge(plan: Plan | None, chosen: Candidate | None) -> dict[str, Any] | None
     return None if other is None else {"after_s": plan.terms.hedge_after_s, "model": other.model.name}
 
 
-def _judged(one: Candidate | Excluded) -> dict[str, Any]:
+def _judged(explanation: Explanation, one: Candidate | Excluded) -> dict[str, Any]:
     if isinstance(one, Excluded):
         costs = dict.fromkeys(("bound_usd", "expected_usd", "expected", "quality"))
         return {"provider": None, "gate": one.gate, "why": one.detail, **costs}
-    price = one.model.price
+    price, route = one.model.price, explanation.plan.route if explanation.plan else ""
+    learned_from = explanation.question.estimates.of(one.model.name, route).requests
     return {
         "provider": one.model.provider,
         "gate": None,
         "why": None,
         "bound_usd": usd(one.bound_nanos) if price else None,
         "expected_usd": usd(one.expected_nanos) if price else None,
-        "expected": _parts(price, one) if price else None,
+        "expected": {"learned_from": learned_from, **_parts(price, one)} if price else None,
         "quality": one.quality,
     }
 

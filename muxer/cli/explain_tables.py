@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from muxer.cli.output import NOTHING, Cell, Column, bad, good, print_table, warned
+from muxer.cli.output import NOTHING, Cell, Column, bad, counted, good, print_table, warned
 from muxer.explanation import Explanation, as_json
 
 Told = Mapping[str, Any]
@@ -66,7 +66,8 @@ def print_explanation(found: Explanation) -> None:
     _print("Candidates, in the order they would be asked", _CANDIDATES, [_candidate(one) for one in able])
     chosen = next((one for one in able if one["chosen"]), None)
     if chosen is not None and chosen["expected"]:
-        _print("Its expected cost, by part", _PARTS, _parts(chosen))
+        taught = counted(chosen["expected"]["learned_from"], "request")
+        _print(f"Its expected cost, learned from {taught}", _PARTS, _parts(chosen))
     _print("Passed over", _PASSED_OVER, _passed_over(told["candidates"]))
     if told["limits_unknown"]:
         console.print(warned(f"\nlimits are not known: {told['limits_unknown']}"))
@@ -148,7 +149,7 @@ def _candidate(one: Told) -> Row:
         good(one["model"]) if one["chosen"] else one["model"],
         one["provider"],
         one["expected_usd"] or NOTHING,
-        one["expected"]["nine_in_ten_usd"] if one["expected"] else NOTHING,
+        one["expected"]["nine_in_ten_usd"] if one["expected"] and one["expected"]["learned_from"] else NOTHING,
         one["bound_usd"] or NOTHING,
         NOTHING if one["quality"] is None else f"{one['quality']:.2f}",
     )
@@ -172,7 +173,7 @@ def _parts(chosen: Told) -> list[Row]:
     return [
         *rows,
         (Text("expected", "bold"), "", Text(chosen["expected_usd"], "bold")),
-        ("nine in ten cost no more than", "", parts["nine_in_ten_usd"]),
+        *([("nine in ten cost no more than", "", parts["nine_in_ten_usd"])] if parts["learned_from"] else []),
         ("at most", "", chosen["bound_usd"]),
     ]
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from msgspec import Struct
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -189,8 +190,8 @@ def _broken(cell: Text, width: int) -> Text:
     lines = [""]
     for word in cell.plain.split():
         gap = " "
-        for part in [word] if len(word) <= width else _JOINT.split(word):
-            if len(f"{lines[-1]}{gap}{part}") <= width:
+        for part in [word] if cell_len(word) <= width else _JOINT.split(word):
+            if cell_len(f"{lines[-1]}{gap}{part}") <= width:
                 lines[-1] += f"{gap if lines[-1] else ''}{part}"
             else:
                 lines.append(part)

@@ -71,6 +71,13 @@ def test_wrong_usage_is_2(file: Path, muxer: Run, words: tuple[str, ...]) -> Non
     assert ran.code == 2 and ran.err
 
 
+def test_what_nothing_was_learned_of_has_no_nine_in_ten(file: Path, muxer: Run) -> None:
+    ran = muxer("explain", "Write a python function", "--config", str(file))
+    assert "learned from 0 requests" in ran.out and "nine in ten" not in ran.out
+    (chosen,) = [line.split() for line in ran.out.splitlines() if line.startswith("→") and "main" in line]
+    assert chosen[1] == "large" and chosen[4] == "-"
+
+
 def test_what_the_limits_refuse_is_a_refusal(file: Path, muxer: Run) -> None:
     file.write_text(YAML.replace("daily_usd: 5", "daily_usd: 0.000001"))
     ran = muxer("explain", "Write a python function", "--config", str(file))
