@@ -21,7 +21,7 @@ MUXER = """
 version: 1
 plugins: [openai, heuristics, prometheus, {store}]
 store: {{kind: {store}{settings}}}
-server: {{listen: "127.0.0.1:{port}"}}
+server: {{listen: "127.0.0.1:{port}"{server}}}
 providers: {{up: {{kind: openai, api_key: sk-upstream, base_url: "http://127.0.0.1:{upstream}/v1"}}}}
 models:
   small: {{provider: up, name: m-1, price_usd_per_million: {{input: 1, output: 2}}}}
@@ -72,13 +72,13 @@ def valkey(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def muxer(
-    name: str, store: str, settings: str, upstream: int, folder: Path, checkout: Path | None = None
+    name: str, store: str, settings: str, upstream: int, folder: Path, checkout: Path | None = None, server: str = ""
 ) -> Iterator[Gateway]:
     """`muxer serve` with keys, signals, rules, budgets and metrics; its log goes to /dev/null. A `checkout` is other
-    source to run."""
+    source to run; `settings` and `server` are further ones of the store and the server."""
     folder.mkdir()
     port = _free_port()
-    text = MUXER.format(store=store, settings=settings, port=port, upstream=upstream, key=KEY)
+    text = MUXER.format(store=store, settings=settings, port=port, upstream=upstream, key=KEY, server=server)
     (folder / "routing.yaml").write_text(text)
     # The shell prints the port, as the others do, and becomes the proxy.
     words = [sys.executable, "-m", "muxer", "serve", "--config", "routing.yaml"]

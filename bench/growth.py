@@ -30,7 +30,7 @@ from muxer.prices import PriceTable, load_prices
 from muxer.records import new_id
 from muxer.wire.openai_inbound import CHAT
 
-TEXT = MUXER.format(store="memory", settings="", port=1, upstream=9, key=KEY)
+TEXT = MUXER.format(store="memory", settings="", port=1, upstream=9, key=KEY, server="")
 PLAIN_BYTES = 1_000
 
 

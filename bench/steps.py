@@ -172,7 +172,7 @@ async def main() -> None:
         async def opened(name: str, store: str, settings: str, routes: int) -> Assembly:
             path = folder / name / "routing.yaml"
             path.parent.mkdir()
-            text = MUXER.format(store=store, settings=settings, port=1, upstream=9, key=KEY)
+            text = MUXER.format(store=store, settings=settings, port=1, upstream=9, key=KEY, server="")
             path.write_text(_with_routes(text, routes))
             configuration = load(path, {}, find_kinds, table=table)
             return await stack.enter_async_context(assemble(configuration, table, lambda *_, **__: None))
