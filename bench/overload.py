@@ -9,6 +9,7 @@ it, at five times of it, and at half again, whatever is answered; health is aske
 import argparse
 import asyncio
 import os
+import re
 import statistics
 import tempfile
 from collections.abc import AsyncIterator
@@ -136,10 +137,14 @@ async def run(seconds: float, places: int) -> None:
     """The three phases, as a table."""
     capacity = places / ANSWER_S
     async with upstream() as port:
-        server = f", max_concurrent: {places}, queue_s: {ANSWER_S}"
+        limits = f", max_concurrent: {places}, queue_s: {ANSWER_S}}}"
+
+        def limited(text: str) -> str:
+            return re.sub(r"^(server: .*)}$", lambda found: found[1] + limits, text, flags=re.MULTILINE)
+
         with (
             tempfile.TemporaryDirectory() as folder,
-            muxer("muxer", "sqlite", "", port, Path(folder) / "muxer", server=server) as gateway,
+            muxer("muxer", port, Path(folder) / "muxer", changed=limited) as gateway,
         ):
             caller, prober = Caller(gateway.port), Caller(gateway.port)
             print(f"{places} places, {capacity:.0f} requests/s; delays in ms from when a request was due")

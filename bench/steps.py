@@ -167,12 +167,12 @@ async def main() -> None:
     print("| step | us | KB |\n|---|---|---|")
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        url = stack.enter_context(valkey(folder))
+        url = stack.enter_context(valkey(folder)).url
 
         async def opened(name: str, store: str, settings: str, routes: int) -> Assembly:
             path = folder / name / "routing.yaml"
             path.parent.mkdir()
-            text = MUXER.format(store=store, settings=settings, port=1, upstream=9, key=KEY, server="")
+            text = MUXER.format(store=store, settings=settings, port=1, upstream=9, key=KEY)
             path.write_text(_with_routes(text, routes))
             configuration = load(path, {}, find_kinds, table=table)
             return await stack.enter_async_context(assemble(configuration, table, lambda *_, **__: None))

@@ -108,7 +108,7 @@ class Dispatch:
         self._budget = dispatcher.retries
         self._meter = dispatcher.meter
         self._estimate_tokens = estimate_tokens
-        self._streams = AsyncExitStack()
+        self._streams: AsyncExitStack | None = None
         self._waiting: deque[Candidate] = deque()
         self._repeatable: deque[Repeatable] = deque()
         self._errors: list[ProviderFailed | InvalidRequest] = []
@@ -124,7 +124,8 @@ class Dispatch:
 
     async def __aexit__(self, *_: object) -> None:
         self._budget.in_flight -= 1
-        await self._streams.aclose()
+        if self._streams is not None:
+            await self._streams.aclose()
 
     @property
     def serving(self) -> Running | None:
@@ -281,6 +282,7 @@ class Dispatch:
         return await self._first_chunk(leg, leg.stream)
 
     async def _first_chunk(self, leg: _Leg, chunks: AsyncGenerator[Chunk, None] | Piped) -> AsyncIterator[Chunk]:
+        self._streams = self._streams or AsyncExitStack()
         await self._streams.enter_async_context(aclosing(chunks))
         try:
             first = await anext(chunks)

@@ -235,12 +235,13 @@ class Exchange:
             )
 
     async def _first_answer(self, plan: Plan, granted: Granted) -> Answer | AsyncIterator[Chunk]:
-        candidates = plan.candidates[granted.choice :]
+        left, nanos = plan.candidates[granted.choice :], granted.granted_nanos
+        answering = self._dispatch.first_answer(left, nanos, self._extend, self._call, plan.terms)
+        if plan.timeout_s is None:
+            return await answering
         try:
             async with asyncio.timeout(plan.timeout_s):
-                return await self._dispatch.first_answer(
-                    candidates, granted.granted_nanos, self._extend, self._call, plan.terms
-                )
+                return await answering
         except TimeoutError as error:
             raise UpstreamTimeout(f"no answer began within the route's timeout_s of {plan.timeout_s}") from error
 

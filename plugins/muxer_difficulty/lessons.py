@@ -9,7 +9,7 @@ from muxer import Lesson
 from muxer_difficulty import kept
 from muxer_difficulty.features import Features
 
-_LEAST_SHARE = 0.1  # a rarer side weighs no more than ten times its number
+_LEAST_SHARE = 0.25  # a score of a rarer side weighs no more than two: the noise of a few would drown the others
 
 
 class Example(Struct, frozen=True):
@@ -24,8 +24,8 @@ def examples(lessons: Sequence[Lesson]) -> list[Example]:
     """One for each lesson; there are some of both sides.
 
     What the other model would have answered is taken as it answered elsewhere. A side counts by how rarely it is seen,
-    so that both count alike: where it was drawn which model answers, the gains are those of comparisons, but for noise
-    and a factor.
+    so that both count alike unless one is very rare: where it was drawn which model answers, the gains are those of
+    comparisons, but for noise and a factor.
     """
     strong, cheap = (sorted(one.score for one in lessons if one.is_strong is side) for side in (True, False))
     means = sum(strong) / len(strong), sum(cheap) / len(cheap)

@@ -78,7 +78,7 @@ ELSEWHERE: Mapping[str, tuple[str, ...]] = {
     "B64": (
         "config/test_faults.py::test_a_wrong_section_is_refused_with_its_place",
         "config/test_faults.py::test_all_faults_are_told_at_once_and_in_order",
-        "config/test_faults.py::test_every_cycle_is_told_along_its_way",
+        "config/test_faults_of_models.py::test_every_cycle_is_told_along_its_way",
         "config/test_check.py::test_a_literal_secret_is_a_warning_and_with_strict_an_error",
     ),
     "B65": (
