@@ -13,7 +13,7 @@ import re
 import statistics
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 from msgspec import Struct
@@ -142,10 +142,9 @@ async def run(seconds: float, places: int) -> None:
         def limited(text: str) -> str:
             return re.sub(r"^(server: .*)}$", lambda found: found[1] + limits, text, flags=re.MULTILINE)
 
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            muxer("muxer", port, Path(folder) / "muxer", changed=limited) as gateway,
-        ):
+        with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+            opening = muxer("muxer", port, Path(folder) / "muxer", changed=limited)
+            gateway = await asyncio.to_thread(stack.enter_context, opening)  # it waits for an answer of the upstream
             caller, prober = Caller(gateway.port), Caller(gateway.port)
             print(f"{places} places, {capacity:.0f} requests/s; delays in ms from when a request was due")
             print(
