@@ -1,80 +1,22 @@
 """More than a process can serve: it refuses what is new, keeps what it has, and lives on (F20, F22, B62)."""
 
 import asyncio
-import os
 import resource
-import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import msgspec
 import pytest
-from msgspec import Struct
 
 from muxer.testing import Say, ScriptedUpstream, Stall
 from tests.bad_input.sending import BODY, answered, chat, exchange, get
 from tests.processes import START_S, until
-from tests.proxy import OpenProxy, written
+from tests.proxy import OpenProxy
+from tests.serving import PLUGINS, Connection, serving, status
 
-Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 SPARED = ("/health", "/livez", "/readyz", "/metrics", "/admin/keys")
-PLUGINS = "[openai, sqlite, prometheus]"
-
-
-class Process(Struct, frozen=True):
-    """A `muxer serve`."""
-
-    port: int
-    pid: int
-    log: Path
-
-    def rss_bytes(self) -> int:
-        """The memory it has now."""
-        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * resource.getpagesize()
-
-    async def livez(self) -> int:
-        """The status of a probe over a new connection; 0 where it was cut."""
-        one = await asyncio.open_connection("127.0.0.1", self.port)
-        try:
-            return await status(one, get(b"/livez"))
-        finally:
-            one[1].close()
-
-    async def chat(self) -> int:
-        """The status of a good request over a new connection."""
-        return answered(await exchange(self.port, chat(BODY))).status
-
-
-@asynccontextmanager
-async def serving(
-    folder: Path, upstream: str, system: Mapping[int, int] | None = None, **sections: str
-) -> AsyncIterator[Process]:
-    """`muxer serve` as a process of its own under these limits of the operating system; it must end as it should."""
-    (folder / "routing.yaml").write_text(written({"plugins": PLUGINS, **sections}, upstream))
-
-    def limit() -> None:
-        for kind, most in (system or {}).items():
-            resource.setrlimit(kind, (most, most))
-
-    log = folder / "log"
-    with log.open("wb") as stdout:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "muxer", "serve", "--port", "0", cwd=folder, preexec_fn=limit,
-            env={"PATH": os.environ["PATH"]}, stdout=stdout, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-    assert process.stderr is not None
-    async with asyncio.timeout(START_S):
-        banner = await process.stderr.readline()
-    try:
-        url = banner.decode().partition("listening on ")[2].split()[0]
-        yield Process(int(url.rpartition(":")[2]), process.pid, log)
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        said, code = await process.stderr.read(), await process.wait()
-    assert code == 0 and b"Traceback" not in said + log.read_bytes()
 
 
 @asynccontextmanager
@@ -88,15 +30,6 @@ async def connections(port: int, count: int) -> AsyncIterator[list[Connection]]:
     finally:
         for _, writer in opened:
             writer.close()
-
-
-async def status(connection: Connection, sent: bytes) -> int:
-    """The status of an answer; 0 where the connection was cut."""
-    reader, writer = connection
-    with suppress(ConnectionError, asyncio.IncompleteReadError):
-        writer.write(sent)
-        return int((await reader.readuntil(b"\r\n")).split()[1])
-    return 0
 
 
 async def test_no_more_connections_than_there_are_files_and_none_is_lost(tmp_path: Path) -> None:

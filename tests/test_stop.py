@@ -1,12 +1,18 @@
 """The end of a proxy: who is still served, who is told that it ends, and that nothing stays held (F17)."""
 
 import asyncio
+import os
+import signal
+from pathlib import Path
 
 import pytest
 from aiohttp import ClientResponse
 
-from muxer.testing import Say, Stall
+from muxer.testing import Say, ScriptedUpstream, Stall
+from tests.bad_input.sending import BODY, chat
+from tests.processes import until
 from tests.proxy import OpenProxy, Proxy, events
+from tests.serving import serving
 
 SAID = Say(text="one two three")
 
@@ -67,3 +73,19 @@ async def test_after_the_end_nobody_is_asked_any_more(proxy: OpenProxy) -> None:
     response = await opened.chat()
     assert (response.status, (await response.json())["error"]["code"]) == (503, "shutting_down")
     assert not opened.upstream.calls and (await opened.accounts()).held == 0
+
+
+async def test_a_second_sigterm_cuts_a_stream_with_its_last_event_and_exits_0(tmp_path: Path) -> None:
+    async with ScriptedUpstream(Stall(after_pieces=2, then=SAID)) as upstream:
+        async with serving(tmp_path, upstream.url, server="{grace_s: 600}") as process:
+            reader, writer = await asyncio.open_connection("127.0.0.1", process.port)
+            writer.write(chat(b'{"stream":true,"model":"small",%s' % BODY[1:]))
+            await reader.readuntil(b"one")
+            os.kill(process.pid, signal.SIGTERM)
+            await until(lambda: b'"event":"stopping"' in process.log.read_bytes())
+            os.kill(process.pid, signal.SIGTERM)
+            rest = await reader.read()
+            writer.close()
+        assert b"shutting_down" in rest and b"[DONE]" not in rest
+        lines = [line for line in process.log.read_bytes().splitlines() if b'"event":"request"' in line]
+        assert len(lines) == 1 and b'"status":503' in lines[0]

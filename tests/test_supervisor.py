@@ -183,6 +183,15 @@ async def test_a_second_sigterm_cuts_what_the_first_lets_finish(tmp_path: Path) 
             await asyncio.gather(asked, return_exceptions=True)
 
 
+async def test_a_worker_that_does_not_end_is_killed_and_the_exit_code_says_so(tmp_path: Path) -> None:
+    async with ScriptedUpstream() as upstream, serving(tmp_path, upstream) as proxy:
+        os.kill(min(proxy.workers()), signal.SIGSTOP)
+        proxy.process.terminate()
+        assert proxy.process.stdout is not None
+        await asyncio.wait_for(proxy.process.stdout.readuntil(b"stopping"), DEADLINE_S)  # the other one
+        assert await stopped(proxy) == 1
+
+
 async def test_no_worker_outlives_a_killed_parent(tmp_path: Path) -> None:
     async with ScriptedUpstream() as upstream, serving(tmp_path, upstream) as proxy:
         workers = proxy.workers()
