@@ -19,7 +19,7 @@ install = @echo "Installing into $(1), this once ..." >&2; \
 	{ echo "uv did not manage it; trying pip." >&2; \
 	$(1)/bin/python -m pip install --quiet --disable-pip-version-check $(if $(3),,-c constraints.txt) $(2); }
 
-.PHONY: help run demo test lint clean bench bench-list check-clients check-fuzz check-litellm check-nightly check-redis constraints image-lock
+.PHONY: help run demo test lint clean bench bench-list chaos check-clients check-fuzz check-litellm check-nightly check-redis check-atheris check-reload constraints image-lock
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -46,6 +46,9 @@ bench: .venv/dev.stamp  ## the proxy beside a bare pass-through, as ratios; ARGS
 bench-list: .venv/dev.stamp  ## list the benchmarks and how to run each
 	@for file in bench/*.py; do echo ".venv/bin/python $$file"; sed -n '1s/^"""/    /p' $$file | sed 's/"""$$//'; done
 
+chaos: .venv/dev.stamp  ## every fault against real processes, and what came of the money; ARGS="--short" or "--only F7"
+	@exec .venv/bin/python -m tests.chaos $(ARGS)
+
 # One environment for each client, since they disagree on versions. CLIENT=llm-python runs one of them.
 CLIENTS := $(or $(CLIENT),node $(patsubst tests/clients/%/requirements.txt,%,$(wildcard tests/clients/*/requirements.txt)))
 check-clients: .venv/dev.stamp $(CLIENTS:%=.venv-clients/%/stamp)  ## real clients of others against a proxy; CLIENT=llm-python for one
@@ -62,14 +65,24 @@ check-nightly: .venv/dev.stamp  ## what takes minutes: 3,500 drawn histories of 
 	@seed=$(or $(SEED),$$(date +%s)); echo "SEED=$$seed"; \
 	MUXER_HISTORIES=3500 .venv/bin/python -m pytest -k any_history --hypothesis-seed=$$seed --durations=3 \
 		-o faulthandler_timeout=0 tests/plugins $(ARGS)
-	@.venv/bin/python -m pytest -m slow tests/test_oracle.py tests/test_cuts.py
+	@.venv/bin/python -m pytest -m slow tests/test_oracle.py tests/test_cuts.py tests/faults
+	@.venv/bin/python -m tests.chaos --short
 	.venv/bin/python -m bench.gateway --rounds 3 --seconds 3 --connections 64 --rates --no-streams --at-most 8
 
 check-redis: .venv/dev.stamp  ## the shared store under load, cuts and failover; SERVER=/usr/bin/redis-server for another
 	@SERVER=$(SERVER) exec .venv/bin/python -m pytest -s -m "" tests/plugins/test_muxer_redis*.py $(ARGS)
 
+check-reload: .venv/dev.stamp  ## live reload under load: 200 changed files, two workers, clients that stream; three minutes
+	@exec .venv/bin/python -m pytest -s -m "" -o faulthandler_timeout=0 tests/test_reloads.py $(ARGS)
+
 check-fuzz: .venv/run.stamp .venv-fuzz/stamp  ## two minutes of generated requests against a proxy in demo mode
 	@exec .venv-fuzz/bin/python tests/fuzz/run.py $(ARGS)
+
+check-atheris: .venv-atheris/stamp  ## ten minutes of guided bytes for each parser; SECONDS=60 TARGET=body for less
+	@failed=; for target in $(or $(TARGET),sse $(foreach one,body routing expression,$(one) $(one)_pieces)); do echo "$$target:"; \
+	.venv-atheris/bin/python -m tests.fuzz.guided .venv-atheris/corpus $(or $(SECONDS),600) $$target 2>&1 | grep -v '^INFO\|^WARNING\|^"\|^#'; \
+	! ls .venv-atheris/corpus/$$target-* 2>/dev/null || failed="$$failed $$target"; done; \
+	test -z "$$failed" || { echo "failed:$$failed" >&2; exit 1; }
 
 constraints: .venv/dev.stamp  ## move constraints.txt to the newest releases that fit together
 	@echo uv | UV_SYSTEM_CERTS=1 .venv/bin/uv pip compile --quiet --upgrade --no-header --no-annotate \
@@ -83,7 +96,7 @@ image-lock: .venv/dev.stamp  ## renew image/*.txt, the hashes of what the image 
 	@echo hatchling | $(lock) - --output-file image/build.txt
 
 clean:  ## remove what make and the tests made; never your muxer.db
-	rm -rf .venv .venv-clients .venv-fuzz .venv-litellm build dist .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-atheris .venv-clients .venv-fuzz .venv-litellm build dist .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis
 	find bench muxer plugins scripts tests -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/bin/python:
@@ -109,6 +122,13 @@ clean:  ## remove what make and the tests made; never your muxer.db
 
 .venv-fuzz/stamp: .venv-fuzz/bin/python tests/fuzz/requirements.txt
 	$(call install,.venv-fuzz,-r tests/fuzz/requirements.txt)
+	@touch $@
+
+.venv-atheris/bin/python:
+	$(call make_venv,.venv-atheris)
+
+.venv-atheris/stamp: .venv-atheris/bin/python tests/fuzz/atheris.txt pyproject.toml constraints.txt
+	$(call install,.venv-atheris,-e . -r tests/fuzz/atheris.txt)
 	@touch $@
 
 # Each client brings the versions it wants, some of them older than those in constraints.txt.

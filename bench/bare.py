@@ -1,6 +1,6 @@
 """The measure of all ratios: a pass-through of aiohttp's server, its ClientSession and uvloop, and nothing else.
 
-.venv/bin/python bench/bare.py UPSTREAM
+.venv/bin/python bench/bare.py UPSTREAM [PORT]    any number of them may share a port
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from aiohttp import ClientSession, TCPConnector, web
 PASSED = ("Authorization", "Content-Type")
 
 
-async def main(upstream: str) -> None:
+async def main(upstream: str, port: int) -> None:
     """Prints its port and serves until it is killed."""
     async with ClientSession(connector=TCPConnector(limit=0), auto_decompress=False) as session:
 
@@ -33,10 +33,10 @@ async def main(upstream: str) -> None:
         application.router.add_post("/v1/chat/completions", handle)
         runner = web.AppRunner(application, access_log=None)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        await web.TCPSite(runner, "127.0.0.1", port, reuse_port=port != 0).start()
         print(runner.addresses[0][1], flush=True)
         await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    uvloop.run(main(sys.argv[1]))
+    uvloop.run(main(sys.argv[1], int(sys.argv[2]) if sys.argv[2:] else 0))

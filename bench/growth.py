@@ -1,106 +1,104 @@
-"""How the cost of a request grows with routes, models, keys and the length of its prompt.
+"""What a request costs where much is large: routes, models, keys, records, idle connections, prompts.
 
-    .venv/bin/python -m bench.growth [--rounds 5] [--plot FILE]
+    .venv/bin/python -m bench.growth [--records 1000000] [--users 100000] [--folder FOLDER] [--plot FILE]
 
-Microseconds of CPU to know the caller, read the request and decide: nothing else looks at any of them but the store,
-whose cost at a million records bench/rows.py measures. Best of some rounds.
+Each thing grows alone, its sizes are measured in turns, and the least of some rounds counts; at the end a proxy has all
+of it at once. `--folder` keeps the files, which are used again: ten million records are made in minutes and take 12 GB.
+`--at-most 2` fails when what should stay flat costs over twice as much at its largest as at its smallest.
 """
 
 import argparse
 import asyncio
+import sys
 import tempfile
-import time
-import timeit
-from collections.abc import Iterator
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 import msgspec
 
-from bench.gateways import MUXER
-from bench.native import KEY
+from bench import growth_decision, growth_server, growth_store
+from bench.growth_store import Grown
 from bench.plot import curves
-from bench.steps import PROSE, now
-from muxer.access import digest
-from muxer.assemble import assemble
-from muxer.config.load import load
-from muxer.pipeline import decide
-from muxer.plugins import find_kinds
-from muxer.prices import PriceTable, load_prices
-from muxer.records import new_id
-from muxer.wire.openai_inbound import CHAT
 
-TEXT = MUXER.format(store="memory", settings="", port=1, upstream=9, key=KEY)
-PLAIN_BYTES = 1_000
-
-
-def _routes(count: int) -> str:
-    more = "".join(f'  - {{name: r{n}, when: "tokens > {10**8 + n}", use: [large]}}\n' for n in range(count))
-    return TEXT.replace("routes:\n", f"routes:\n{more}")
+FLAT = (
+    "decide: models",
+    "decide: keys of the file",
+    "hold and settle, us of CPU",
+    "find a key, us",
+    "GET /readyz, ms",
+    "GET /user/stats, ms",
+    "serve: idle connections",
+)
+"""What does not grow. The others do, as docs/performance.md says."""
+_SMALLEST = 10_000
+_DRAWN = {"hold and settle, us of CPU": "hold and settle: records", "find a key, us": "find a key: records"}
 
 
-def _models(count: int) -> str:
-    price = "price_usd_per_million: {input: 1, output: 2}"
-    more = "".join(f"  m{n}: {{provider: up, name: m-{n}, {price}}}\n" for n in range(count))
-    return TEXT.replace("models:\n", f"models:\n{more}")
+def table(found: Grown) -> str:
+    """A line for each thing: what it costs at each size."""
+    lines = ["| what | at each size | largest to smallest |", "|---|---|---|"]
+    for what, at in found.items():
+        sizes = " · ".join(f"{count:,}: {value:,.3g}" for count, value in sorted(at.items()))
+        lines.append(f"| {what} | {sizes} | {ratio(at):.2f} x |")
+    return "\n".join(lines)
 
 
-def _keys(count: int) -> str:
-    more = "".join(f'  - {{name: k{n}, digest: "sha256:{digest(f"sk-{n}")}", user: u{n}}}\n' for n in range(count))
-    return TEXT.replace(f"keys: [{{name: bench, secret: {KEY}, user: bench}}]", f"keys:\n{more}").replace(
-        "keys:\n", f"keys:\n  - {{name: bench, secret: {KEY}, user: bench}}\n"
-    )
+def ratio(at: dict[int, float]) -> float:
+    """What it costs at its largest, to what it costs at its smallest."""
+    return at[max(at)] / at[min(at)]
 
 
-def _cases() -> Iterator[tuple[str, int, str, int]]:
-    """What grows, to what, the configuration, and the size of the prompt."""
-    for count in (1, 10, 100, 1_000):
-        yield "routes", count, _routes(count), PLAIN_BYTES
-    for count in (1, 10, 100, 500):
-        yield "models", count, _models(count), PLAIN_BYTES
-    for count in (1, 10, 100, 1_000):  # a file may have 1 MB; more belong into the store
-        yield "keys of the file", count, _keys(count), PLAIN_BYTES
-    for size in (1_000, 10_000, 100_000, 1_000_000):
-        yield "bytes of the prompt", size, TEXT, size
-
-
-async def _us(folder: Path, text: str, size: int, rounds: int, table: PriceTable) -> float:
-    path = folder / "routing.yaml"
-    path.write_text(text)
-    prompt = (PROSE * (size // len(PROSE) + 1))[:size]
-    body = msgspec.json.encode({"model": "auto", "messages": [{"role": "user", "content": prompt}]})
-    headers = {"Authorization": f"Bearer {KEY}"}
-    async with AsyncExitStack() as stack:
-        configuration = load(path, {}, find_kinds, table=table)
-        assembly = await stack.enter_async_context(assemble(configuration, table, lambda *_, **__: None))
-
-        def step() -> None:
-            caller = now(assembly.callers.caller(headers))
-            decide(assembly.parts, caller, CHAT.read(body), new_id(time.time))
-
-        step()
-        timer = timeit.Timer(step, timer=time.thread_time)
-        count = max(5, int(0.02 / max(timer.timeit(5) / 5, 1e-6)))
-        return min(timer.repeat(rounds, count)) / count * 1e6
-
-
-async def main() -> None:
-    """Prints the table, and draws it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--plot", type=Path, help="where to draw the curves, as SVG")
-    arguments = parser.parse_args()
-    table = load_prices()
-    found: dict[str, list[tuple[int, float]]] = {}
-    print("| what grows | to | us |\n|---|---|---|")
-    with tempfile.TemporaryDirectory() as folder:
-        for what, count, text, size in _cases():
-            spent = await _us(Path(folder), text, size, arguments.rounds, table)
-            found.setdefault(what, []).append((count, spent))
-            print(f"| {what} | {count:,} | {spent:.0f} |", flush=True)
+def main() -> int:
+    """Measures, prints and draws; 1 when something that should be flat is not."""
+    arguments = _arguments()
+    sizes = [size for size in (_SMALLEST, 100_000, 1_000_000, 10_000_000) if size <= arguments.records]
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.folder or Path(temporary)
+        found = asyncio.run(_measured(folder, sizes, arguments))
+        idle = [size for size in (0, 100, 1_000, 10_000) if size <= arguments.idle]
+        full = folder / f"{sizes[-1]}"
+        found |= growth_server.measured(arguments.rounds, arguments.seconds, idle, full, sizes[-1], _note)
+    print(table(found))
+    if arguments.json:
+        arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(found)))
     if arguments.plot:
-        arguments.plot.write_text(curves(found))
+        arguments.plot.write_text(curves(drawn(found)))
+    wrong = [what for what in FLAT if arguments.at_most and ratio(found[what]) > arguments.at_most]
+    for what in wrong:
+        print(f"{what}: {ratio(found[what]):.2f} times as much, over {arguments.at_most}", file=sys.stderr)
+    return 1 if wrong else 0
+
+
+def drawn(found: Grown) -> dict[str, list[tuple[int, float]]]:
+    """The lines of the picture: microseconds a request by what grows."""
+    named = {_DRAWN.get(what, what): at for what, at in found.items()}
+    parts = ("decide: ", "serve: ", "bare: ", "hold and settle: ", "find a key: ")
+    return {what: sorted(at.items()) for what, at in named.items() if what.startswith(parts)}
+
+
+async def _measured(folder: Path, sizes: list[int], arguments: argparse.Namespace) -> Grown:
+    decided = await growth_decision.measured(arguments.rounds, _note)
+    return decided | await growth_store.measured(folder, sizes, arguments.users, arguments.rounds, _note)
+
+
+def _note(words: str) -> None:
+    print(words, file=sys.stderr, flush=True)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement of a proxy")
+    parser.add_argument("--records", type=int, default=1_000_000, help="of the largest file")
+    parser.add_argument("--users", type=int, default=100_000, help="among whom they are, each with a key")
+    parser.add_argument("--idle", type=int, default=10_000, help="the most idle connections")
+    parser.add_argument(
+        "--folder", type=Path, help="where the files are made, or found again; default: a temporary one"
+    )
+    parser.add_argument("--json", type=Path, help="where to write every figure")
+    parser.add_argument("--plot", type=Path, help="where to draw the curves, as SVG")
+    parser.add_argument("--at-most", type=float, default=0, help="fail when what should be flat grows by this")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    sys.exit(main())

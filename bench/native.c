@@ -2,7 +2,7 @@
  *
  *   native serve CHUNKS GAP_US         prints its port; answers 1 KB, or a stream of CHUNKS where the body asks for one
  *   native load PORT PATH KEY BODY CONNECTIONS SECONDS RATE
- *                                      RATE requests a second whatever comes back, or 0: as many as come back
+ *                                      BODY as it is, or of the file @NAME; RATE requests a second whatever comes back, or 0: as many as come back
  *
  * `load` prints one JSON object. At a rate, a delay counts from when a request was due, also while all connections are
  * busy, so that a server which stops for a second is charged for all that was due in it (no coordinated omission).
@@ -218,14 +218,24 @@ static double at_ms(int64_t *sorted, double share) {
     return done ? sorted[(long)((done - 1) * share)] / 1e6 : 0;
 }
 
+static char *body_of(char *word) {
+    if (*word != '@') return word;
+    FILE *file = fopen(word + 1, "rb");
+    char *body = calloc(1, ROOM);
+    if (!file || !fread(body, 1, ROOM - 1024, file)) fail(word);
+    fclose(file);
+    return body;
+}
+
 static int load(char **argv) {
     int connections = atoi(argv[4]);
     double seconds = atof(argv[5]), rate = atof(argv[6]);
     static char request[ROOM];
+    char *body = body_of(argv[3]);
     int size = snprintf(request, sizeof request,
         "POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\n"
         "Accept: application/json\r\nUser-Agent: bench\r\nContent-Length: %zu\r\n\r\n%s",
-        argv[1], argv[2], strlen(argv[3]), argv[3]);
+        argv[1], argv[2], strlen(body), body);
     struct sockaddr_in address = {
         .sin_family = AF_INET, .sin_port = htons(atoi(argv[0])), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int epoll = epoll_create1(0);

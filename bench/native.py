@@ -5,10 +5,11 @@ It has no command; bench/gateway.py uses it.
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -16,14 +17,15 @@ from msgspec import Struct
 
 SOURCE = Path(__file__).with_name("native.c")
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
-_CORES = sorted(os.sched_getaffinity(0))
-GATEWAY_CORE, LOAD_CORE = _CORES[0], _CORES[-1]
+CORES = sorted(os.sched_getaffinity(0))
+GATEWAY_CORE, LOAD_CORE = CORES[0], CORES[-1]
 """The core of the gateway, and that of everything else; the same where there is one."""
 PATH, KEY = "/v1/chat/completions", "sk-bench"
 
 
 class Load(Struct, frozen=True, kw_only=True):
-    """What one run of the load generator saw. Delays are milliseconds, `first` those to the first byte of a body."""
+    """What one run of the load generator saw. `errors` are answers of another status than 200: a proxy that is behind
+    refuses some. Delays are milliseconds, `first` those to the first byte of a body."""
 
     requests: int
     errors: int
@@ -34,6 +36,11 @@ class Load(Struct, frozen=True, kw_only=True):
     p999_ms: float
     first_p50_ms: float
     first_p99_ms: float
+
+    @property
+    def answered(self) -> int:
+        """Requests that were answered as asked."""
+        return self.requests - self.errors
 
 
 def compiled(folder: Path) -> Path:
@@ -48,28 +55,39 @@ def compiled(folder: Path) -> Path:
 
 @contextmanager
 def running(
-    command: list[str], core: int, cwd: Path | None = None, env: dict[str, str] | None = None
+    command: list[str], *cores: int, cwd: Path | None = None, env: dict[str, str] | None = None
 ) -> Iterator[tuple[int, int]]:
-    """A process of ours on one core, its id and the port it prints first; killed at the end."""
+    """A process of ours on these cores, its id and the port it prints first; killed at the end."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=cwd, env=env)
-    os.sched_setaffinity(process.pid, {core})  # before it has started a thread
+    os.sched_setaffinity(process.pid, cores)  # before it has started a thread
     assert process.stdout is not None
     try:
         yield process.pid, int(process.stdout.readline())
     finally:
-        process.kill()
+        with suppress(OSError):  # it may have ended by itself
+            for one in tree(process.pid):
+                os.kill(one, signal.SIGKILL)
         process.wait()
         process.stdout.close()
 
 
-def load(program: Path, port: int, body: str, connections: int, seconds: float, rate: float) -> Load:
-    """One run of the load generator."""
-    words = [str(program), "load", str(port), PATH, KEY, body, str(connections), str(seconds), str(rate)]
+def load(
+    program: Path, port: int, body: str, connections: int, seconds: float, rate: float = 0, key: str = KEY
+) -> Load:
+    """One run of the load generator. A body that is too large for a command line is @ and the name of its file."""
+    words = [str(program), "load", str(port), PATH, key, body, str(connections), str(seconds), str(rate)]
     done = subprocess.run(words, check=True, stdout=subprocess.PIPE, timeout=seconds + 60)
     seen = msgspec.json.decode(done.stdout, type=Load)
-    if seen.errors or not seen.requests:
+    if seen.errors * 2 >= seen.requests:
         sys.exit(f"{seen.errors} of {seen.requests} requests were not answered 200")
     return seen
+
+
+def pin(pid: int, *cores: int) -> None:
+    """Moves a process and those below it to these cores."""
+    for one in tree(pid):
+        for task in Path(f"/proc/{one}/task").iterdir():
+            os.sched_setaffinity(int(task.name), cores)
 
 
 def tree(pid: int) -> list[int]:

@@ -8,7 +8,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 from html import escape
 
-COLOURS = ("#9aa0a6", "#5f6368", "#1a73e8", "#e8710a", "#d93025")
+COLOURS = (
+    "#9aa0a6", "#5f6368", "#1a73e8", "#e8710a", "#d93025", "#188038", "#9334e6", "#12b5cb", "#b06000", "#c5221f",
+)  # fmt: skip
 ROW, LEFT, WIDTH = 18, 300, 620
 
 

@@ -167,7 +167,7 @@ async def main() -> None:
     print("| step | us | KB |\n|---|---|---|")
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        url = stack.enter_context(valkey(folder))
+        url = stack.enter_context(valkey(folder)).url
 
         async def opened(name: str, store: str, settings: str, routes: int) -> Assembly:
             path = folder / name / "routing.yaml"

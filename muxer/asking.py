@@ -2,6 +2,8 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractContextManager, aclosing, nullcontext
+from functools import lru_cache
+from typing import TypeGuard
 
 from msgspec.structs import replace
 
@@ -34,10 +36,20 @@ async def whole(provider: Provider, call: Call, mode: str) -> Answer:
 
 
 async def _chat(provider: Provider, call: Call) -> Answer:
-    if isinstance(provider, Completes):
+    if _completes(provider):
         return await provider.acompletion(call)
     async with aclosing(streamed(provider, call, "", nullcontext())) as chunks:
         return await collect(chunks)
+
+
+def _completes(provider: Provider) -> TypeGuard[Completes]:
+    return _is_completing(type(provider))
+
+
+@lru_cache
+def _is_completing(kind: type[Provider]) -> bool:
+    """Remembered, since Python looks through all methods of a protocol each time: 10 us."""
+    return issubclass(kind, Completes)
 
 
 async def streamed(

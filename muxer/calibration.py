@@ -59,8 +59,10 @@ class Calibration:
 
     def add(self, record: Record) -> None:
         """Counts a request. Left out is what says nothing of an estimate: what did not end well, what another model
-        answered or nobody was asked for, what nobody knows the cost of, and what was expected to be free."""
-        is_its_own = record.state == "done" and record.attempts and record.attempts[0].model == record.model
+        answered or nobody was asked for, what a cascade asked about again, what nobody knows the cost of, and what was
+        expected to be free."""
+        tries = record.attempts
+        is_its_own = record.state == "done" and tries and tries[0].model == record.model and not tries[-1].is_check
         if is_its_own and not record.presumed_nanos and record.expected_nanos:
             self._fits.setdefault(record.model, Fit()).add(record)
         else:

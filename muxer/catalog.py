@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from muxer.config.pricing import price_of
-from muxer.config.settings import Component, ModelSettings, Order, Settings
+from muxer.config.settings import Component, ConfidenceBy, ModelSettings, Order, Settings
 from muxer.money import Price
 from muxer.prices import ModelFacts, PriceTable
 
@@ -46,6 +46,8 @@ class Group(Struct, frozen=True, kw_only=True):
     use: tuple[str, ...]
     order: Order
     weights: tuple[float, ...]
+    confidence: float | None = None
+    confidence_by: ConfidenceBy = "rule"
 
 
 class Catalog(Struct, frozen=True, kw_only=True):
@@ -67,7 +69,13 @@ def build_catalog(settings: Settings, table: PriceTable) -> Catalog:
         if entry.provider is not None
     }
     groups = {
-        name: Group(use=entry.use, order=entry.order, weights=entry.weights)
+        name: Group(
+            use=entry.use,
+            order=entry.order,
+            weights=entry.weights,
+            confidence=entry.confidence,
+            confidence_by=entry.confidence_by,
+        )
         for name, entry in settings.models.items()
         if entry.provider is None
     }

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from muxer.types import Affinity, Record, Usage
+from muxer.affinity import Affinity
+from muxer.types import Record, Usage
 
 MOST = 10_000
 # Anthropic keeps a prefix for 5 minutes from its last use, OpenAI for 5 to 10.
@@ -53,6 +54,10 @@ class Conversations:
         self._turns[name] = _Turn(now, record.model, _kept(record.usage, was_warm=was_warm))
         if len(self._turns) > self._most:
             self._turns.popitem(last=False)
+
+    def forget(self, key: str, conversation: str) -> None:
+        """Knows nothing of the conversation any more."""
+        self._turns.pop((key, conversation), None)
 
     def _is_warm(self, turn: _Turn) -> bool:
         return 0 <= self._now() - turn.at <= CACHED_S

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import AsyncExitStack, aclosing, contextmanager, nullcontext
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from muxer import measurements
 from muxer.asking import streamed, whole
@@ -40,7 +41,8 @@ _PLAIN = Terms()
 
 
 class Dispatcher:
-    """Knows the providers and who is set aside. `scrub` takes out of an error what it may not quote."""
+    """Knows the providers and who is set aside. `scrub` takes out of an error what it may not quote; `refuse_logprobs`
+    are models that were found to refuse requests for log-probabilities."""
 
     def __init__(
         self,
@@ -58,6 +60,7 @@ class Dispatcher:
         self.meter = meter
         self._log = log
         self._told: set[str] = set()
+        self.refuse_logprobs: set[str] = set()
 
     def begin(self, estimate_tokens: int) -> "Dispatch":
         """A dispatch for one request."""
@@ -108,7 +111,7 @@ class Dispatch:
         self._budget = dispatcher.retries
         self._meter = dispatcher.meter
         self._estimate_tokens = estimate_tokens
-        self._streams = AsyncExitStack()
+        self._streams: AsyncExitStack | None = None
         self._waiting: deque[Candidate] = deque()
         self._repeatable: deque[Repeatable] = deque()
         self._errors: list[ProviderFailed | InvalidRequest] = []
@@ -118,13 +121,19 @@ class Dispatch:
         self.usage = Usage()
         self.dropped: tuple[str, ...] = ()
 
+    @property
+    def refuse_logprobs(self) -> set[str]:
+        """The models found to refuse requests for log-probabilities, of all requests."""
+        return self._dispatcher.refuse_logprobs
+
     async def __aenter__(self) -> "Dispatch":
         self._budget.in_flight += 1
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._budget.in_flight -= 1
-        await self._streams.aclose()
+        if self._streams is not None:
+            await self._streams.aclose()
 
     @property
     def serving(self) -> Running | None:
@@ -136,6 +145,22 @@ class Dispatch:
     def ended(self) -> tuple[Attempt, ...]:
         """The attempts that are over, in the order in which they were held."""
         return tuple(leg.ended for leg in self._legs if leg.ended is not None)
+
+    @property
+    def count(self) -> int:
+        """How many attempts were held so far: the number of the next."""
+        return len(self._legs)
+
+    @property
+    def number(self) -> int:
+        """The number of the attempt that answers or did."""
+        return next(number for number, leg in enumerate(self._legs) if leg is self._answering)
+
+    def note(self, number: int, *, confidence: float | None = None, is_check: bool = False) -> None:
+        """Adds to an attempt that is over how sure its answer was, or that it asked how sure one was."""
+        leg = self._legs[number]
+        if leg.ended is not None:
+            leg.ended = replace(leg.ended, confidence=confidence, is_check=is_check)
 
     def attempts(self, usage: Usage | None, written_bytes: int) -> list[Attempt]:
         """All attempts, as they would be if the answer were over with this usage."""
@@ -153,9 +178,9 @@ class Dispatch:
         """The whole answer, or the chunks of the first stream that began; `granted_nanos` is held for the first.
 
         Every candidate has its turn before one is asked again. Raises, when nobody answers, the last failure; what only
-        some candidates cannot express tells less than that.
+        some candidates cannot express tells less than that. Asked once more, it begins anew with other candidates.
         """
-        self._waiting.extend(candidates[1:])
+        self._waiting, self._repeatable, self._errors = deque(candidates[1:]), deque(), []
         asking = _Asking(hold, make_call, terms)
         begun = await self._turn(candidates[0], granted_nanos, asking)
         while begun is None and len(self._legs) < MAX_ATTEMPTS:
@@ -281,6 +306,7 @@ class Dispatch:
         return await self._first_chunk(leg, leg.stream)
 
     async def _first_chunk(self, leg: _Leg, chunks: AsyncGenerator[Chunk, None] | Piped) -> AsyncIterator[Chunk]:
+        self._streams = self._streams or AsyncExitStack()
         await self._streams.enter_async_context(aclosing(chunks))
         try:
             first = await anext(chunks)

@@ -92,7 +92,7 @@ async def json_body(request: web.Request) -> bytes:
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise EncodingUnsupported("send the body uncompressed")
     kind = request.headers.get("Content-Type")
-    if kind is not None and (
+    if kind not in (None, "application/json") and (
         request.content_type != "application/json" or (request.charset or "utf-8").lower() not in ("utf-8", "utf8")
     ):
         raise UnsupportedMediaType("send the body as `Content-Type: application/json` in UTF-8")
@@ -106,7 +106,10 @@ async def json_body(request: web.Request) -> bytes:
 
 async def _whole_body(request: web.Request) -> bytes:
     if request.content.is_eof():
-        return await request.read()
+        whole = request.content.read_nowait()
+        if len(whole) > request.client_max_size:
+            raise too_large(request)
+        return whole
     length, most = request.content_length, request.client_max_size
     if (length is None or length > _SMALL_BYTES) and (room := request.get(ROOM)) is not None:
         size = min(most if length is None else length, most)

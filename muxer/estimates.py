@@ -11,6 +11,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Struct
 
+from muxer.scores import Scores, learned_scores
 from muxer.types import Record
 
 # What a model likely writes, until its own answers have taught better.
@@ -48,9 +49,10 @@ PRIOR = Estimate()
 
 
 class Estimates(Struct, frozen=True):
-    """Estimates by model and route; '' is for all routes of a model."""
+    """Estimates by model and route; '' is for all routes of a model. `scores` tell how good the answers were."""
 
     known: Mapping[tuple[str, str], Estimate] = msgspec.field(default_factory=dict)
+    scores: Scores = Scores()
 
     def of(self, model: str, route: str) -> Estimate:
         """The best there is."""
@@ -108,18 +110,21 @@ class _Names(NamedTuple):
 def learned(records: Iterable[Record]) -> Estimates:
     """The tables of these requests; those whose usage no provider told, and embeddings, teach nothing."""
     samples: dict[_Names, _Sample] = {}
-    for record in records:
+    finished = list(records)
+    for record in finished:
         if not _teaches(record):
             continue
         for route in ("", record.route):
             samples.setdefault(_Names(record.model, route), _Sample()).add_answer(record)
-            samples.setdefault(_Names(record.attempts[0].model, route), _Sample()).add_tries(record)
+            if record.confidence is None:  # the legs of a cascade are no tries that failed
+                samples.setdefault(_Names(record.attempts[0].model, route), _Sample()).add_tries(record)
     general = {name.model: sample.estimate(PRIOR) for name, sample in samples.items() if not name.route}
     return Estimates(
         {
             name: sample.estimate(general[name.model]) if name.route else general[name.model]
             for name, sample in samples.items()
-        }
+        },
+        learned_scores(finished),
     )
 
 

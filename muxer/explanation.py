@@ -151,8 +151,18 @@ def _told(choice: HoldChoice, budgets: Sequence[Standing], quotas: Sequence[Quot
     return found
 
 
+def for_caller(explanation: Explanation) -> dict[str, Any]:
+    """The explanation as `POST /v1/route` gives it: without the models that the caller's key may not use (B25), unless
+    it may see everybody's."""
+    told = as_json(explanation)
+    if explanation.question.caller.role not in ("viewer", "admin"):
+        for part in ("candidates", "elsewhere"):
+            told[part] = [one for one in told[part] if one["gate"] != "not_allowed"]
+    return told
+
+
 def as_json(explanation: Explanation) -> dict[str, Any]:
-    """The explanation as `POST /v1/route` and `muxer explain --json` give it; amounts are decimal dollars."""
+    """The whole explanation, as `muxer explain --json` gives it; amounts are decimal dollars."""
     plan, chosen, error = explanation.plan, explanation.chosen, explanation.error
     question, measured, affinity = explanation.question, explanation.question.measured, explanation.question.affinity
     return {
@@ -162,6 +172,7 @@ def as_json(explanation: Explanation) -> dict[str, Any]:
         "provider": chosen.model.provider if chosen else None,
         "reason": plan.reason if plan else None,
         "branch": plan.branch if plan else None,
+        "cascade": _cascade(plan) if plan else None,
         "conversation": question.conversation,
         "affinity": {"model": affinity.model, "cached_tokens": affinity.cached_tokens} if affinity.model else None,
         "error": None if error is None else {"status": error.status, "code": error.code, "message": error.message},
@@ -180,6 +191,22 @@ def as_json(explanation: Explanation) -> dict[str, Any]:
         "limits": list(explanation.limits),
         "limits_unknown": explanation.limits_unknown or None,
         "elsewhere": [{"model": name, **_judged(one)} for name, one in explanation.others.items()],
+    }
+
+
+def _cascade(plan: Plan) -> dict[str, Any] | None:
+    """Until how sure who is asked on, stage by stage."""
+    cascade = plan.cascade
+    if cascade is None:
+        return None
+    stages: dict[int, list[str]] = {}
+    for candidate in plan.candidates:
+        stages.setdefault(cascade.stages[candidate.model.name], []).append(candidate.model.name)
+    return {
+        "confidence": cascade.threshold,
+        "basis": cascade.basis,
+        "by": cascade.by,
+        "stages": [names for _, names in sorted(stages.items())],
     }
 
 
@@ -229,7 +256,7 @@ def _hedge(plan: Plan | None, chosen: Candidate | None) -> dict[str, Any] | None
 
 def _judged(one: Candidate | Excluded) -> dict[str, Any]:
     if isinstance(one, Excluded):
-        costs = dict.fromkeys(("bound_usd", "expected_usd", "expected"))
+        costs = dict.fromkeys(("bound_usd", "expected_usd", "expected", "quality"))
         return {"provider": None, "gate": one.gate, "why": one.detail, **costs}
     price = one.model.price
     return {
@@ -239,6 +266,7 @@ def _judged(one: Candidate | Excluded) -> dict[str, Any]:
         "bound_usd": usd(one.bound_nanos) if price else None,
         "expected_usd": usd(one.expected_nanos) if price else None,
         "expected": _parts(price, one) if price else None,
+        "quality": one.quality,
     }
 
 

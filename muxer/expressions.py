@@ -19,14 +19,18 @@ Test = Callable[[Values], bool]
 Operation = Callable[..., bool]
 
 
+def _printable(text: str) -> str:
+    """The text without what a terminal takes for an order: it quotes the condition."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
+
+
 class ExpressionInvalid(Exception):  # named for what happened, as all errors here
     """The condition cannot be used: why, at which character (from 0), and what would be right."""
 
     def __init__(self, message: str, offset: int, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
+        self.message, self.hint = _printable(message), _printable(hint)
+        super().__init__(self.message)
         self.offset = offset
-        self.hint = hint
 
 
 class UnknownName(ExpressionInvalid):

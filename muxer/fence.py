@@ -2,8 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from muxer import measurements
@@ -40,7 +39,7 @@ class Fence:
         scrub: Callable[[str], str] = str,
     ) -> None:
         self.component = component
-        self._scrub = scrub
+        self.scrub = scrub
         self._meter = meter
         self._log = log
         self._monotonic = monotonic
@@ -53,18 +52,9 @@ class Fence:
         """Whether the component is left alone for now."""
         return self._monotonic() < self._closed_until
 
-    @contextmanager
-    def around(self, *passing: type[Exception]) -> Iterator[None]:
+    def around(self, *passing: type[Exception]) -> "_Around":
         """Around a call of the component: what it raises counts and becomes ComponentFailed, but for what may pass."""
-        try:
-            yield
-        except passing as error:
-            if isinstance(error, MuxerError):
-                error.reword(self._scrub)
-            raise
-        except (Exception, SystemExit) as error:  # foreign code
-            self.failed("timeout" if isinstance(error, TimeoutError) else "raised", error)
-            raise ComponentFailed from error
+        return _Around(self, passing)
 
     def failed(self, reason: Reason, error: BaseException | None = None, detail: str = "") -> None:
         """Counts a failure. The first of each reason is logged, the others are in the metric."""
@@ -91,6 +81,29 @@ class Fence:
     def succeeded(self) -> None:
         """Forgets the failures in a row."""
         self._in_a_row = 0
+
+
+class _Around:
+    """See Fence.around. A class, since a generator as a context costs several times as much, and signals are fenced in
+    each request."""
+
+    __slots__ = ("_fence", "_passing")
+
+    def __init__(self, fence: Fence, passing: tuple[type[Exception], ...]) -> None:
+        self._fence = fence
+        self._passing = passing
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if not isinstance(error, (Exception, SystemExit)):  # foreign code may raise what it likes, or end the process
+            return
+        if isinstance(error, self._passing):
+            if isinstance(error, MuxerError):
+                error.reword(self._fence.scrub)
+            return
+        self._fence.failed("timeout" if isinstance(error, TimeoutError) else "raised", error)
+        raise ComponentFailed from error
 
 
 _EMPTY: Mapping[type, SignalValue] = {float: 0.0, int: 0, bool: False, str: ""}

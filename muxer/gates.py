@@ -6,10 +6,10 @@ from msgspec import Struct
 
 Gate = Literal[
     "not_allowed", "unavailable", "cooling", "embeddings", "tools", "images", "json", "logprobs", "context",
-    "output_cap", "price_unknown", "cost_unbounded", "budget", "burst",
+    "output_cap", "price_unknown", "cost_unbounded", "budget", "burst", "dominated",
 ]  # fmt: skip
 """What can remove a candidate: the key, its provider, a pause after failures, what it cannot do, money,
-a rate that could never let it pass."""
+a rate that could never let it pass, another that is cheaper and no worse."""
 
 
 class Excluded(Struct, frozen=True):

@@ -59,29 +59,31 @@ class Serving:
     def __init__(self, in_flight: InFlight, id: str) -> None:
         self._in_flight = in_flight
         self._id = id
-        self._scope = asyncio.timeout(None)
+        self._is_ended = False
 
     async def __aenter__(self) -> None:
         if self._in_flight.is_over:
             raise ShuttingDown("the proxy is about to end; ask another one, or again")
-        await self._scope.__aenter__()
+        task = asyncio.current_task()
+        assert task is not None, "a request is served by a task"
+        self._task = task
+        self._cancelling = task.cancelling()
         self._in_flight.change(self, has_begun=True)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._in_flight.change(self, has_begun=False)
-        try:
-            await self._scope.__aexit__(kind, error, trace)
-        except TimeoutError as ended:
+        if self._is_ended and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             stopped = ShuttingDown(STOPPED)
             stopped.request_id = self._id
-            raise stopped from ended
+            raise stopped from error
 
     def end(self) -> None:
         """Cancels it, once."""
-        if self._scope.when() is None:
-            self._scope.reschedule(0.0)
+        if not self._is_ended:
+            self._is_ended = True
+            self._task.cancel()
 
 
 def ended_by(error: BaseException) -> MuxerError:

@@ -221,8 +221,8 @@ class Kind(Generic[ComponentT]):
 class ProviderSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The settings every HTTP provider shares; a plugin's own come in a struct that inherits this one."""
 
-    api_key: Secret | None = None
-    base_url: str | None = None
+    api_key: Annotated[Secret | None, Meta(description="what it asks for: a reference, such as ${NAME}")] = None
+    base_url: Annotated[str | None, Meta(description="another address than the vendor's own")] = None
     timeout_s: Annotated[float, Meta(gt=0, description="a whole answer, in seconds")] = 600.0
     connect_timeout_s: Annotated[float, Meta(gt=0, description="a connection, in seconds")] = 5.0
     first_byte_timeout_s: Annotated[float, Meta(gt=0, description="the first byte of an answer, in seconds")] = 120.0

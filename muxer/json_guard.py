@@ -6,6 +6,7 @@ decoder in C and a look at each list and object. Only a body that differs is rea
 
 import json
 import re
+from contextlib import suppress
 from itertools import chain
 
 import msgspec
@@ -28,6 +29,7 @@ FORBIDDEN = frozenset(
     }
 )  # fmt: skip
 """Names by which some gateway, SDK or server lets a request choose a host, a key or code."""
+_forbidden_bytes = re.compile(f'"(?:{"|".join(sorted(FORBIDDEN))})"'.encode()).search
 _OPAQUE = frozenset({"metadata", "parameters", "input_schema", "schema", "arguments"})
 """Where the caller's own names stand inside a field: schemas and arguments of tools, labels."""
 
@@ -58,8 +60,19 @@ def check(body: bytes) -> None:
         return
     except UnicodeDecodeError:
         return
-    if _has_forbidden_name(value) or (_encode(value) != body and _has_duplicate(body)):
+    if (_may_hide(body) and _has_forbidden_name(value)) or (_encode(value) != body and _has_duplicate(body)):
         _refuse(_members(body.decode()), "", is_read=True)
+
+
+def _may_hide(body: bytes) -> bool:
+    """Whether a look at the values may find what a look at the bytes does not rule out: a name that is forbidden, or
+    written in escapes; more depth than there are brackets, or more values than `check` counts in so few bytes."""
+    return (
+        len(body) > 2 * MAX_NODES
+        or body.count(b"{") + body.count(b"[") > MAX_DEPTH
+        or (b"\\" in body and b"\\u" in body)
+        or _forbidden_bytes(body) is not None
+    )
 
 
 def _count(body: bytes) -> int:
@@ -78,11 +91,12 @@ def _too_deep() -> TooComplex:
 
 def _bad_number(body: bytes) -> MuxerError:
     """The error of a number out of range, with the field it stands in."""
-    for name, raw in _fields(body).items() if body.lstrip().startswith(b"{") else ():
-        try:
-            _decode(raw)
-        except msgspec.ValidationError:
-            return InvalidNumber(f"{name[:_SHOWN]!a}: a number is out of range", param=name[:_SHOWN])
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # what follows may be wrong as well
+        for name, raw in _fields(body).items():
+            try:
+                _decode(raw)
+            except msgspec.ValidationError:
+                return InvalidNumber(f"{name[:_SHOWN]!a}: a number is out of range", param=name[:_SHOWN])
     return InvalidNumber("a number is out of range")
 
 

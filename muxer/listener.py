@@ -11,7 +11,7 @@ from aiohttp.http_exceptions import BadHttpMessage, BadHttpMethod, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
-from muxer.edge import Patience
+from muxer.edge import Patience, check_http
 from muxer.errors import MethodNotAllowed, MuxerError, Overloaded
 from muxer.refusals import BadHTTP, ExpectationFailed, HeadersTimeout, HeadersTooLarge
 
@@ -99,6 +99,10 @@ class _Listener(web.Server):
                 return
 
     async def _respond(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            check_http(request)
+        except MuxerError as error:
+            return self.refuse(request, error)
         expected = request.headers.get(hdrs.EXPECT)
         if expected is not None and expected.lower() != "100-continue":
             return self.refuse(request, ExpectationFailed("nothing but `Expect: 100-continue` is done here"))

@@ -1,8 +1,8 @@
 """A configuration that changes while it serves: the file is watched, and a request keeps the one it began with."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Protocol
 
 from aiohttp import web
@@ -241,16 +241,11 @@ class Live:
         return Server(assembly, is_loopback=self._is_loopback, patience=self._patience, reloads=self)
 
     async def _respond(self, request: web.Request) -> web.StreamResponse:
-        with self._lease() as serving:
-            return await serving.server.respond(request)
-
-    @contextmanager
-    def _lease(self) -> Iterator[_Serving]:
-        """The configuration in force, open until the request that took it has ended."""
+        """Answers by the configuration in force, which stays open until the request that took it has ended."""
         serving = self._serving
         serving.requests += 1
         try:
-            yield serving
+            return await serving.server.respond(request)
         finally:
             serving.requests -= 1
             if not serving.requests and serving is not self._current:

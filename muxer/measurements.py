@@ -65,7 +65,7 @@ CONFIG_RELOADS = Metric("muxer_config_reloads_total", "counter", "Changes of the
 CONFIG_RELOAD_FAILURES = Metric(
     "muxer_config_reload_failures_total", "counter", "Changes of the configuration that could not be used."
 )
-LOOP_LAG_SECONDS = Metric("muxer_loop_lag_seconds", "gauge", "How late the event loop runs.")
+LOOP_LAG_SECONDS = Metric("muxer_loop_lag_seconds", "gauge", "How late the event loop was at most in the last 5 s.")
 DRAINS = Metric("muxer_drains", "gauge", "Answers that are read on for their usage after their caller left.")
 IN_FLIGHT = Metric("muxer_requests_in_flight", "gauge", "Requests being served.")
 SHED = Metric(

@@ -3,7 +3,7 @@
 What the configuration before had open with the same settings is taken over as it is.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TypeVar
 
@@ -16,7 +16,7 @@ from muxer.errors import ConfigInvalid, Fault
 from muxer.fence import Fence, FencedSignal
 from muxer.guards import Armed, Guards
 from muxer.holdings import Holding, Holdings
-from muxer.interfaces import Context, IsMeter, Kind, Log, Meter, Provider, ProviderSettings, Signal, Sink
+from muxer.interfaces import Context, IsMeter, Kind, Log, Provider, ProviderSettings, Signal, Sink
 from muxer.log import frames
 from muxer.measurements import Metric
 from muxer.sinks import Outlet, Outlets
@@ -32,29 +32,35 @@ Held = Mapping[str, Holding[object]]
 
 
 class Meters:
-    """Hands each measurement to every component that takes them."""
+    """Hands each measurement to every component that takes them: a `Meter` whose methods are those of the one there is,
+    in the common case. Look them up at each call, since they change with the configuration."""
+
+    add: Callable[..., None]
+    set: Callable[..., None]
+    observe: Callable[..., None]
 
     def __init__(self) -> None:
-        self._meters: list[Meter] = []
+        self.use(())
 
     def use(self, extensions: Sequence[object]) -> None:
         """From now on those of these extensions that are meters are told, and no other."""
-        self._meters = [extension.meter for extension in extensions if isinstance(extension, IsMeter)]
+        meters = [extension.meter for extension in extensions if isinstance(extension, IsMeter)]
+        self.add = _all(meter.add for meter in meters)
+        self.set = _all(meter.set for meter in meters)
+        self.observe = _all(meter.observe for meter in meters)
 
-    def add(self, metric: Metric, amount: float, *labels: str) -> None:
-        """See Meter."""
-        for meter in self._meters:
-            meter.add(metric, amount, *labels)
 
-    def set(self, metric: Metric, value: float, *labels: str) -> None:
-        """See Meter."""
-        for meter in self._meters:
-            meter.set(metric, value, *labels)
+def _all(takers: Iterable[Callable[..., None]]) -> Callable[..., None]:
+    """One for all of these."""
+    listed = tuple(takers)
+    if len(listed) == 1:
+        return listed[0]
 
-    def observe(self, metric: Metric, value: float, *labels: str) -> None:
-        """See Meter."""
-        for meter in self._meters:
-            meter.observe(metric, value, *labels)
+    def take(metric: Metric, value: float, *labels: str) -> None:
+        for taker in listed:
+            taker(metric, value, *labels)
+
+    return take
 
 
 class Opener:

@@ -8,6 +8,7 @@ from typing import TypeVar
 from msgspec import Struct
 
 from muxer import measurements
+from muxer.deadlines import Deadline
 from muxer.entries import pinned
 from muxer.errors import StoreUnavailable
 from muxer.interfaces import Log, Meter
@@ -54,7 +55,7 @@ class Outage:
         says nothing of the store."""
         begun, asked_at = time.perf_counter(), self._now()
         try:
-            async with asyncio.timeout(DEADLINE_S):
+            with Deadline(DEADLINE_S):
                 result = await work()
         except TimeoutError as error:
             failure = StoreUnavailable("the store did not answer in time; try again in a moment")

@@ -3,13 +3,13 @@
 guard       who looks at requests sees it: may change it, refuse it, or have the answer     (guards)
 decide      measure the prompt once, find the rule, judge the candidates                    (signals, routing)
 hold        one round trip to the store: every limit checked and taken, the record opened   (ledger)
-dispatch    the first candidate that answers; each further attempt is held first            (dispatch)
+dispatch    the first candidate that answers, in a cascade the first that is sure enough;
+            each further attempt is held first                                              (legs, dispatch)
 answer      chunks or the whole answer go through the guards to the caller, their usage is read before that
 settle      the hold becomes the real cost and the record is completed, however it ended    (ledger, records)
 report      the record is measured, logged, and copied to the sinks                         (reports, sinks)
 """
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -20,32 +20,33 @@ from msgspec.structs import replace
 
 from muxer import measurements
 from muxer.answers import each, pieces
-from muxer.attempts import most_bytes, written_bytes
+from muxer.attempts import written_bytes
 from muxer.catalog import Model
 from muxer.conversations import Conversations
+from muxer.counting import Count
 from muxer.dispatch import Dispatch, Dispatcher
 from muxer.errors import MuxerError
-from muxer.explanation import Explanation, as_json, explain
-from muxer.failures import UpstreamBadResponse, UpstreamTimeout
+from muxer.explanation import Explanation, explain, for_caller
 from muxer.gates import TOO_DEAR, Excluded
 from muxer.guards import Guards, Watch
 from muxer.inbound import Inbound
 from muxer.inflight import InFlight, ended_by
 from muxer.interfaces import Log, Meter, Signal
-from muxer.judging import sent_cap
 from muxer.learner import Learner
 from muxer.ledger import Ledger
+from muxer.legs import Begun, Legs
 from muxer.money import NANOS_PER_USD
 from muxer.plans import Candidate, Plan, Question, Rules
 from muxer.records import Ending, attempt_fields, complete, conversation_of, new_id, opening
 from muxer.repeats import KeyedRequest, Repeats
 from muxer.reports import report
 from muxer.routing import plan
+from muxer.sending import Sent, sent_to
 from muxer.signals import measure
 from muxer.sinks import Outlets
 from muxer.standings import limit_headers
 from muxer.stores import Granted
-from muxer.types import Answer, Attempt, Call, Caller, Chunk, Record, Usage
+from muxer.types import Answer, Attempt, Caller, Chunk, Record
 from muxer.wire import openai_chat, openai_text
 
 
@@ -164,17 +165,14 @@ class Exchange:
         self._sent_at = begun
         self._first_byte_ms = 0.0
         self._error: MuxerError | None = None
-        self._usage: Usage | None = None
-        self._written_bytes = 0
-        self._most_bytes: int | None = None
-        self._finished_choices = 0
+        self._count = Count(parts.meter)
         self._chunks: AsyncIterator[Chunk] | None = None
         self._ready: Answer | None = None
+        self._given: Begun | None = None
         self.record = opening(decision.inbound, decision.question, decision.plan, parts.rules, parts.signals)
         parts.log("debug", "decision", id=self.record.id, reason=self.record.reason, signals=self.record.signals)
         self.answer: Answer | None = None
         self.dropped: tuple[str, ...] = ()
-        self.output_cap: int | None = None
         self.limit_headers: dict[str, str] = {}
         self.client_gone = False
         self._debug: dict[str, Any] | None = None
@@ -185,7 +183,7 @@ class Exchange:
         plan = self._decision.plan
         offered = plan.offered
         if self._decision.inbound.wants_debug:
-            self._debug = as_json(await self._explained())
+            self._debug = for_caller(await self._explained())
         if sent := self._decision.inbound.idempotency:
             caller = self._decision.question.caller
             self._keyed = await self._parts.repeats.begin(sent, caller, self.record.id)
@@ -194,29 +192,42 @@ class Exchange:
         self._pass_over(offered[: granted.choice])
         self.limit_headers = limit_headers(granted)
         self._sent_at = time.perf_counter()
-        began = ready or await self._first_answer(plan, granted)
-        self._first_byte_ms = self._ms()
-        self._keep_caps()
-        self._ready = ready
-        if not isinstance(began, Answer):
-            self._chunks, self.dropped = began, self._dispatch.dropped
-        elif self._decision.inbound.request.stream:
-            self._chunks = each(pieces(began))
-        else:
-            self._dispatch.finish(began.usage, sum(map(written_bytes, began.choices)))
-            if self._decision.inbound.raw_api:
-                began = replace(began, raw=b"")
-            self.answer = await self._watch.whole(began, self.served.name)
-            self.dropped = began.dropped
-
-    def _keep_caps(self) -> None:
-        """Remembers what the model that answers was told of the length of its answer."""
-        serving, inbound, needs = self._dispatch.serving, self._decision.inbound, self._decision.question.measured.needs
-        if serving is None:
+        if ready is not None:
+            self._ready = ready
+            await self._answered(ready)
             return
-        cap = sent_cap(serving.candidate, serving.granted_nanos, needs)
-        self._most_bytes = None if cap is None else most_bytes(cap * needs.n, len(inbound.raw))
-        self.output_cap = None if serving.candidate.inserted_cap in (None, cap) else cap
+        self._given = begun = await self._first_answer(plan, granted)
+        if isinstance(begun.answer, Answer):
+            await self._answered(begun.answer)
+        else:
+            self._first_byte_ms = self._ms()
+            self._chunks, self.dropped = begun.answer, begun.dropped
+
+    async def _answered(self, answer: Answer) -> None:
+        """A whole answer is there: to be given as one, or in pieces to who asked for a stream."""
+        self._first_byte_ms = self._ms()
+        if self._decision.inbound.request.stream:
+            self._chunks = each(pieces(answer))
+            return
+        self._dispatch.finish(answer.usage, sum(map(written_bytes, answer.choices)))
+        if self._decision.inbound.raw_api:
+            answer = replace(answer, raw=b"")
+        self.answer = await self._watch.whole(answer, self.served.name)
+        self.dropped = answer.dropped
+
+    async def _first_answer(self, plan: Plan, granted: Granted) -> Begun:
+        """The answer to give, and into the record how it was chosen."""
+        rules, question, inbound = self._parts.rules, self._decision.question, self._decision.inbound
+
+        def compose(candidate: Candidate, granted_nanos: int) -> Sent:
+            return sent_to(candidate, granted_nanos, rules, question, inbound)
+
+        legs = Legs(self._dispatch, plan, question.measured.needs, self._extend, compose, self._parts.meter)
+        try:
+            return await legs.begin(plan.candidates[granted.choice :], granted.granted_nanos)
+        finally:
+            if legs.said:
+                self.record = replace(self.record, reason=self.record.reason + legs.said, confidence=legs.confidence)
 
     async def _explained(self) -> Explanation:
         asked, inbound = self._decision.question, self._decision.inbound
@@ -234,39 +245,9 @@ class Exchange:
                 expected_high_nanos=taken.high_nanos,
             )
 
-    async def _first_answer(self, plan: Plan, granted: Granted) -> Answer | AsyncIterator[Chunk]:
-        candidates = plan.candidates[granted.choice :]
-        try:
-            async with asyncio.timeout(plan.timeout_s):
-                return await self._dispatch.first_answer(
-                    candidates, granted.granted_nanos, self._extend, self._call, plan.terms
-                )
-        except TimeoutError as error:
-            raise UpstreamTimeout(f"no answer began within the route's timeout_s of {plan.timeout_s}") from error
-
     async def _extend(self, leg: int, candidate: Candidate, ended: Attempt | None) -> int | None:
         granted = await self._parts.ledger.extend(self.record.id, leg, candidate.choice, ended)
         return None if granted is None else granted.granted_nanos
-
-    def _call(self, candidate: Candidate, granted_nanos: int) -> Call:
-        inbound, needs = self._decision.inbound, self._decision.question.measured.needs
-        request, changes = inbound.request, {}
-        temperature = self._parts.rules.defaults.temperature
-        if request.temperature is None and temperature is not None and candidate.model.takes_sampling:
-            request, changes = replace(request, temperature=temperature), {"temperature": temperature}
-        return Call(
-            id=self.record.id,
-            api=inbound.sent_api,
-            raw=inbound.raw,
-            request=request,
-            model=candidate.model.upstream,
-            output_cap=sent_cap(candidate, granted_nanos, needs),
-            takes_sampling=candidate.model.takes_sampling,
-            strict=self._parts.rules.strict,
-            changes=changes,
-            untranslated=inbound.untranslated,
-            headers=inbound.headers,
-        )
 
     async def chunks(self) -> AsyncGenerator[Chunk, None]:
         """The chunks of a streamed answer. It ends when the request is settled, so what the caller writes after it
@@ -281,14 +262,8 @@ class Exchange:
         await self.settle()
 
     async def _counted(self, chunks: AsyncIterator[Chunk]) -> AsyncGenerator[Chunk, None]:
-        keeps_raw = self._keeps_raw
-        async for chunk in chunks:
-            self._usage = chunk.usage or self._usage
-            self._finished_choices += chunk.finish_reason is not None
-            self._written_bytes += written_bytes(chunk)
-            if self._most_bytes is not None and self._written_bytes > self._most_bytes:
-                self._parts.meter.add(measurements.BUDGET_OVERRUN, 1)
-                raise UpstreamBadResponse("the upstream wrote on past the output cap; the answer was cut off")
+        keeps_raw, most_bytes = self._keeps_raw, self._given.sent.most_bytes if self._given else None
+        async for chunk in self._count.over(chunks, most_bytes):
             yield chunk if keeps_raw else replace(chunk, raw=b"")
 
     @property
@@ -328,6 +303,8 @@ class Exchange:
         models = self._parts.rules.catalog.models
         if self._ready is not None and self._ready.model in models:
             return models[self._ready.model]
+        if self._given is not None and self._given.model is not None:
+            return self._given.model
         serving = self._dispatch.serving
         return models[self.record.model] if serving is None else serving.candidate.model
 
@@ -340,13 +317,18 @@ class Exchange:
         return replace(self.record, model=served.name, provider=served.provider, attempts=self._dispatch.ended)
 
     @property
+    def output_cap(self) -> int | None:
+        """The output cap of the answer, where its grant paid for less than the one we would have inserted (S4)."""
+        return self._given.sent.lowered_cap if self._given else None
+
+    @property
     def guard_headers(self) -> dict[str, str]:
         """What the guards want the caller to know."""
         return self._watch.headers
 
     def metadata(self) -> dict[str, object]:
         """What we add to an answer as `router_metadata`; `estimated_cost` is dollars by the provider's usage."""
-        attempts = self._dispatch.attempts(self._usage, self._written_bytes)
+        attempts = self._dispatch.attempts(self._count.usage, self._count.written_bytes)
         return {
             "request_id": self.record.id,
             "route": self.record.route,
@@ -367,10 +349,9 @@ class Exchange:
         if self._chunks is None:
             self._dispatch.abandon()
             return
-        # Some upstreams count as they go: what they had said before a stream broke off is not the bill.
-        is_final = self._error is None or self._finished_choices >= self._decision.question.measured.needs.n
-        usage = self._usage if is_final else None
-        self._dispatch.finish(usage, self._written_bytes, self._error.code if self._error else "")
+        count, error = self._count, self._error
+        usage = count.usage if error is None else count.final_usage(self._decision.question.measured.needs.n)
+        self._dispatch.finish(usage, count.written_bytes, error.code if error else "")
 
     def _ending(self) -> Ending:
         served, error = self.served, self._error
@@ -381,7 +362,7 @@ class Exchange:
             attempts=self._dispatch.ended,
             model=served.name,
             provider=served.provider,
-            usage=self._dispatch.usage,
+            usage=self._given.usage if self._given and self._given.model else self._dispatch.usage,
             ms=round(self._ms(), 3),
             first_byte_ms=round(self._first_byte_ms, 3),
             client_gone=self.client_gone,

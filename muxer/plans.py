@@ -1,21 +1,22 @@
 """What a decision is made of: the rules, the question, the candidates, and the plan that comes of them."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from muxer.affinity import Affinity
 from muxer.budgets import Calendar
 from muxer.catalog import Catalog, Model
-from muxer.config.settings import DefaultsSettings, RouteSettings
+from muxer.config.settings import ConfidenceBy, DefaultsSettings, RouteSettings
 from muxer.estimates import Estimates
 from muxer.expressions import Expression
 from muxer.gates import Excluded
 from muxer.limits import Line
 from muxer.signals import Measured
 from muxer.stores import BudgetClaim, HoldChoice, Quota
-from muxer.types import Affinity, Caller, FallbackCause, Usage
+from muxer.types import Caller, FallbackCause, Usage
 
 
 class Rules(Struct, frozen=True, kw_only=True):
@@ -44,7 +45,7 @@ class Candidate(Struct, frozen=True, kw_only=True):
 
     `likely` are the tokens that the expected cost is of; nine answers in ten are no longer than `long_output_tokens`,
     and failed tries cost `retry_share` of what an answer does. `inserted_cap` is the output cap we add because the
-    caller set none; it may shrink to what fits (S4).
+    caller set none; it may shrink to what fits (S4). `quality` is what `order: value` predicts, from 0 to 1.
     """
 
     model: Model
@@ -58,6 +59,7 @@ class Candidate(Struct, frozen=True, kw_only=True):
     long_output_tokens: int = 0
     retry_share: float = 0.0
     inserted_cap: int | None = None
+    quality: float | None = None
 
     @property
     def high_nanos(self) -> int:
@@ -87,6 +89,23 @@ class Candidate(Struct, frozen=True, kw_only=True):
         return replace(self.choice, bound_nanos=0, floor_nanos=0, expected_nanos=0, quotas=quotas)
 
 
+class Cascade(Struct, frozen=True, kw_only=True):
+    """Models asked one after another until an answer is sure enough: of each model the stage it is asked in. An answer
+    is judged `by` its tokens or the model's own word, unless nobody of a later stage is left. `basis` says in words
+    where the threshold is from."""
+
+    threshold: float
+    basis: str
+    by: ConfidenceBy
+    stages: Mapping[str, int]
+
+    def after(self, model: str, candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+        """Of the candidates of a request those that are asked when the answer of this one is not sure enough."""
+        names = [candidate.model.name for candidate in candidates]
+        later = candidates[names.index(model) + 1 :]
+        return tuple(one for one in later if self.stages[one.model.name] > self.stages[model])
+
+
 class Terms(Struct, frozen=True, kw_only=True):
     """What a route says of its attempts: after which refusals another candidate is asked all the same, and after how
     many seconds without an answer one is asked beside the first."""
@@ -98,7 +117,8 @@ class Terms(Struct, frozen=True, kw_only=True):
 class Plan(Struct, frozen=True, kw_only=True):
     """The decision: candidates in the order they would be tried, those passed over, and the reason in words.
 
-    `branch` says on which side of each share it met the request is: `trial`, `not trial`, joined by commas.
+    `branch` says on which side of each share it met the request is: `trial`, `not trial`, joined by commas. Without a
+    `cascade` the first answer is given.
     """
 
     route: str
@@ -111,6 +131,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     downgrades: bool = False
     timeout_s: float | None = None
     terms: Terms = Terms()
+    cascade: Cascade | None = None
 
     @property
     def offered(self) -> tuple[Candidate, ...]:

@@ -16,6 +16,7 @@ from muxer.money import usd
 from muxer.plans import Plan, Question, Rules
 from muxer.signals import Measured, kept, recorded
 from muxer.types import Attempt, Caller, Record, RecordState, Usage
+from muxer.wire import openai_text
 
 MAX_END_USER = 256  # B38
 
@@ -84,6 +85,7 @@ def reopened(record: Record, caller: Caller) -> Question:
         # The longest of several inputs is not recorded; it did fit what served them.
         longest_tokens=0 if embeds else record.estimate_tokens,
         bound_tokens=record.bound_tokens or None,
+        field="prompt" if record.api == openai_text.API else "messages",
     )
     away = {one.model: one.detail or one.gate for one in record.excluded if one.gate in ("cooling", "unavailable")}
     return Question(
@@ -171,4 +173,6 @@ def attempt_fields(attempt: Attempt) -> dict[str, object]:
         "cost_usd": usd(attempt.cost_nanos),
         "presumed_usd": usd(attempt.presumed_nanos),
         "ms": attempt.ms,
+        **({} if attempt.confidence is None else {"confidence": attempt.confidence}),
+        **({"is_check": True} if attempt.is_check else {}),
     }

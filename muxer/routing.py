@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from muxer.access import may_use
 from muxer.catalog import Catalog, Group
-from muxer.config.settings import RouteSettings
+from muxer.config.settings import Order, RouteSettings
 from muxer.draws import drawn, is_drawn
 from muxer.errors import (
     ContextTooLong,
@@ -24,7 +24,10 @@ from muxer.expressions import Compared
 from muxer.gates import Excluded, Gate
 from muxer.judging import judge
 from muxer.plans import Candidate, Plan, Question, Rules, Terms
+from muxer.staging import cascade_of
+from muxer.valuing import KEEP, valued
 
+_ORDERED: Mapping[Order, str] = {"cheapest": "; cheapest first", "value": "; best value first"}
 PINNED = "pinned"
 DEFAULT = "default"
 
@@ -42,19 +45,14 @@ def consider(rules: Rules, question: Question) -> Plan:
     rule."""
     route, reason, branch = _route(rules, question)
 
-    known: dict[str, Candidate | Excluded] = {}
-
-    def judged_once(name: str) -> Candidate | Excluded:
-        found = known.get(name)
-        if found is None:
-            found = known[name] = judge(rules, question, rules.catalog.models[name], route.name)
-        return found
-
-    judged = [judged_once(name) for name in _expand(rules.catalog, route, route.name, question.id, judged_once)]
+    judged_once = _Judged(rules, question, route.name)
+    names = _expand(rules.catalog, route, route.name, question.id, judged_once)
+    judged = [judged_once(name) for name in names]
     candidates, kept = _kept(route, question, [one for one in judged if isinstance(one, Candidate)])
     excluded = [one for one in judged if isinstance(one, Excluded)]
+    cascade, staged = cascade_of(rules, route, question, candidates)
     if question.settled is None:
-        reason += ("; cheapest first" if route.order == "cheapest" else "") + kept
+        reason += _ORDERED.get(route.order, "") + kept + staged
     return Plan(
         route=route.name,
         branch=branch,
@@ -66,6 +64,7 @@ def consider(rules: Rules, question: Question) -> Plan:
         downgrades=route.on_budget == "downgrade",
         timeout_s=route.timeout_s,
         terms=Terms(fallback_on=route.fallback_on, hedge_after_s=route.hedge_after_s),
+        cascade=cascade,
     )
 
 
@@ -113,12 +112,15 @@ class Asked(Struct, frozen=True):
         return self.name if self.is_drawn else f"not {self.name}"
 
 
-def asked(rules: Rules, question: Question) -> Iterator[tuple[RouteSettings, Asked]]:
-    """The rules in their order, each as it is asked; the first that `decides` does, and nobody asks on."""
+def asked(rules: Rules, question: Question, *, only_held: bool = False) -> Iterator[tuple[RouteSettings, Asked]]:
+    """The rules in their order, each as it is asked; the first that `decides` does, and nobody asks on. `only_held`
+    passes over those whose condition does not hold: of a thousand rules, those are nearly all of the time."""
     facts = _facts(question)
     lines = rules.lines or (0,) * len(rules.routes)
     for route, condition, line in zip(rules.routes, rules.conditions, lines, strict=True):
         holds = condition is None or condition(facts)
+        if only_held and not holds:
+            continue
         compared = partial(condition.explain, facts) if condition is not None else list
         values = partial(condition.read, facts) if condition is not None else dict
         share = route.share
@@ -164,7 +166,7 @@ def _route(rules: Rules, question: Question) -> tuple[RouteSettings, str, str]:
 
 def _matching(rules: Rules, question: Question) -> tuple[RouteSettings, str, str]:
     branches = []
-    for route, rule in asked(rules, question):
+    for route, rule in asked(rules, question, only_held=True):
         if rule.branch:
             branches.append(rule.branch)
         if rule.decides:
@@ -194,10 +196,32 @@ def not_found(requested: str) -> ModelNotFound:
     )
 
 
-Judge = Callable[[str], Candidate | Excluded]
+class _Judged:
+    """The models of one request, each judged once."""
+
+    def __init__(self, rules: Rules, question: Question, route: str) -> None:
+        self._rules = rules
+        self._question = question
+        self._route = route
+        self._known: dict[str, Candidate | Excluded] = {}
+
+    def __call__(self, name: str) -> Candidate | Excluded:
+        found = self._known.get(name)
+        if found is None:
+            found = judge(self._rules, self._question, self._rules.catalog.models[name], self._route)
+            self._known[name] = found
+        return found
+
+    def by_value(self, names: Sequence[str], keep: float) -> list[str]:
+        """The names by value; what is beaten is passed over from now on."""
+        candidates = [one for one in map(self, names) if isinstance(one, Candidate)]
+        ranked, beaten = valued(candidates, self._question, self._route, keep)
+        self._known |= {one.model.name: one for one in ranked} | {one.model: one for one in beaten}
+        first = [one.model.name for one in ranked]
+        return [*first, *(name for name in names if name not in first)]
 
 
-def _expand(catalog: Catalog, opened: Group | RouteSettings, name: str, id: str, judge: Judge) -> list[str]:
+def _expand(catalog: Catalog, opened: Group | RouteSettings, name: str, id: str, judge: _Judged) -> list[str]:
     """The models of a route or a group in its order, inner groups opened in theirs, each named once."""
     members = drawn(opened.use, opened.weights, f"{id}/{name}") if opened.order == "weighted" else opened.use
     models: list[str] = []
@@ -205,6 +229,9 @@ def _expand(catalog: Catalog, opened: Group | RouteSettings, name: str, id: str,
         group = catalog.groups.get(member)
         models += [member] if group is None else _expand(catalog, group, member, id, judge)
     models = list(dict.fromkeys(models))
+    if opened.order == "value":
+        own = opened.keep_quality if isinstance(opened, RouteSettings) else None
+        return judge.by_value(models, KEEP if own is None else own)
     return sorted(models, key=lambda model: _cost(judge(model))) if opened.order == "cheapest" else models
 
 
@@ -221,11 +248,16 @@ _CALLERS_TO_MEND: frozenset[Gate] = frozenset(
 
 
 def nobody(excluded: Sequence[Excluded], question: Question) -> MuxerError:
-    """The error where every candidate was passed over: the caller's to mend if all gates are, else ours."""
-    reasons = "; ".join(f"{one.model}: {one.detail}" for one in excluded)
-    gates = {one.gate for one in excluded}
-    if gates == {"not_allowed"}:
-        return not_found(question.requested)
+    """The error where every candidate was passed over: the caller's to mend if all gates are, else ours. Of models that
+    its key may not use it tells nothing (B25)."""
+    told = [one for one in excluded if one.gate != "not_allowed"]
+    reasons = "; ".join(f"{one.model}: {one.detail}" for one in told)
+    gates = {one.gate for one in told}
+    if excluded and not told:
+        if question.requested.partition(":")[0] != "auto":
+            return not_found(question.requested)
+        message = "the request goes to models that this API key may not use; GET /v1/models lists those it may"
+        return ModelNotFound(message, param="model")
     if gates == {"context"}:
         tokens = question.measured.longest_tokens
         return ContextTooLong(f"the prompt has about {tokens} tokens ({reasons})", param=question.measured.field)

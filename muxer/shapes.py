@@ -291,6 +291,7 @@ class CandidateJudged(Struct):
     bound_usd: str | None
     expected_usd: str | None
     expected: dict[str, Any] | None
+    quality: float | None
 
 
 class Explained(Struct):
@@ -302,6 +303,7 @@ class Explained(Struct):
     provider: str | None
     reason: str | None
     branch: str | None
+    cascade: dict[str, Any] | None
     conversation: str
     affinity: dict[str, Any] | None
     error: dict[str, Any] | None

@@ -1,16 +1,18 @@
-"""The values that travel through one request: what was asked, what was answered, what is recorded."""
+"""The values that travel through one request: what was asked, what was answered, what is recorded.
+
+The canonical request is shaped like OpenAI's chat completions: the format nearly every caller and upstream speaks
+needs no translation, and every other format has one (muxer.wire).
+"""
 
 from collections.abc import Mapping
 from typing import Literal
 
 from msgspec import UNSET, Struct, UnsetType, field
 
+from muxer.affinity import Affinity
 from muxer.gates import Excluded
 from muxer.limits import Line
 from muxer.parts import Part, TextPart
-
-# The canonical request is shaped like OpenAI's chat completions: the format nearly every caller and upstream
-# speaks needs no translation, and every other format has one (muxer.wire).
 
 
 class FunctionCall(Struct, frozen=True, omit_defaults=True):
@@ -166,12 +168,10 @@ class Usage(Struct, frozen=True):
 
 
 class Call(Struct, frozen=True, kw_only=True):
-    """What a provider is asked to do.
-
-    A provider whose format is `api` may send `raw` with `model`, `changes` and `output_cap` applied; any other
-    builds its own body from `request`, which already has the changes in it, and drops `untranslated`. With `strict` it
-    refuses what it would drop, by `refuse_dropped`. `headers` are the caller's, for a provider whose format is `api`.
-    """
+    """What a provider is asked to do. One whose format is `api` may send `raw` with `model`, `changes` and `output_cap`
+    applied; any other builds its own body from `request`, which already has the changes in it, and drops
+    `untranslated`. With `strict` it refuses what it would drop, by `refuse_dropped`. `headers` are the caller's, for a
+    provider whose format is `api`. Log-probabilities are asked for where `request` says so, even if `raw` does not."""
 
     id: str
     api: str
@@ -205,11 +205,9 @@ class TokenLogprob(Struct, frozen=True):
 
 
 class Chunk(Struct, frozen=True, kw_only=True):
-    """One piece of a streamed answer.
-
-    `raw` is the data of one event in the call's own format: it is passed on instead of the other fields, and
-    `usage` says what was read in it. `dropped` names request fields the provider left out or clamped.
-    """
+    """One piece of a streamed answer. `raw` is the data of one event in the call's own format: it is passed on instead
+    of the other fields, and `usage` says what was read in it. `dropped` names request fields the provider left out or
+    clamped."""
 
     text: str = ""
     reasoning: str = ""
@@ -283,7 +281,8 @@ OUTRUN = "outrun"  # the error of an attempt that was given up because another, 
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
-    """One upstream try as recorded. `cost_nanos` is what it surely cost, `presumed_nanos` what is counted besides."""
+    """One upstream try as recorded. `cost_nanos` is what it surely cost, `presumed_nanos` what is counted besides.
+    `confidence` is how sure its answer was, where a cascade judged that; `is_check`: it was asked how sure it is."""
 
     model: str
     provider: str
@@ -294,23 +293,17 @@ class Attempt(Struct, frozen=True, kw_only=True):
     cost_nanos: int = 0
     presumed_nanos: int = 0
     ms: float = 0.0
-
-
-class Affinity(Struct, frozen=True):
-    """The model a conversation is on, and how many tokens of its prompt that likely still has; '' when on none."""
-
-    model: str = ""
-    cached_tokens: int = 0
+    confidence: float | None = None
+    is_check: bool = False
 
 
 RecordState = Literal["open", "done", "failed", "interrupted"]
 
 
 class Record(Struct, frozen=True, kw_only=True):
-    """The row about one request: everything a decision needs and no prompt. Times are Unix seconds.
-
-    `feedback` is how good the answer was, from 0 to 1. `features` is what signals that learn kept of the prompt, each
-    under the name of its kind and in its own words."""
+    """The row about one request: everything a decision needs and no prompt. Times are Unix seconds. `feedback` is how
+    good the answer was, from 0 to 1; `features` is what signals that learn kept of the prompt, each under the name of
+    its kind and in its own words."""
 
     id: str
     at: float
@@ -332,6 +325,7 @@ class Record(Struct, frozen=True, kw_only=True):
     estimate_tokens: int = 0
     bound_tokens: int = 0
     excluded: tuple[Excluded, ...] = ()
+    confidence: float | None = None
     feedback: float | None = None
     features: dict[str, str] = field(default_factory=dict)
     model: str = ""
@@ -355,5 +349,6 @@ class Record(Struct, frozen=True, kw_only=True):
 
     @property
     def answered(self) -> Attempt | None:
-        """The attempt that answered, though one that it outran may stand behind it, else the last that failed."""
-        return next((attempt for attempt in reversed(self.attempts) if attempt.error != OUTRUN), None)
+        """The attempt of the model that served, though one that it outran, or that judged it, may stand behind it."""
+        own = (one for one in reversed(self.attempts) if one.model == self.model and not one.is_check)
+        return next((attempt for attempt in own if attempt.error != OUTRUN), None)

@@ -60,7 +60,7 @@ def _prompt(label: str, text: str, *, trap: bool = False, licence: str = "") -> 
     found = muxer_heuristics._hits(text)
     lowered = text.strip()[: 2 * muxer_heuristics.READ_CHARS].casefold()
     words = muxer_heuristics._words(lowered)
-    seen = {name: 1 / divisor for name, _, divisor in features(words, lowered, frozenset(words))}
+    seen = {name: 1 / divisor for name, _, divisor in features(words, dict.fromkeys(words), lowered, frozenset(words))}
     kept = {name: value for name, value in seen.items() if not name.isdigit() and name not in POLITE}
     return Prompt(label, sums(Found(found.by_words, found.by_shape, [])), kept, len(text), trap, licence)
 

@@ -66,6 +66,7 @@ class Gateway:
         self.folder = folder
         self.url = url
         self.lease: set[bytes] = set()
+        self.log_bytes = 0
         self._said: list[bytes] = []
         self._has_said = asyncio.Event()
         self._reading = asyncio.create_task(self._read())
@@ -99,6 +100,7 @@ class Gateway:
         assert self.process.stdout is not None
         async for line in self.process.stdout:
             self._said = [*self._said[-50:], line]
+            self.log_bytes += len(line)
             self._has_said.set()
         self._has_said.set()
 

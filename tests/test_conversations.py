@@ -5,13 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from muxer.affinity import Affinity
 from muxer.conversations import CACHED_S, Conversations
 from muxer.money import Price, Rates
 from muxer.plans import Rules
 from muxer.records import reopened
 from muxer.routing import plan
 from muxer.testing import Fail, Say, a_record, a_request
-from muxer.types import Affinity, Caller, ChatRequest, Record, Usage
+from muxer.types import Caller, ChatRequest, Record, Usage
 from tests.proxy import OpenProxy
 from tests.test_routing import MODELS, a_model, a_question, a_route, names, some_rules
 from tests.values import measured

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from muxer import explanation
+from muxer.affinity import Affinity
 from muxer.calibration import Calibration, Fit, as_json
 from muxer.errors import StoreUnavailable
 from muxer.estimates import PRIOR, Estimate, Estimates, learned
@@ -21,7 +22,7 @@ from muxer.routing import plan
 from muxer.standings import untouched
 from muxer.stores import HoldChoice
 from muxer.testing import Fail, Say, a_record, a_request, an_attempt
-from muxer.types import Affinity, Attempt, Needs, Record, Usage
+from muxer.types import Attempt, Needs, Record, Usage
 from tests.proxy import OpenProxy
 from tests.test_routing import a_model, a_question, a_route, names, some_rules
 from tests.values import measured

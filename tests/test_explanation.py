@@ -166,6 +166,33 @@ async def test_a_request_that_nobody_can_take_is_explained(proxy: OpenProxy) -> 
     assert {one["model"] for one in told["elsewhere"]} == {"cheap", "dear", "vague"}
 
 
+@pytest.mark.parametrize(("role", "sees"), [("user", {"cheap"}), ("admin", {"cheap", "dear", "vague"})])
+async def test_models_that_the_key_may_not_use_are_not_told_of(proxy: OpenProxy, role: str, sees: set[str]) -> None:
+    keys = f"[{{name: alice, secret: sk-alice, models: [cheap], role: {role}}}]"
+    running = await opened(proxy, Say(), keys=keys, routes="[{name: all, use: [dear, cheap]}]")
+    told = await (await running.ask("/v1/route", {"messages": QUESTION})).json()
+    assert {one["model"] for one in told["elsewhere"]} == sees
+    assert ("dear" in {one["model"] for one in told["candidates"]}) == (role == "admin") and told["model"] == "cheap"
+    assert (await running.record(await running.post({"messages": QUESTION}))).model == "cheap"
+
+
+async def test_a_refusal_names_no_model_that_the_key_may_not_use(proxy: OpenProxy) -> None:
+    keys = "[{name: alice, secret: sk-alice, models: [cheap]}]"
+    running = await opened(proxy, keys=keys, routes="[{name: all, use: [dear, cheap]}]")
+    refused = await running.post({"messages": QUESTION, "response_format": {"type": "json_object"}})
+    message = (await refused.json())["error"]["message"]
+    assert (refused.status, message) == (400, "no model can take this request (cheap: cannot do json)")
+
+
+async def test_auto_that_leads_to_no_model_of_the_key_is_told_so(proxy: OpenProxy) -> None:
+    keys = "[{name: alice, secret: sk-alice, models: [cheap]}]"
+    running = await opened(proxy, keys=keys, routes="[{name: all, use: [dear]}]")
+    refused = await running.post({"messages": QUESTION})
+    error = (await refused.json())["error"]
+    assert (refused.status, error["code"]) == (404, "model_not_found")
+    assert "models that this API key may not use" in error["message"] and "dear" not in error["message"]
+
+
 async def test_evidence_quotes_the_text(proxy: OpenProxy) -> None:
     running = await opened(proxy)
     told = await (

@@ -265,4 +265,4 @@ def test_any_text_compiles_or_is_refused_with_a_place(source: str) -> None:
         compiled(source)
     except ExpressionInvalid as error:
         assert 0 <= error.offset <= len(source)
-        assert error.message and error.hint
+        assert error.message and error.hint and (error.message + error.hint).isprintable()

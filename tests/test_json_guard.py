@@ -79,8 +79,13 @@ def test_the_place_of_a_name_that_stands_twice_is_told(body: bytes, place: str) 
         (b'{"a":%s}' % (b"9" * 5_000), "a"),
         (b'{"a":-%s}' % (b"9" * 5_000_000), "a"),
         (b" [1e999]", None),
+        (b'{"a":1e400,,}', None),
+        (b'{"a":1e400,"b":' + b"[" * 5_000, None),
     ],
-    ids=["nan", "infinity", "1e400", "5,000 digits", "5 million digits", "in a list"],
+    ids=[
+        *("nan", "infinity", "1e400", "5,000 digits", "5 million digits", "in a list"),
+        *("before what is no JSON", "before what has no end"),
+    ],
 )
 def test_numbers_that_are_none_or_too_large_are_refused(body: bytes, param: str | None) -> None:
     with pytest.raises(InvalidNumber) as refused:

@@ -4,12 +4,13 @@ import asyncio
 import os
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from muxer.live import Live, watching
 from muxer.testing import Fail, Say, Stall
 from tests.proxy import PATIENCE_S, QUESTION, OpenProxy, Proxy, events
+from tests.sockets import served
 
 STREAM = {"messages": QUESTION, "stream": True}
 ROUTE_TO_LARGE = "[{name: dear, use: [large]}]"
@@ -58,6 +59,43 @@ async def test_what_did_not_change_goes_on(proxy: OpenProxy) -> None:
     assert {what for what in before if before[what] != after[what]} == {"provider other"}
     await opened.chat()
     assert opened.upstream.calls[-1].headers["Authorization"] == "Bearer sk-another"
+
+
+async def test_secrets_in_dotenv_are_rotated_and_told_nowhere(proxy: OpenProxy) -> None:
+    providers, keys = TWO.replace("sk-other", '"${OTHER:-sk-none}"'), '[{name: alice-key, secret: "${ALICE:-sk-none}"}]'
+    opened = await proxy(Say(), providers=providers, models=MODELS, keys=keys)
+    dotenv, seen, main = opened.origin.path.with_name(".env"), [], opened.assembly.held["provider main"]
+    for number in (1, 2):
+        dotenv.write_text(f"OTHER=sk-upstream-{number}\nALICE=sk-alice-{number}\n")
+        assert (await opened.live.reload()).status == "reloaded"
+        statuses = [(await opened.chat(f"sk-alice-{one}", model="large")).status for one in (1, 2)]
+        seen.append((statuses, opened.upstream.calls[-1].headers["Authorization"]))
+    assert seen == [([200, 401], "Bearer sk-upstream-1"), ([401, 200], "Bearer sk-upstream-2")]
+    assert opened.assembly.held["provider main"] is main
+    assert "sk-upstream-" not in str(opened.log.lines) and "sk-alice-" not in str(opened.log.lines)
+
+
+async def test_a_connection_outlives_a_reload_until_its_provider_changes(proxy: OpenProxy) -> None:
+    connections = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        answer = b'{"choices": [{"index": 0, "message": {"role": "assistant", "content": "hi"}}]}'
+        with suppress(asyncio.IncompleteReadError):
+            while head := (await reader.readuntil(b"\r\n\r\n")).lower():
+                await reader.readexactly(int(head.partition(b"content-length: ")[2].partition(b"\r")[0]))
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n")
+                writer.write(b"Content-Length: %d\r\n\r\n%s" % (len(answer), answer))
+
+    async with served(serve) as url:
+        providers = TWO.replace("UPSTREAM/v1", f"{url}v1")
+        opened = await proxy(providers=providers, models=MODELS)
+        for changed in (providers, providers.replace("sk-other", "sk-new"), providers.replace("sk-upstream", "sk-new")):
+            opened.write(providers=changed, models=MODELS, routes=ROUTE_TO_LARGE)
+            await opened.live.reload()
+            assert (await opened.chat(model="small")).status == 200
+            assert connections == (2 if "sk-upstream" not in changed else 1)
 
 
 async def test_a_breaker_outlives_a_reload_until_its_provider_changes(proxy: OpenProxy) -> None:

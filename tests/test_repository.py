@@ -1,6 +1,5 @@
 """What is shipped beside the code: copies that must agree, files that must be there, words that must not."""
 
-import json
 import re
 import tomllib
 from pathlib import Path
@@ -8,8 +7,6 @@ from typing import Any
 
 import pytest
 import yaml
-
-from muxer.config.schema import schema
 
 ROOT = Path(__file__).parent.parent
 # The variables of the README that this project began with; people have them in their .env files.
@@ -43,11 +40,6 @@ def test_the_two_copies_of_routing_yaml_differ_in_their_first_line_only() -> Non
         "config/routing.schema.json",
         "routing.schema.json",
     ]
-
-
-@pytest.mark.parametrize("name", ["config/routing.schema.json", "muxer/data/routing.schema.json"])
-def test_the_schema_is_the_one_of_the_code(name: str) -> None:
-    assert text(name) == json.dumps(schema(), indent=2) + "\n"
 
 
 def test_env_example_names_every_variable_and_no_other() -> None:

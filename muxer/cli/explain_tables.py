@@ -27,6 +27,7 @@ _CANDIDATES = (
     Column("expected $", is_number=True),
     Column("9 in 10 $", is_number=True, is_spare=True),
     Column("at most $", is_number=True),
+    Column("quality", is_number=True, is_spare=True),
 )
 _PASSED_OVER = (Column("gate"), Column("because", wraps=True), Column("models", wraps=True))
 _PARTS = (Column("part"), Column("tokens", is_number=True), Column("$", is_number=True))
@@ -51,6 +52,8 @@ def print_explanation(found: Explanation) -> None:
     console.print(_headline(found))
     if found.plan is not None:
         console.print(Text(found.plan.reason, "dim"))
+    if told["cascade"]:
+        console.print(Text(_cascade(told["cascade"]), "dim"))
     if found.question.affinity.model:
         console.print(Text(_affinity(found), "dim"))
     if told["hedge"]:
@@ -91,6 +94,11 @@ def _headline(found: Explanation) -> Text:
     if chosen is None:
         return words.append("nobody", "bold red")
     return words.append(chosen.model.name, "bold green").append(f" at {chosen.model.provider}")
+
+
+def _cascade(cascade: Mapping[str, Any]) -> str:
+    stages = ", then ".join(" or ".join(names) for names in cascade["stages"])
+    return f"cascade: {stages}, while an answer is less than {cascade['confidence']:.2f} sure (by {cascade['by']})"
 
 
 def _hedge(hedge: Mapping[str, Any]) -> str:
@@ -142,6 +150,7 @@ def _candidate(one: Told) -> Row:
         one["expected_usd"] or NOTHING,
         one["expected"]["nine_in_ten_usd"] if one["expected"] else NOTHING,
         one["bound_usd"] or NOTHING,
+        NOTHING if one["quality"] is None else f"{one['quality']:.2f}",
     )
 
 

@@ -161,7 +161,7 @@ def _fitting(laid: list[_Laid], width: int) -> list[_Laid]:
     """The columns without as many spare ones as it takes to fit the width."""
     kept = list(laid)
     for one in reversed(laid):
-        if sum(other.width for other in kept) + GAP * len(kept) <= width:
+        if sum(other.width for other in kept) + GAP * (len(kept) - 1) <= width:
             break
         if one.column.is_spare:
             kept.remove(one)
@@ -172,7 +172,7 @@ def _widths(laid: Sequence[_Laid], width: int) -> list[int]:
     """As wide as what is in them, or what is left for texts beside the numbers: the widest give way first."""
     widths = [one.width for one in laid]
     least = [one.width if one.column.is_number else min(one.width, _least(one.column)) for one in laid]
-    too_much = sum(widths) + GAP * len(laid) - width
+    too_much = sum(widths) + GAP * (len(laid) - 1) - width
     for _ in range(too_much):
         able = [at for at in range(len(laid)) if widths[at] > least[at]]
         if not able:

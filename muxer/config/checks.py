@@ -5,6 +5,8 @@ from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
+from msgspec import Struct
+
 from muxer.config.hints import nearest
 from muxer.config.notes import Notes, Steps, path_of
 from muxer.config.settings import (
@@ -26,7 +28,8 @@ from muxer.prices import PriceTable
 Models = Mapping[str, ModelSettings | None]
 """The models by name; None for one that could not be decoded, which exists all the same."""
 
-_OF_GROUPS = frozenset({"use", "order", "weights"})
+_OF_CHOOSERS = ("order", "weights", "confidence", "confidence_by")
+_OF_GROUPS = frozenset({"use", *_OF_CHOOSERS})
 _MOST_CYCLES = 10
 
 
@@ -78,6 +81,8 @@ def check_routes(notes: Notes, routes: Sequence[RouteSettings | None], models: M
         if first.setdefault(route.name, index) != index:
             where = path_of(("routes", first[route.name]))
             notes.add((*here, "name"), f"{notes.named((*here, 'name'))} is already the name of {where}")
+        if route.order not in ("cascade", "value") and notes.has(*here, "keep_quality"):
+            notes.add((*here, "keep_quality"), "needs order: cascade or order: value", on_key=True)
         if route.share is not None and ("," in route.name or route.name.startswith("not ")):
             notes.add((*here, "name"), "a route with a share is named in records by its sides", "no comma, no `not `")
         _check_candidates(notes, here, route, models)
@@ -85,10 +90,14 @@ def check_routes(notes: Notes, routes: Sequence[RouteSettings | None], models: M
 
 def _takes_all(notes: Notes, here: Steps, route: RouteSettings | None) -> bool:
     """Whether a route without a condition takes every request. Nobody knows where a key of it is misspelt."""
-    node = find(notes.root, here)
-    is_meant = isinstance(node, Table) and node.keys.keys() <= set(RouteSettings.__struct_fields__)
     has_share = notes.has(*here, "share")
-    return is_meant and (not has_share or (route is not None and route.share == 1))
+    return _knows_all_keys(notes, here, RouteSettings) and (not has_share or (route is not None and route.share == 1))
+
+
+def _knows_all_keys(notes: Notes, here: Steps, cls: type[Struct]) -> bool:
+    """Whether no key there is misspelt, so that one that is missing is not there under another name."""
+    node = find(notes.root, here)
+    return isinstance(node, Table) and node.keys.keys() <= set(cls.__struct_fields__)
 
 
 def check_guards(notes: Notes, routes: Sequence[RouteSettings | None], guards: Sequence[str]) -> None:
@@ -157,7 +166,7 @@ def check_limits(notes: Notes, limits: Sequence[LimitSettings | None], models: M
 
 
 def _check_amounts(notes: Notes, here: Steps, limit: Amounts) -> None:
-    if not any(notes.has(*here, key) for key in AMOUNTS):
+    if not any(notes.has(*here, key) for key in AMOUNTS) and _knows_all_keys(notes, here, type(limit)):
         notes.add(here, "no amount", f"give one of {', '.join(AMOUNTS)}")
     if limit.burst is not None and limit.requests_per_minute is None and limit.tokens_per_minute is None:
         notes.add((*here, "burst"), "needs requests_per_minute or tokens_per_minute", on_key=True)
@@ -178,7 +187,8 @@ def check_keys(notes: Notes, keys: Sequence[KeySettings | None]) -> None:
             where = path_of(("keys", names[key.name]))
             notes.add((*here, "name"), f"{notes.named((*here, 'name'))} is already the name of {where}")
         if notes.has(*here, "secret") == notes.has(*here, "digest"):
-            notes.add(here, "give either secret or digest")
+            if _knows_all_keys(notes, here, KeySettings):
+                notes.add(here, "give either secret or digest")
         elif key.secret is not None and not key.secret.strip():
             notes.add((*here, "secret"), "empty")
         secret = key.secret or key.digest or ""
@@ -204,7 +214,7 @@ def _check_model(notes: Notes, here: Steps, model: ModelSettings, providers: Col
             notes.add(here, "missing key 'provider'", "or write use: to make it a group of models")
     elif model.provider not in providers:
         _add_absent(notes, (*here, "provider"), "provider", model.provider, providers)
-    for key in ("order", "weights"):
+    for key in _OF_CHOOSERS:
         if notes.has(*here, key):
             notes.add((*here, key), "only a group (use: ...) has this", on_key=True)
     if notes.has(*here, "price") and notes.has(*here, "price_usd_per_million"):
@@ -220,7 +230,7 @@ def _check_group(notes: Notes, here: Steps, group: ModelSettings, models: Models
     node = find(notes.root, here)
     for key in () if isinstance(node, Scalar) else sorted(getattr(node, "keys", {})):
         if key not in _OF_GROUPS and key in ModelSettings.__struct_fields__:
-            notes.add((*here, key), "a group of models has only use, order and weights", on_key=True)
+            notes.add((*here, key), "a group of models has only use, order and what goes with it", on_key=True)
     if not group.use:
         notes.add((*here, "use"), "expected at least 1, found 0")
     _check_candidates(notes, here, group, models)
@@ -239,6 +249,45 @@ def _check_candidates(notes: Notes, here: Steps, chooser: RouteSettings | ModelS
         notes.add((*here, "weights"), counts, "one number for each name in use")
     elif chooser.weights and not sum(chooser.weights):
         notes.add((*here, "weights"), "expected at least one above 0")
+    _check_cascade(notes, here, chooser, models)
+    if chooser.order == "value":
+        _check_tiers(notes, here, chooser, models)
+
+
+def _check_tiers(notes: Notes, here: Steps, chooser: RouteSettings | ModelSettings, models: Models) -> None:
+    """Who is chosen by value has a tier, also within groups."""
+    for index, name in enumerate(chooser.use):
+        waiting, seen = [name], set[str]()
+        while waiting:
+            one = waiting.pop()
+            model = models.get(one)
+            if model is None or one in seen:
+                continue
+            seen.add(one)
+            waiting += model.use
+            if model.provider is not None and model.tier is None:
+                notes.add(
+                    (*here, "use", index), f"order: value needs the tier of {one!r}", f"write it under models.{one}"
+                )
+                break
+
+
+def _check_cascade(notes: Notes, here: Steps, chooser: RouteSettings | ModelSettings, models: Models) -> None:
+    """A cascade has a threshold and somebody to ask next, and is no part of another list."""
+    inner = [models.get(name) for name in chooser.use]
+    for index, member in enumerate(inner):
+        if member is not None and member.use and member.order == "cascade" and len(inner) > 1:
+            what = "a group with order: cascade stands alone, or is asked by its name"
+            notes.add((*here, "use", index), what, "name its models here instead")
+    if chooser.order != "cascade":
+        for key in ("confidence", "confidence_by"):
+            if notes.has(*here, key):
+                notes.add((*here, key), "needs order: cascade", on_key=True)
+        return
+    if len(chooser.use) < 2:
+        notes.add((*here, "use"), "a cascade needs at least 2, to ask the next when the first is unsure")
+    if not notes.has(*here, "confidence") and not notes.has(*here, "keep_quality"):
+        notes.add((*here, "order"), "missing key 'confidence'", "for example confidence: 0.85")
 
 
 def _check_exists(notes: Notes, steps: Steps, name: str, models: Models) -> None:

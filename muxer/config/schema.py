@@ -1,5 +1,6 @@
 """The JSON Schema of `routing.yaml` for editors, made from the settings types."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -7,10 +8,14 @@ from msgspec import NODEFAULT, Struct, inspect
 
 from muxer.config.scalars import LARGEST_USD, PERCENT, is_share
 from muxer.config.settings import REQUIRED, Component, Listed, ListedGuard, ListedSink, Settings
-from muxer.interfaces import ProviderSettings
+from muxer.interfaces import Kind, Kinds, ProviderSettings
 from muxer.secret import Secret
 
 Schema = dict[str, Any]
+Told = Callable[[str, str], str]
+"""What a setting of a kind is for, in words."""
+
+_OF_KIND = "a kind that one of the plugins offers"
 
 _REFERENCE = {
     "type": "string",
@@ -19,32 +24,26 @@ _REFERENCE = {
 }
 
 
-def schema() -> Schema:
-    """The schema of the whole file. What a plugin's own settings may be is left open."""
+def schema(kinds: Kinds, told: Told) -> Schema:
+    """The schema of the whole file. Of these kinds it knows the settings too, and `told` says what one of them is for
+    where its type does not; what the kinds of other plugins take is left open."""
     definitions: dict[str, Schema] = {}
-    root = _Writer(definitions).struct(Settings)
+    writer = _Writer(definitions)
+    root = writer.struct(Settings)
     root["required"] = list(REQUIRED)
     del root["description"]
-    store = _Writer(definitions).open_struct(None, "A store: its kind, then the settings of that kind.")
-    provider = _Writer(definitions).open_struct(
-        ProviderSettings, "A provider: its kind, then the settings of that kind; these are the common ones."
-    )
-    listed = {
-        "authenticator": _Writer(definitions).open_struct(Listed, "An authenticator: its kind, then its settings."),
-        "guard": _Writer(definitions).open_struct(ListedGuard, "A guard: its kind, then the settings of that kind."),
-        "sink": _Writer(definitions).open_struct(ListedSink, "A sink: its kind, then the settings of that kind."),
+    components = {
+        "store": writer.component("A store", None, kinds.stores, told),
+        "provider": writer.component("A provider", ProviderSettings, kinds.providers, told),
+        "authenticator": writer.component("An authenticator", Listed, kinds.authenticators, told),
+        "guard": writer.component("A guard", ListedGuard, kinds.guards, told),
+        "sink": writer.component("A sink", ListedSink, kinds.sinks, told),
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "routing.yaml of ModelMuxer",
         **root,
-        "$defs": {
-            "reference": _REFERENCE,
-            "store": store,
-            "provider": provider,
-            **listed,
-            **dict(sorted(definitions.items())),
-        },
+        "$defs": {"reference": _REFERENCE, **components, **dict(sorted(definitions.items()))},
     }
 
 
@@ -67,23 +66,38 @@ class _Writer:
         }
         return schema | ({"required": required} if required else {})
 
-    def open_struct(self, cls: type[Struct] | None, description: str) -> Schema:
-        """An entry with a kind, whose other keys are the plugin's."""
-        common = self.struct(cls)["properties"] if cls else {}
-        kind = {"type": "string", "description": "a kind that one of the plugins offers"}
+    def component(self, what: str, shape: type[Struct] | None, kinds: Mapping[str, Kind[Any]], told: Told) -> Schema:
+        """An entry with a kind: its other keys are those of the kind, where that is known."""
+        sort = what.split()[-1]
+        common = self.struct(shape)["properties"] if shape else {}
+        of_core = common if shape and issubclass(shape, Listed) else {}  # a provider's common keys are its own, too
+        for name, kind in kinds.items():
+            own = self.struct(kind.settings)
+            for key, rule in own["properties"].items():
+                rule |= {} if "description" in rule else {"description": told(name, key)}
+            own["description"] = f"{what} of kind {name}."
+            own["properties"] = {"kind": {"const": name, "description": _OF_KIND}, **of_core, **own["properties"]}
+            self._definitions[f"{sort}-{name}"] = own
         return {
             "type": "object",
-            "description": description,
-            "properties": {"kind": kind, **common},
+            "description": f"{what}: its kind, then the settings of that kind.",
+            "properties": {"kind": {"type": "string", "description": _OF_KIND, "examples": sorted(kinds)}, **common},
             "required": ["kind"],
+            "allOf": [
+                {
+                    "if": {"properties": {"kind": {"const": name}}, "required": ["kind"]},
+                    "then": {"$ref": f"#/$defs/{sort}-{name}"},
+                }
+                for name in kinds
+            ],
         }
 
     def _field(self, field: inspect.Field) -> Schema:
         schema = self._type(field.type, field.encode_name)
-        default = field.default
-        if default is NODEFAULT or default is None or isinstance(default, Struct) or default == ():
+        if field.required:
             return schema
-        return schema | {"default": msgspec.to_builtins(default)}
+        default = field.default if field.default is not NODEFAULT else field.default_factory()
+        return schema | {"default": {} if isinstance(default, Struct) else msgspec.to_builtins(default)}
 
     def _type(self, wanted: inspect.Type, name: str) -> Schema:
         if isinstance(wanted, inspect.Metadata):
@@ -102,7 +116,9 @@ class _Writer:
                 else {}
             )
             return {"type": "object", "additionalProperties": values, **names}
-        if isinstance(wanted, inspect.VarTupleType):
+        if isinstance(wanted, inspect.AnyType):
+            return {}
+        if isinstance(wanted, inspect.VarTupleType | inspect.ListType | inspect.SetType | inspect.FrozenSetType):
             shortest = {"minItems": wanted.min_length} if wanted.min_length else {}
             return {"type": "array", "items": self._type(wanted.item_type, name.removesuffix("s")), **shortest}
         return _scalar(wanted)

@@ -80,9 +80,19 @@ class PriceTierSettings(PriceSettings, frozen=True, forbid_unknown_fields=True, 
 
 
 Capability = Literal["tools", "images", "json", "logprobs", "embeddings"]
-Order = Literal["listed", "cheapest", "weighted"]
-_ORDER = Meta(description="as listed; cheapest: by this request's expected cost; weighted: at random by weights")
+Order = Literal["listed", "cheapest", "weighted", "cascade", "value"]
+_ORDER = Meta(
+    description="as listed; cheapest: by this request's expected cost; weighted: at random by weights; cascade: as "
+    "listed, and on while an answer is not sure enough; value: by the quality that this request's dollars buy"
+)
 _WEIGHTS = Meta(description="with order: weighted, one number for each name in use")
+_CONFIDENCE = Meta(
+    description="with order: cascade, an answer less sure than this is not given while another can be asked"
+)
+ConfidenceBy = Literal["rule", "mean", "minimum", "first", "self_check"]
+_CONFIDENCE_BY = Meta(
+    description="with order: cascade, what its tokens' probabilities make of an answer, or the model's own word for it"
+)
 
 
 class ModelSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -118,6 +128,8 @@ class ModelSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     use: Annotated[tuple[str, ...], Meta(description="makes this a group of these models")] = ()
     order: Annotated[Order, _ORDER] = "listed"
     weights: Annotated[tuple[Weight, ...], _WEIGHTS] = ()
+    confidence: Annotated[Share | None, _CONFIDENCE] = None
+    confidence_by: Annotated[ConfidenceBy, _CONFIDENCE_BY] = "rule"
 
 
 class RouteSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -128,6 +140,12 @@ class RouteSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     when: Annotated[str | None, Meta(description="an expression over signals; none matches every request")] = None
     order: Annotated[Order, _ORDER] = "listed"
     weights: Annotated[tuple[Weight, ...], _WEIGHTS] = ()
+    confidence: Annotated[Share | None, _CONFIDENCE] = None
+    confidence_by: Annotated[ConfidenceBy, _CONFIDENCE_BY] = "rule"
+    keep_quality: Annotated[
+        Share | None,
+        Meta(description="how much of the stronger models' quality a cascade, or the choice by value, is to keep"),
+    ] = None
     share: Annotated[
         Share | None,
         Meta(description="only this part of the conversations that match; the others go on to the next rules"),

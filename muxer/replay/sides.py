@@ -7,15 +7,18 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
+from muxer.affinity import Affinity
 from muxer.catalog import Model
+from muxer.conversations import Conversations
 from muxer.errors import MuxerError
 from muxer.estimates import Estimates, learned
 from muxer.keyring import Known
 from muxer.learner import LATEST
-from muxer.plans import Plan, Rules
+from muxer.plans import Candidate, Plan, Rules
 from muxer.records import reopened
 from muxer.replay.limits import Limits
 from muxer.replay.outcomes import Outcome
+from muxer.replay.stages import climbed, would_climb
 from muxer.routing import plan
 from muxer.types import Attempt, Caller, Record
 
@@ -31,14 +34,16 @@ class Side(Protocol):
 
 
 class Recorded:
-    """What the records say: the model asked first, at the prices of `rules`; a model that is not in them at what it
-    was billed."""
+    """What the records say: the model asked first, in a cascade the one that answered and all that were judged before;
+    at the prices of `rules`; a model that is not in them at what it was billed."""
 
     def __init__(self, rules: Rules) -> None:
         self._models = rules.catalog.models
 
     async def outcome(self, record: Record) -> Outcome:
         """See Side."""
+        if record.confidence is not None:
+            return climbed(record, self._models)
         first = record.attempts[0] if record.attempts else None
         name, upstream = (first.model, first.upstream) if first else (record.model, "")
         cost = self._cost(record, first, self._models.get(name))
@@ -69,11 +74,39 @@ class Past:
             self._until_learned = len(self._latest)
 
 
+class _Astray:
+    """The conversations that are on another model than the one they were on: so a sticky route keeps them there."""
+
+    def __init__(self) -> None:
+        self._at = 0.0
+        self._turns = Conversations(lambda: self._at)
+
+    def affinity(self, record: Record) -> Affinity:
+        """Where the conversation is by this side; where that is where it was, as recorded."""
+        if not len(self._turns):
+            return record.affinity
+        self._at = record.at
+        here = self._turns.affinity(record.key, record.conversation)
+        return here if here.model else record.affinity
+
+    def went(self, record: Record, chosen: Candidate, *, is_sticky: bool) -> None:
+        """A turn is answered."""
+        if is_sticky and chosen.model.name != record.model:
+            self._at = record.at + record.ms / 1000
+            # How much that model would have found of the prompt, nobody measured: what was expected.
+            cached, written = chosen.likely.cached_input_tokens, chosen.likely.cache_write_tokens
+            usage = replace(record.usage, cached_input_tokens=cached, cache_write_tokens=written)
+            self._turns.remember(replace(record, model=chosen.model.name, usage=usage))
+        elif is_sticky and len(self._turns):
+            self._turns.forget(record.key, record.conversation)
+
+
 class Decided:
     """What the rules of a file decide, by the code that decides live requests. Every provider is taken to have its key.
 
     `keys` are those of the file and of the store, for the models and limits of a key; of a key that is in neither only
     what the record says is known. Without `limits` none refuses. What is likely is what `past` has learned so far.
+    A conversation that these rules took to another model is there for its later turns.
     """
 
     def __init__(self, rules: Rules, keys: Iterable[Known], limits: Limits | None, past: "Past | None" = None) -> None:
@@ -82,13 +115,15 @@ class Decided:
         self._keys: Mapping[str, Caller] = {key.caller.key: key.caller for key in keys}
         self._limits = limits
         self._past = past or Past()
+        self._astray = _Astray()
         self._caller = lru_cache(maxsize=_CALLERS)(self._found)
         self._names = {name for rule in rules.conditions if rule is not None for name in rule.names}
 
     def plan(self, record: Record) -> Plan:
         """The decision alone. Raises MuxerError, and KeyError for a signal that was not recorded."""
         question = reopened(record, self._caller(record.key, record.user, record.team, record.tags))
-        return plan(self.rules, replace(question, estimates=self._past.estimates))
+        affinity = self._astray.affinity(record)
+        return plan(self.rules, replace(question, estimates=self._past.estimates, affinity=affinity))
 
     async def outcome(self, record: Record) -> Outcome:
         """See Side."""
@@ -103,6 +138,9 @@ class Decided:
         held = 0 if self._limits is None else await self._limits.hold(record, decided.offered)
         if isinstance(held, str):
             return Outcome(decided.route, refused=held)
+        if decided.cascade is not None:
+            return would_climb(record, decided, decided.cascade, decided.candidates[held:])
+        self._astray.went(record, decided.candidates[held], is_sticky=decided.is_sticky)
         chosen = decided.candidates[held].model
         if chosen.price is None:
             return Outcome(decided.route, chosen.name, chosen.upstream, unknown=f"the price of {chosen.name}")

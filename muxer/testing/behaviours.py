@@ -25,7 +25,8 @@ class Say(Struct, frozen=True, kw_only=True):
     """Answers with this text, or with the first words of the question.
 
     Each word is an output token and an event of a stream; a text over the caller's cap is cut (`length`). What is
-    billed is `usage`, else counted. `reports_usage=False` bills all the same and does not say so.
+    billed is `usage`, else counted. `reports_usage=False` bills all the same and does not say so. `probabilities` are
+    those of the words, told by the formats that have them to who asks.
     """
 
     text: str | None = None
@@ -33,6 +34,7 @@ class Say(Struct, frozen=True, kw_only=True):
     finish_reason: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
     reports_usage: bool = True
+    probabilities: tuple[float, ...] = ()
 
     def play(self, asked: Asked) -> Act:
         """Answers in the format of the call."""
@@ -48,6 +50,7 @@ class Say(Struct, frozen=True, kw_only=True):
             finish_reason=self.finish_reason or finished,
             usage=self.usage or usage,
             reports_usage=self.reports_usage,
+            probabilities=self.probabilities if asked.wants_logprobs else (),
         )
         return asked.format.answer(asked, spoken)
 

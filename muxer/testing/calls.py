@@ -44,6 +44,7 @@ class Spoken(Struct, frozen=True, kw_only=True):
     finish_reason: str
     usage: Usage
     reports_usage: bool = True
+    probabilities: tuple[float, ...] = ()
 
     @property
     def text(self) -> str:
@@ -81,6 +82,11 @@ class Asked(Struct, frozen=True, kw_only=True):
         """Whether an OpenAI stream is to end with its usage."""
         options = self._said.get("stream_options")
         return isinstance(options, dict) and options.get("include_usage") is True
+
+    @property
+    def wants_logprobs(self) -> bool:
+        """Whether the answer is to tell how likely its tokens were."""
+        return self._said.get("logprobs") is True
 
     @property
     def choices(self) -> int:

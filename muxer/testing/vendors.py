@@ -1,7 +1,8 @@
 """The JSON of the vendors a scripted upstream speaks for: OpenAI's chat completions, completions and embeddings,
 Mistral's chat, Anthropic's messages, Gemini's generateContent."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from math import log
 
 from msgspec import json
 from msgspec.structs import replace
@@ -32,8 +33,9 @@ class OpenAIChat:
         message: dict[str, object] = {"role": "assistant", "content": spoken.text, "refusal": None}
         if spoken.tool_calls:
             message |= {"tool_calls": spoken.tool_calls, "content": spoken.text or None}
+        logprobs = _logprobs(spoken.words, spoken.probabilities)
         choices = [
-            {"index": index, "message": message, "finish_reason": spoken.finish_reason, "logprobs": None}
+            {"index": index, "message": message, "finish_reason": spoken.finish_reason, "logprobs": logprobs}
             for index in range(asked.choices)
         ]
         body = {**self._frame(asked, "chat.completion"), "choices": choices}
@@ -56,9 +58,11 @@ class OpenAIChat:
         for index, call in enumerate(spoken.tool_calls):
             deltas += [{"tool_calls": [{"index": index, **piece}]} for piece in _call_pieces(call)]
         ends: list[tuple[Mapping[str, object], str | None]] = [(delta, None) for delta in deltas]
-        for delta, finish in [*ends, ({}, spoken.finish_reason)]:
+        likely = dict(enumerate(spoken.probabilities, start=1))  # after the event of the role
+        for number, (delta, finish) in enumerate([*ends, ({}, spoken.finish_reason)]):
+            told = {"logprobs": _logprobs([str(delta.get("content"))], [likely[number]])} if number in likely else {}
             for index in range(asked.choices):
-                choice = {"index": index, "delta": delta, "finish_reason": finish}
+                choice = {"index": index, "delta": delta, "finish_reason": finish, **told}
                 yield _event({**frame, "choices": [choice]})
         if with_usage:
             yield _event({**frame, "choices": [], "usage": self._usage(spoken)})
@@ -76,6 +80,16 @@ class OpenAIChat:
             "prompt_tokens_details": {"cached_tokens": usage.cached_input_tokens},
             "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
         }
+
+
+def _logprobs(words: Sequence[str], probabilities: Sequence[float]) -> dict[str, object] | None:
+    if not probabilities:
+        return None
+    pairs = zip(words, probabilities, strict=False)
+    return {
+        "content": [{"token": word, "logprob": log(p), "bytes": None, "top_logprobs": []} for word, p in pairs],
+        "refusal": None,
+    }
 
 
 class MistralChat:

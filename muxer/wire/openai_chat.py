@@ -18,12 +18,12 @@ from muxer.types import (
     Chunk,
     ExtraContent,
     FunctionCall,
-    TokenLogprob,
     ToolCall,
     ToolCallDelta,
     Usage,
 )
 from muxer.wire.foreign import translated
+from muxer.wire.openai_logprobs import read_logprobs
 
 API = "openai.chat"
 # Servers written in Go take `MAX_TOKENS` for `max_tokens`: they would run what we did not read.
@@ -53,6 +53,8 @@ def request_fields(call: Call, *, cap_field: str) -> tuple[dict[str, Raw], list[
     dropped = [*call.untranslated, *(name for name in fields if name not in _READ and name.casefold() in _READ)]
     fields["model"] = raw(call.model)
     fields.update((name, raw(value)) for name, value in call.changes.items())
+    if call.request.logprobs:
+        fields["logprobs"] = raw(True)  # a cascade asks for them also where the caller did not
     fields.pop("max_tokens", None)
     fields.pop("max_completion_tokens", None)
     if call.output_cap is not None:
@@ -215,33 +217,6 @@ class _Choice(Struct):
 _FINISH_REASONS = {"model_length": "length"}
 
 
-class _Token(Struct):
-    token: str
-    logprob: float
-    top_logprobs: list["_Token"] | None = None
-
-
-class _Logprobs(Struct):
-    content: list[_Token] | None = None
-
-
-_decode_logprobs = msgspec.json.Decoder(_Logprobs).decode
-
-
-def _read_logprobs(data: Raw) -> tuple[TokenLogprob, ...]:
-    if bytes(data) == _NULL:
-        return ()
-    try:
-        tokens = _decode_logprobs(data).content or ()
-    except msgspec.ValidationError:
-        return ()  # some servers answer in the shape of the older completions
-    return tuple(TokenLogprob(one.token, one.logprob, tuple(map(_top, one.top_logprobs or ()))) for one in tokens)
-
-
-def _top(token: _Token) -> TokenLogprob:
-    return TokenLogprob(token.token, token.logprob)
-
-
 class _Body(Struct):
     choices: list[_Choice] | UnsetType = UNSET
     usage: Raw | UnsetType = UNSET
@@ -314,7 +289,7 @@ def _read_choice(choice: _Choice) -> Choice:
         text=message.text,
         reasoning=message.thoughts,
         tool_calls=calls,
-        logprobs=_read_logprobs(choice.logprobs),
+        logprobs=read_logprobs(choice.logprobs),
         finish_reason=choice.finish or "stop",
     )
 
@@ -357,7 +332,7 @@ def _read_chunk(choice: _Choice | None, usage: Usage | None, data: bytes) -> Chu
         text=choice.delta.text or "",
         reasoning=choice.delta.thoughts,
         tool_calls=tuple(_read_delta(call) for call in choice.delta.tool_calls or ()),
-        logprobs=_read_logprobs(choice.logprobs),
+        logprobs=read_logprobs(choice.logprobs),
         finish_reason=choice.finish,
         usage=usage,
         raw=data,

@@ -1,7 +1,7 @@
 """A provider for any upstream that speaks OpenAI's formats; vendors differ by what they adapt."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, aclosing
 
 from msgspec import Raw, Struct
 from msgspec.structs import replace
@@ -51,6 +51,7 @@ class OpenAIProvider:
         """The whole answer, its bytes passed through to a call of the same format."""
         body, dropped = self._chat_body(call)
         async with self._posted("/chat/completions", body) as reply:
+            await raise_for_status(reply, self._who)
             answer = openai_chat.read_answer(await reply.read(), self._who)
             if call.api != openai_chat.API:
                 answer = replace(answer, raw=b"")
@@ -69,6 +70,7 @@ class OpenAIProvider:
         """The texts gone on with, their bytes passed through."""
         body, dropped = self._body(call, *openai_text.request_fields(call))
         async with self._posted("/completions", body) as reply:
+            await raise_for_status(reply, self._who)
             return _naming(openai_text.read_answer(await reply.read(), self._who), dropped)
 
     def atext_streaming(self, call: Call) -> AsyncGenerator[Chunk, None]:
@@ -85,26 +87,22 @@ class OpenAIProvider:
             dropped += self._dialect.adapt_embedding(fields)
         body, names = self._body(call, fields, dropped)
         async with self._posted("/embeddings", body) as reply:
+            await raise_for_status(reply, self._who)
             answer = openai_embeddings.read_answer(await reply.read(), len(request.inputs), self._who)
             return _naming(answer, names)
 
     async def _streamed(
         self, path: str, body: bytes, dropped: tuple[str, ...], read: openai_chat.ReadChunks
     ) -> AsyncGenerator[Chunk, None]:
-        async with (
-            self._posted(path, body) as reply,
-            aclosing(openai_chat.read_stream(reply, self._who, read)) as chunks,
-        ):
-            async for chunk in chunks:
-                yield replace(chunk, dropped=dropped) if dropped else chunk
-                dropped = ()
-
-    @asynccontextmanager
-    async def _posted(self, path: str, body: bytes) -> AsyncIterator[Reply]:
-        url = self._url + path
-        async with self._http.post(url, headers=self._headers, body=body, timeouts=self._timeouts) as reply:
+        async with self._posted(path, body) as reply:
             await raise_for_status(reply, self._who)
-            yield reply
+            async with aclosing(openai_chat.read_stream(reply, self._who, read)) as chunks:
+                async for chunk in chunks:
+                    yield replace(chunk, dropped=dropped) if dropped else chunk
+                    dropped = ()
+
+    def _posted(self, path: str, body: bytes) -> AbstractAsyncContextManager[Reply]:
+        return self._http.post(self._url + path, headers=self._headers, body=body, timeouts=self._timeouts)
 
     def _chat_body(self, call: Call) -> tuple[bytes, tuple[str, ...]]:
         fields, dropped = openai_chat.request_fields(call, cap_field=self._dialect.cap_field)

@@ -63,4 +63,7 @@ class LoggerSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """`logger` names a `CustomLogger` of one's own; `timeout_s` bounds what it does about one request."""
 
     logger: Instance
-    timeout_s: Annotated[float, Meta(gt=0, lt=10)] = 5.0  # the core offers a batch again after 10 seconds
+    # The core offers a batch again after 10 seconds.
+    timeout_s: Annotated[
+        float, Meta(gt=0, lt=10, description="what the logger may take for one request, in seconds")
+    ] = 5.0

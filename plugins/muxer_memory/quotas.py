@@ -2,6 +2,8 @@
 
 GCRA keeps one number per account, the theoretical arrival time (TAT): the instant at which everything taken so far has
 flowed back. Taking N pushes it by N intervals, and is allowed while it stays within `capacity` intervals of now.
+Answers longer than expected push it further, up to ten minutes; what is further ahead is left from before a clock was
+set back.
 """
 
 from collections.abc import Sequence
@@ -9,6 +11,7 @@ from collections.abc import Sequence
 from muxer import Quota, QuotaStanding
 
 _MINUTE_US = 60_000_000
+_MOST_DEBT_US = 10 * _MINUTE_US
 
 
 class Quotas:
@@ -55,15 +58,19 @@ class Quotas:
         key = _key(quota)
         value = self._values.get(key, 0)
         if quota.unit != "slots":
-            value = _us(now) + _owed_us(value, quota, now)
-            amount = round(amount * _MINUTE_US / quota.per_minute)
+            owed_us = _owed_us(value, quota, now) + round(amount * _MINUTE_US / quota.per_minute)
+            value, amount = _us(now), min(owed_us, _full_us(quota) + _MOST_DEBT_US)
         self._values[key] = max(0, value + amount)
 
 
 def _owed_us(value: int, quota: Quota, now: float) -> int:
-    """What has still to flow back. A clock that was set back leaves a TAT far ahead; at most a full burst is ever owed
-    (B75)."""
-    return min(max(0, value - _us(now)), int(quota.capacity * _MINUTE_US / quota.per_minute))
+    """What has still to flow back: at most a full burst, and nothing by a TAT that no debt can have set (B75, F19)."""
+    ahead_us, full_us = value - _us(now), _full_us(quota)
+    return 0 if ahead_us > full_us + _MOST_DEBT_US else min(max(0, ahead_us), full_us)
+
+
+def _full_us(quota: Quota) -> int:
+    return int(quota.capacity * _MINUTE_US / quota.per_minute)
 
 
 def _standing(quota: Quota, remaining: int, retry_after_s: float, resets_s: float) -> QuotaStanding:

@@ -6,6 +6,7 @@ local KEEP_S = 35 * 86400 -- a counter outlives its window by this, for late set
 local SUMS_S = 400 * 86400 -- a year and a month of days can be summed up
 local CLOSED_S = 5
 local MINUTE_US = 60000000
+local MOST_DEBT_US = 10 * MINUTE_US
 
 local function key(name) return prefix .. name end
 
@@ -120,11 +121,19 @@ end
 
 -- ---- quotas. A quota is {account, is_slots, capacity, per_minute, amount}.
 
+-- What has still to flow back: at most a full burst, and nothing by a time that no debt can have set, which is from before
+-- a clock was set back (F19).
+local function owed_us(value, quota, interval)
+  local ahead, full = value - math.floor(now * 1000000), math.floor(quota[3] * interval)
+  if ahead > full + MOST_DEBT_US then return 0 end
+  return math.min(math.max(0, ahead), full)
+end
+
 local function quota_standing(quota)
   local value = tonumber(redis.call('GET', key('q:' .. quota[1])) or 0)
   if quota[2] then return {math.max(0, quota[3] - value), MINUTE_US / 60, 0} end
   local interval = MINUTE_US / quota[4]
-  local owed = math.min(math.max(0, value - math.floor(now * 1000000)), math.floor(quota[3] * interval))
+  local owed = owed_us(value, quota, interval)
   local remaining = math.floor((quota[3] * interval - owed) / interval + 0.000000001)
   local lacking = owed + (quota[5] - quota[3]) * interval
   return {math.max(0, remaining), math.max(0, math.ceil(lacking)), math.ceil(owed)}
@@ -139,8 +148,8 @@ local function change_quota(quota, amount)
     return
   end
   local interval, now_us = MINUTE_US / quota[4], math.floor(now * 1000000)
-  local owed = math.min(math.max(0, value - now_us), math.floor(quota[3] * interval))
-  owed = owed + math.floor(amount * interval + 0.5)
+  local owed = owed_us(value, quota, interval) + math.floor(amount * interval + 0.5)
+  owed = math.min(owed, math.floor(quota[3] * interval) + MOST_DEBT_US)
   if owed > 0 then
     redis.call('SET', name, whole(now_us + owed), 'PX', whole(owed / 1000 + 60000))
   else

@@ -77,15 +77,15 @@ async def open_at(settings: SqliteSettings, context: Context, bounds: Bounds) ->
             ).resolve()  # one file, one folder of locks, whatever links lead to it
             connection = opened.enter_context(closing(_connect(path, settings)))
             schema.prepare(connection, settings.busy_timeout_s)
-            readers = [opened.enter_context(closing(_connect(path, settings))) for _ in range(2)]
+            readers = [opened.enter_context(closing(_connect(path, settings))) for _ in range(3)]
             owner = Owner(path.with_name(path.name + ".owners"))
         except (sqlite3.Error, OSError, ValueError) as error:  # ValueError: a NUL in the path
             raise _cannot_open(settings, file_words(error)) from error
         opened.callback(owner.close)
         book = Book(connection)
         opened.callback(_leave, book, owner, context)
-        threads = [opened.enter_context(ThreadPoolExecutor(1, f"sqlite-{what}")) for what in ("reader", "keys")]
-        reader, key_reader = (Reader(*one, health) for one in zip(readers, threads, strict=True))
+        threads = [opened.enter_context(ThreadPoolExecutor(1, f"sqlite-{what}")) for what in ("reader", "sums", "keys")]
+        reader, sums, key_reader = (Reader(*one, health) for one in zip(readers, threads, strict=True))
         async with FileWriter(connection, path.with_name(path.name + "-wal"), health, bounds, book) as writer:
             upkeep = Upkeep(writer, book, owner, health, path, context)
             try:
@@ -97,7 +97,7 @@ async def open_at(settings: SqliteSettings, context: Context, bounds: Bounds) ->
                 asyncio.create_task(upkeep.tidy_for_ever(bounds, settings.retention_days)),
             ]
             try:
-                yield SqliteStore(writer, book, reader, key_reader, health, owner.name, context.clock)
+                yield SqliteStore(writer, book, reader, sums, key_reader, health, owner.name, context.clock)
             finally:
                 for task in tasks:
                     task.cancel()
@@ -119,7 +119,7 @@ def _leave(book: Book, owner: Owner, context: Context) -> None:
     """What is still open was given up: it counts and says so. Where that cannot be written, the next process does it,
     since this one's file then stays behind without its lock."""
     try:
-        transaction(book.tables, [lambda _: ledger.interrupt(book, context.clock(), owner.name)], book)
+        transaction(book.connection, [lambda _: ledger.interrupt(book, context.clock(), owner.name)], book)
     except sqlite3.Error as error:
         context.log("warning", "store_left_open", reason=file_words(error))
     else:

@@ -50,7 +50,7 @@ class Book:
     what it knows holds until another connection commits."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+        self.connection = connection
         self._version = -1
         self._counters: dict[tuple[str, int], Counter] = {}
         self._changes: defaultdict[tuple[str, int], Counter] = defaultdict(Counter)
@@ -59,12 +59,11 @@ class Book:
         self.requests: dict[str, Open] = {}
         self.execute = connection.execute
 
-    @property
     def tables(self) -> sqlite3.Connection:
         """For SQL on counters and quotas: they are as the book knows them, and it learns them anew after."""
         self.ending()
         self._forget()
-        return self._connection
+        return self.connection
 
     def begun(self) -> None:
         """See WriteBehind."""

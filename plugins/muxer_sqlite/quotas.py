@@ -2,6 +2,8 @@
 
 GCRA keeps one number per account, the theoretical arrival time (TAT): the instant at which everything taken so far has
 flowed back. Taking N pushes it by N intervals, and is allowed while it stays within `capacity` intervals of now.
+Answers longer than expected push it further, up to ten minutes; what is further ahead is left from before a clock was
+set back.
 """
 
 from collections.abc import Sequence
@@ -11,6 +13,7 @@ from muxer_sqlite.book import Book
 from muxer_sqlite.legs import Drawn
 
 _MINUTE_US = 60_000_000
+_MOST_DEBT_US = 10 * _MINUTE_US
 
 
 def take(book: Book, now: float, model: str, quotas: Sequence[Quota]) -> tuple[Drawn, ...] | Refusal:
@@ -43,9 +46,8 @@ def stand(book: Book, now: float, quota: Quota) -> QuotaStanding:
     value = book.level(_key(quota))
     if quota.unit == "slots":
         return _standing(quota, quota.capacity - value, 1.0, 0.0)
-    interval, now_us = _MINUTE_US / quota.per_minute, _us(now)
-    # A clock that was set back leaves a TAT far ahead; at most a full burst is ever owed (B75).
-    owed_us = min(max(0, value - now_us), int(quota.capacity * interval))
+    interval = _MINUTE_US / quota.per_minute
+    owed_us = _owed_us(value, now, int(quota.capacity * interval))
     remaining = int((quota.capacity * interval - owed_us) / interval + 1e-9)
     lacking_us = owed_us + (quota.amount - quota.capacity) * interval
     return _standing(quota, remaining, max(0.0, lacking_us) / 1e6, owed_us / 1e6)
@@ -67,10 +69,17 @@ def _standing(quota: Quota, remaining: int, retry_after_s: float, resets_s: floa
 def _change(book: Book, now: float, one: Drawn, amount: int) -> None:
     value = book.level(one.account)
     if one.unit != "slots":
-        interval, now_us = _MINUTE_US / one.per_minute, _us(now)
-        owed_us = min(max(0, value - now_us), int(one.capacity * interval))
-        amount, value = round(amount * interval), now_us + owed_us
+        interval = _MINUTE_US / one.per_minute
+        full_us = int(one.capacity * interval)
+        owed_us = _owed_us(value, now, full_us) + round(amount * interval)
+        value, amount = _us(now), min(owed_us, full_us + _MOST_DEBT_US)
     book.set_level(one.account, max(0, value + amount))
+
+
+def _owed_us(value: int, now: float, full_us: int) -> int:
+    """What has still to flow back: at most a full burst, and nothing by a TAT that no debt can have set (B75, F19)."""
+    ahead_us = value - _us(now)
+    return 0 if ahead_us > full_us + _MOST_DEBT_US else min(max(0, ahead_us), full_us)
 
 
 def _key(quota: Quota) -> str:

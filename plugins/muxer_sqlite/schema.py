@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from muxer_sqlite import feedback, keyed, keys
 from muxer_sqlite.rows import COLUMNS, Column
-from muxer_sqlite.totals import TABLE, TRIGGERS, fill
+from muxer_sqlite.totals import INDEX, INDEX_NAME, TABLE, TRIGGERS, fill
 
 VERSION = 3
 _HAS_TOTALS = 2  # since that version
@@ -47,6 +47,7 @@ CREATE TABLE IF NOT EXISTS counters (
   PRIMARY KEY (account, start)
 ) WITHOUT ROWID""",
     TABLE,
+    INDEX,
     *keys.DDL,
     *keyed.DDL,
     "CREATE INDEX IF NOT EXISTS requests_by_time ON requests (at)",
@@ -62,8 +63,7 @@ def prepare(connection: sqlite3.Connection, busy_timeout_s: float) -> None:
 
     Raises sqlite3.DatabaseError for a file of a later version.
     """
-    found = _version(connection)
-    if found == VERSION and not list(_missing(connection)):
+    if _version(connection) == VERSION and _has_index(connection) and not list(_missing(connection)):
         return
     connection.execute(f"PRAGMA busy_timeout = {_MIGRATION_MS}")
     connection.execute("BEGIN IMMEDIATE")
@@ -93,6 +93,11 @@ def _version(connection: sqlite3.Connection) -> int:
             f"the file was written by a later version (schema {found}, this one knows {VERSION})"
         )
     return int(found)
+
+
+def _has_index(connection: sqlite3.Connection) -> bool:
+    """Whether the file has what came last."""
+    return connection.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (INDEX_NAME,)).fetchone() is not None
 
 
 def _missing(connection: sqlite3.Connection) -> Iterator[Column]:

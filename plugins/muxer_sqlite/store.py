@@ -56,13 +56,15 @@ class Reader:
 
 
 class SqliteStore:
-    """The store over one writer and two readers; keys have their own, so that no long sum delays a request."""
+    """The store over one writer and three readers: sums over many rows have their own, so that they delay neither what
+    asks whether the store is well nor a request, and so have keys."""
 
     def __init__(
         self,
         writer: FileWriter,
         book: Book,
         reader: Reader,
+        sums: Reader,
         key_reader: Reader,
         health: FileCondition,
         owner: str,
@@ -71,6 +73,7 @@ class SqliteStore:
         self._writer = writer
         self._book = book
         self._reader = reader
+        self._sums = sums
         self._key_reader = key_reader
         self._health = health
         self._owner = owner
@@ -106,7 +109,7 @@ class SqliteStore:
 
     async def summary(self, by: Sequence[str], since_s: float, where: Mapping[str, str]) -> list[Summary]:
         """See Store."""
-        return await self._reader.run(lambda db: totals.summary(db, by, since_s, where))
+        return await self._sums.run(lambda db: totals.summary(db, by, since_s, where))
 
     async def record(self, id: str) -> Record | None:
         """See Store."""
@@ -178,7 +181,7 @@ class SqliteStore:
 
     async def examine(self) -> list[str]:
         """See Examines."""
-        return await self._reader.run(examination.faults)
+        return await self._sums.run(examination.faults)
 
 
 def _standings(book: Book, now: float, claims: Sequence[BudgetClaim]) -> list[Standing]:

@@ -24,6 +24,10 @@ CREATE TABLE IF NOT EXISTS totals (
   PRIMARY KEY (day, {", ".join(FIELDS)})
 ) WITHOUT ROWID"""
 
+INDEX_NAME = "totals_by_user"
+# What one user spent is read without everybody's. A settlement pays for it only where it begins a new line.
+INDEX = f"CREATE INDEX IF NOT EXISTS {INDEX_NAME} ON totals (user)"
+
 
 def _add(row: str, sign: str) -> str:
     values = (_DAY.format(f"{row}."), *(f"{row}.{name}" for name in FIELDS), f"{sign}1")

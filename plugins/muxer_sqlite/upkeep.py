@@ -79,7 +79,7 @@ class Upkeep:
                 bounds.tidy_pause_s,
             )
         await _pass(
-            lambda after: run(lambda _: retention.remove_counters(self._book.tables, now, after, most)),
+            lambda after: run(lambda _: retention.remove_counters(self._book.tables(), now, after, most)),
             retention.BEGIN_COUNTERS,
             bounds.tidy_pause_s,
         )

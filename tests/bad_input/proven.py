@@ -78,7 +78,7 @@ ELSEWHERE: Mapping[str, tuple[str, ...]] = {
     "B64": (
         "config/test_faults.py::test_a_wrong_section_is_refused_with_its_place",
         "config/test_faults.py::test_all_faults_are_told_at_once_and_in_order",
-        "config/test_faults.py::test_every_cycle_is_told_along_its_way",
+        "config/test_faults_of_models.py::test_every_cycle_is_told_along_its_way",
         "config/test_check.py::test_a_literal_secret_is_a_warning_and_with_strict_an_error",
     ),
     "B65": (
@@ -109,6 +109,7 @@ ELSEWHERE: Mapping[str, tuple[str, ...]] = {
         "test_openapi.py::test_the_page_runs_no_script_and_loads_nothing",
         "test_openapi.py::test_words_of_a_plugin_stand_as_text",
     ),
+    "B75": ("faults/test_process_rows.py::test_fault_f19_a_clock_that_jumps_refuses_nobody_and_keeps_the_accounts",),
     "B76": (
         "plugins/test_muxer_sqlite_faults.py::test_a_full_disk_refuses_and_all_is_written_when_there_is_room",
         "plugins/test_muxer_jsonl.py::test_a_full_disk_leaves_no_half_a_line",
@@ -122,6 +123,5 @@ NOT_HERE: Mapping[str, str] = {
     "B9": "10,000 idle connections need more open files than a test may have; the bound is proven with few",
     "B42": "how long a look-up takes cannot be measured on a machine that does other things; the look-up is by digest",
     "B47": "failed logins are not counted by address: behind a balancer all callers have one",
-    "B75": "the rate's store has no clock of its own that a test could set back beside the server's",
 }
 """By row: why it, or a part of it, is not proven."""

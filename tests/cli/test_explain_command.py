@@ -115,3 +115,36 @@ def test_it_fits_the_terminal_with_thirty_models_of_long_names(
     assert max(map(len, table)) <= int(width)
     whole = "".join(re.sub(r"\s", "", line) for line in table)
     assert all(name in whole or width == "50" for name in names) and "…" not in ran.out
+
+
+ORDERS = """\
+version: 1
+plugins: [openai, sqlite]
+providers: {main: {kind: openai, api_key: k}}
+models:
+  small: {provider: main, tier: 1, price_usd_per_million: {input: 1, output: 2}}
+  dull: {provider: main, tier: 1, price_usd_per_million: {input: 5, output: 9}}
+  large: {provider: main, tier: 2, price_usd_per_million: {input: 10, output: 20}}
+routes:
+  - {name: short, when: "chars < 10", use: [small, large], order: cascade, confidence: 0.7}
+  - {name: rest, use: [dull, small, large], order: value}
+"""
+
+
+def test_a_cascade_says_who_is_asked_until_how_sure(tmp_path: Path, muxer: Run) -> None:
+    (tmp_path / "routing.yaml").write_text(ORDERS)
+    ran = muxer("explain", "Hi", "--config", str(tmp_path / "routing.yaml"))
+    assert "cascade: small, then large, while an answer is less than 0.70 sure (by rule)" in ran.out
+
+
+def test_by_value_each_candidate_has_its_quality_and_what_is_beaten_says_by_whom(tmp_path: Path, muxer: Run) -> None:
+    (tmp_path / "routing.yaml").write_text(ORDERS)
+    told = json.loads(
+        muxer("explain", "Why is the sky blue?", "--config", str(tmp_path / "routing.yaml"), "--json").out
+    )
+    assert [(one["model"], one["gate"], one["quality"]) for one in told["candidates"]] == [
+        ("large", None, 1.0),
+        ("small", None, 0.5),
+        ("dull", "dominated", None),
+    ]
+    assert told["candidates"][2]["why"].startswith("small is as good (0.50 >= 0.50) and costs $")

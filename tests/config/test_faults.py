@@ -8,6 +8,8 @@ from muxer.config.load import load
 from muxer.errors import ConfigInvalid
 from tests.config.example import BASE, faults_of, find_kinds
 
+ORDERS = "cascade, cheapest, listed, value, weighted, found 'cheepest'; did you mean 'cheapest'?"
+
 # What is no YAML for us, as a whole file.
 NO_FILE = [
     (b"", "1:1: the file is empty; begin with `version: 1`"),
@@ -146,10 +148,7 @@ IN_A_SECTION = [
         "routes: [{name: a, use: [free], when: stream}, {name: a, use: [free]}]",
         "7:55: routes[1].name: 'a' is already the name of routes[0]",
     ),
-    (
-        "routes: [{name: a, use: [free], order: cheepest}]",
-        "7:40: routes[0].order: expected one of cheapest, listed, weighted, found 'cheepest'; did you mean 'cheapest'?",
-    ),
+    ("routes: [{name: a, use: [free], order: cheepest}]", "7:40: routes[0].order: expected one of " + ORDERS),
     (
         "routes: [{name: a, use: [free], order: weighted}]",
         "7:40: routes[0].order: missing key 'weights'; one number for each name in use",

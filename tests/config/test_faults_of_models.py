@@ -46,7 +46,10 @@ IN_A_MODEL = [
     ),
     ("m: {provider: main, price: free, order: cheapest}", "7:36: models.m.order: only a group (use: ...) has this"),
     ("m: {use: []}", "7:12: models.m.use: expected at least 1, found 0"),
-    ("m: {use: [free], provider: main}", "7:20: models.m.provider: a group of models has only use, order and weights"),
+    (
+        "m: {use: [free], provider: main}",
+        "7:20: models.m.provider: a group of models has only use, order and what goes with it",
+    ),
     ("m: {use: [fre]}", "7:13: models.m.use[0]: no model 'fre'; did you mean 'free'?"),
     ("m: {use: [m]}", "7:13: models.m.use[0]: a cycle: m -> m"),
     (

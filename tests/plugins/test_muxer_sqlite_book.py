@@ -79,7 +79,7 @@ def test_a_batch_that_is_undone_leaves_nothing_in_memory(connection: sqlite3.Con
 def test_sql_on_the_tables_meets_what_the_batch_did_before(connection: sqlite3.Connection) -> None:
     book = Book(connection)
     query = "UPDATE counters SET held = held + 5"
-    transaction(connection, [lambda _: hold(book, "r1"), lambda _: book.tables.execute(query)], book)
+    transaction(connection, [lambda _: hold(book, "r1"), lambda _: book.tables().execute(query)], book)
     (counter,) = transaction(connection, [lambda _: book.counter("all::day", START)], book)
     assert counter == Counter(held=15)
 

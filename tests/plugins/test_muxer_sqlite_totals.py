@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from muxer_sqlite import SqliteSettings, SqliteStore, open_sqlite, read_sqlite
+from muxer_sqlite import SqliteSettings, SqliteStore, open_sqlite, read_sqlite, schema, totals
 from muxer_sqlite.schema import VERSION
 
 from muxer import Attempt, ConfigInvalid, Granted, Record, Store, Usage
@@ -142,6 +142,28 @@ async def test_sums_over_all_time_read_no_finished_row(tmp_path: Path) -> None:
             db.commit()
         (line,) = await store.summary(["user"], 0, {})
         assert (line.group, line.requests, line.cost_nanos) == ({"user": "alice"}, 1, 7)
+
+
+async def test_the_sums_of_one_user_do_not_read_those_of_all(tmp_path: Path) -> None:
+    asked: list[str] = []
+    with closing(sqlite3.connect(":memory:")) as db:
+        schema.prepare(db, 1.0)
+        db.set_trace_callback(asked.append)
+        totals.summary(db, ["model", "provider"], 0, {"user": "alice"})
+        db.set_trace_callback(None)
+        plan = " ".join(row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {asked[-1]}"))
+    assert "SEARCH totals USING INDEX totals_by_user (user=?" in plan
+
+
+async def test_a_file_from_before_the_index_gets_it(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await Story(store).hold(a_record(), 0)
+        await Story(store).settle(a_record(), 7)
+    with closing(sqlite3.connect(tmp_path / "muxer.db")) as db:
+        db.execute("DROP INDEX totals_by_user")
+    async with opened(tmp_path) as store:
+        assert await summed(store, ["model"], 0, {"user": "alice"}) == [("", 1, 0, 0, 0, 7, 0, 1)]
+    assert rows_of(tmp_path, "SELECT 1 FROM sqlite_schema WHERE name = 'totals_by_user'") == [(1,)]
 
 
 async def test_an_unknown_field_is_no_field(tmp_path: Path) -> None:

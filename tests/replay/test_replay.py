@@ -3,7 +3,9 @@
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from muxer.affinity import Affinity
 from muxer.config.settings import LimitSettings
 from muxer.errors import MuxerError
 from muxer.inbound import Inbound
@@ -11,7 +13,7 @@ from muxer.plans import Question, Rules
 from muxer.records import opening, reopened
 from muxer.replay.bounds import Bounds
 from muxer.replay.run import NO_TOKENS, as_json, replay, sampled
-from muxer.replay.sides import Decided, Recorded
+from muxer.replay.sides import Decided, Past, Recorded
 from muxer.replay.tally import Sum
 from muxer.routing import plan
 from muxer.signals import measure
@@ -143,6 +145,8 @@ routes = st.lists(
         st.lists(st.sampled_from([*PRICES, "unpriced"]), min_size=1, max_size=3, unique=True),
         st.sampled_from(["listed", "cheapest"]),
         st.sampled_from(["refuse", "downgrade"]),
+        st.sampled_from([None, 0.5]),
+        st.sampled_from([None, "conversation"]),
     ),
     min_size=1,
     max_size=4,
@@ -163,11 +167,13 @@ limits = st.lists(
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[Record]:
-    at, found = float(START_S), []
+    at, found = float(START_S), list[Record]()
     for number in range(draw(st.integers(1, 12))):
         at += draw(st.sampled_from([0.1, 5.0, 3_600.0, 40_000.0]))
         signals = {"code": draw(st.integers(0, 3)), "chars": draw(st.integers(0, 3))}
         signals |= {"difficulty": draw(st.integers(0, 1))} if draw(st.booleans()) else {}
+        conversation = draw(st.sampled_from(["", "c1", "c2"]))
+        before = next((one for one in reversed(found) if one.conversation == conversation != ""), None)
         found.append(
             a_request_of(
                 number,
@@ -175,6 +181,8 @@ def histories(draw: st.DrawFn) -> list[Record]:
                 at=at,
                 user=draw(st.sampled_from(["alice", "bob"])),
                 signals=signals,
+                conversation=conversation,
+                affinity=Affinity(before.model, draw(st.sampled_from([0, 500]))) if before else Affinity(),
                 requested_model=draw(st.sampled_from(["auto", "auto:r0", "dear", "gone"])),
                 needs=Needs(cap_tokens=draw(st.sampled_from([None, 10]))),
                 usage=Usage(draw(st.integers(0, 900)), draw(st.integers(0, 90))),
@@ -184,10 +192,13 @@ def histories(draw: st.DrawFn) -> list[Record]:
     return found
 
 
-def drawn_rules(drawn: list[tuple[str | None, list[str], str, str]], of: list[LimitSettings]) -> Rules:
+DrawnRoutes = list[tuple[str | None, list[str], str, str, float | None, str | None]]
+
+
+def drawn_rules(drawn: DrawnRoutes, of: list[LimitSettings]) -> Rules:
     made = [
-        a_route(f"r{at}", *use, when=when, order=order, on_budget=on_budget)
-        for at, (when, use, order, on_budget) in enumerate(drawn)
+        a_route(f"r{at}", *use, when=when, order=order, on_budget=on_budget, share=share, sticky=sticky)
+        for at, (when, use, order, on_budget, share, sticky) in enumerate(drawn)
     ]
     return some_rules(*made, limits=of)
 
@@ -195,7 +206,7 @@ def drawn_rules(drawn: list[tuple[str | None, list[str], str, str]], of: list[Li
 @settings(max_examples=60)
 @given(drawn=routes, of=limits, records=histories())
 async def test_a_file_against_itself_changes_nothing(
-    drawn: list[tuple[str | None, list[str], str, str]], of: list[LimitSettings], records: list[Record]
+    drawn: DrawnRoutes, of: list[LimitSettings], records: list[Record]
 ) -> None:
     rules = drawn_rules(drawn, of)
     tally = await replayed(records, rules, rules)
@@ -208,7 +219,7 @@ async def test_a_file_against_itself_changes_nothing(
 @settings(max_examples=60)
 @given(drawn=routes, of=limits, text=st.text(max_size=40), cap=st.sampled_from([None, 7]), tools=st.booleans())
 def test_a_recorded_request_is_decided_as_it_was(
-    drawn: list[tuple[str | None, list[str], str, str]],
+    drawn: DrawnRoutes,
     of: list[LimitSettings],
     text: str,
     cap: int | None,
@@ -228,6 +239,25 @@ def test_a_recorded_request_is_decided_as_it_was(
     except MuxerError:
         return  # it has no record
     assert plan(rules, reopened(opening(inbound, question, live, rules, {}), caller)) == live
+
+
+@settings(max_examples=60)
+@given(drawn=routes, records=histories())
+async def test_what_the_rules_themselves_recorded_does_not_move(drawn: DrawnRoutes, records: list[Record]) -> None:
+    """Also against the records, not only against itself: sticky, shares, and what was learned until then."""
+    rules = drawn_rules(drawn, [])
+    past, wrote, on = Past(), list[Record](), dict[str, Affinity]()
+    for record in records:
+        asked = replace(record, affinity=on.get(record.conversation, Affinity()))
+        outcome = await Decided(rules, (), None, past).outcome(asked)
+        if not (outcome.refused or outcome.unknown):
+            attempt = replace(record.attempts[0], model=outcome.model, upstream=outcome.upstream)
+            wrote.append(replace(asked, route=outcome.route, model=outcome.model, attempts=(attempt,)))
+            past.add(wrote[-1])
+            on[record.conversation] = Affinity(outcome.model, 500) if record.conversation else Affinity()
+    past = Past()
+    tally = await replay(batches(wrote), Recorded(rules), Decided(rules, (), None, past), lambda more: None, past)
+    assert (tally.total.moved, tally.total.before_nanos) == (0, tally.total.after_nanos)
 
 
 async def test_without_limits_nothing_is_refused() -> None:

@@ -6,6 +6,8 @@ from msgspec import Struct
 
 from muxer import Attempt, BudgetClaim, Granted, HoldChoice, Quota, QuotaStanding, Record, Refusal, Refused, Standing
 
+_MOST_DEBT_S = 600  # of a rate, beyond a full burst
+
 Account = tuple[str, str, int]
 """An account, the name of a window, and when that begins."""
 
@@ -181,7 +183,8 @@ class LedgerModel:
         remaining, retry_after_s, resets_s = quota.capacity - level, 1, 0
         if quota.unit != "slots":
             interval_s = 60 // quota.per_minute
-            resets_s = min(max(0, level - self.now), quota.capacity * interval_s)
+            ahead_s, full_s = level - self.now, quota.capacity * interval_s
+            resets_s = 0 if ahead_s > full_s + _MOST_DEBT_S else min(max(0, ahead_s), full_s)
             remaining = quota.capacity - -(-resets_s // interval_s)
             retry_after_s = max(0, resets_s + (quota.amount - quota.capacity) * interval_s)
         return QuotaStanding(
@@ -234,7 +237,9 @@ class LedgerModel:
     def _change(self, quota: Quota, amount: int) -> None:
         level = self._levels.get(_key(quota), 0)
         if quota.unit != "slots":
-            level, amount = self.now + int(self.quota(quota).resets_s), amount * (60 // quota.per_minute)
+            interval_s = 60 // quota.per_minute
+            owed_s = int(self.quota(quota).resets_s) + amount * interval_s
+            level, amount = self.now, min(owed_s, quota.capacity * interval_s + _MOST_DEBT_S)
         self._levels[_key(quota)] = max(0, level + amount)
 
 

@@ -56,6 +56,25 @@ class QuotaContract(StoreTests):
             (standing,) = await store.quotas([quota])
             assert standing.remaining == 70
 
+    async def test_a_clock_that_was_set_back_lets_one_burst_pass_and_nobody_wait(self, tmp_path: Path) -> None:
+        clock, choice = ManualClock(), a_choice(1, quotas=(a_quota(),))
+        async with self.open_store(tmp_path, clock) as store:
+            for jump_s in (0, -3_600, 86_400, -30 * 86_400):
+                clock.now_s += jump_s
+                replies = [await store.hold(a_record(id=f"{jump_s} {number}"), [choice]) for number in range(3)]
+                assert [isinstance(reply, Granted) for reply in replies] == [True, True, False], jump_s
+
+    async def test_a_long_answer_is_waited_for_at_most_ten_minutes(self, tmp_path: Path) -> None:
+        clock, quota = ManualClock(), a_quota(unit="tokens", capacity=60, per_minute=60, amount=1)
+        async with self.open_store(tmp_path, clock) as store:
+            await store.hold(a_record(), [a_choice(1, quotas=(quota,))])
+            usage = Usage(output_tokens=100_000)
+            await store.settle(a_record(state="done", usage=usage, attempts=(an_attempt(cost_nanos=1),)))
+            for waited_s, is_open in ((0, False), (599, False), (2, True)):
+                clock.now_s += waited_s
+                (standing,) = await store.quotas([quota])
+                assert (standing.remaining > 0) is is_open
+
     async def test_slots_come_back_when_a_request_ends(self, tmp_path: Path) -> None:
         choice = a_choice(1, quotas=(a_quota(unit="slots", capacity=1, per_minute=0),))
         async with self.open_store(tmp_path, ManualClock()) as store:
