@@ -22,7 +22,7 @@ from muxer import Labelled, Lesson
 from muxer.evaluation.curves import Ordered, measures
 from muxer.evaluation.rows import Pair
 
-DRAWS, MOST_HELD = 8, 2_500
+DRAWS, MOST_HELD = 8, 1_500
 Graded = Sequence[tuple[str, Pair]]
 
 

@@ -202,6 +202,7 @@ class RecordShown(Struct):
     provider: str
     tokens: dict[str, int]
     cost_usd: str
+    feedback: float | None
     attempts: list[dict[str, Any]]
 
 

@@ -209,7 +209,8 @@ def _check(arguments: argparse.Namespace, learned: Evidence, held: Evidence) -> 
         return
     for names, is_strong in ((arguments.strong, True), (arguments.cheap, False)):
         found = sum(one.is_strong is is_strong for one in lessons)
-        if found < LEAST_OF_A_SIDE or not any(one.is_strong is is_strong for one in held.lessons):
+        is_in_both = all(any(one.is_strong is is_strong for one in part.lessons) for part in (learned, held))
+        if found < LEAST_OF_A_SIDE or not is_in_both:
             raise InvalidRequest(
                 f"{counted(found, 'record')} with a score of {' or '.join(names)}; training takes at least "
                 f"{LEAST_OF_A_SIDE} of each side: let both answer prompts of the same kind, by a route with a share"

@@ -63,6 +63,7 @@ def test_many_scores_are_kept(recorded: Path, muxer: Run) -> None:
         ("none.jsonl", None, "none.jsonl: No such file"),
         ("cut.jsonl.gz", gzip.compress(b"{}\n" * 99, mtime=0)[:-9], "cut.jsonl.gz: no whole gzip file"),
     ],
+    ids=["none", "cut"],
 )
 def test_a_file_that_cannot_be_read_changes_nothing(
     recorded: Path, muxer: Run, name: str, content: bytes | None, told: str
