@@ -40,6 +40,7 @@ async def test_a_proxy_that_closes_says_so_with_each_answer(proxy: OpenProxy, st
     opened.live.close()
     for response in (await opened.chat(stream=stream), await opened.client.get("/livez")):
         assert (response.status, response.headers["Connection"]) == (200, "close")
+        await response.read()
 
 
 async def test_a_stream_that_the_end_cuts_has_one_last_event_and_is_settled(proxy: OpenProxy) -> None:
