@@ -1,6 +1,7 @@
 """Answers with token probabilities are played to a proxy; what its records say is what arithmetic says."""
 
 import asyncio
+import itertools
 import math
 import tempfile
 import time
@@ -13,9 +14,9 @@ from msgspec import Struct
 
 from muxer.edge import PATIENCE
 from muxer.prices import PriceTable
-from muxer.testing import Say
-from tests.proxy import open_proxy
-from tests.test_cascade import MODELS, ORDER, all_agree
+from muxer.testing import Behaviour, BillAndFail, Cut, Fail, Raw, Say
+from tests.proxy import OpenProxy, open_proxy
+from tests.test_cascade import MODELS, ORDER, all_agree, opened
 
 
 class Play(Struct, frozen=True):
@@ -77,3 +78,48 @@ def test_dollars_and_quality_equal_the_offline_computation(
             await all_agree(served)
 
     asyncio.run(run())
+
+
+FIRST: tuple[Behaviour, ...] = (
+    Say(text="one two three four five", probabilities=(0.95,) * 5),
+    Say(text="one two three four five", probabilities=(0.2,) * 5),
+    Say(text="one two three four five", probabilities=(0.2,) * 5, reports_usage=False),
+    Say(text=""),
+    Fail(500),
+    Fail(429),
+    BillAndFail(500),
+    Cut(after_bytes=400, then=Say(text="one two three four five", probabilities=(0.2,) * 5)),
+    Raw(pieces=(b"nonsense",)),
+)
+NEXT: tuple[Behaviour, ...] = (
+    Say(text="yes"),
+    Say(text="yes", reports_usage=False),
+    Fail(500),
+    Fail(400),
+    Cut(after_bytes=1),
+)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("limit", [100, 0.01])
+async def test_whatever_the_legs_do_the_oracle_s_bill_is_covered_and_nothing_stays_held(
+    proxy: OpenProxy, stream: bool, limit: float
+) -> None:
+    served = await opened(proxy, limits=f"[{{per: user, daily_usd: {limit}}}]")
+    for first, following in itertools.product(FIRST, NEXT):
+        served.upstream.default = following
+        served.upstream.script("small-1", first)
+        response = await served.chat(stream=stream, max_tokens=8)
+        await response.read()
+        served.assembly.parts.dispatcher.breakers.keep(())  # each pair begins with well models
+    await served.log.wait_for("request", len(FIRST) * len(NEXT))
+    accounts = await served.accounts()
+    assert accounts.held == 0
+    assert accounts.spent == accounts.recorded
+    # What was billed and then failed in a way that vendors do not bill is the one thing nobody can know (S8).
+    unknowable = sum(1 for one in served.upstream.calls if one.status == 500 and one.billed is not None)
+    assert accounts.bill <= accounts.spent + accounts.presumed + unknowable * 100_000
+    async for record in served.store.records(0, {}, 100):
+        assert record.cost_nanos == sum(one.cost_nanos for one in record.attempts)
+        assert record.state in ("done", "failed")
+        assert record.confidence is None or record.attempts

@@ -171,3 +171,16 @@ async def test_being_asked_how_sure_it_is_costs_what_it_was_billed() -> None:
     record = replace(record, attempts=(*record.attempts, check))
     assert (await Recorded(CASCADE).outcome(record)).cost_nanos == 1_255
     assert (await Decided(CASCADE, (), None).outcome(record)).cost_nanos == 1_255
+
+
+async def test_a_cascade_learns_its_threshold_from_the_requests_before() -> None:
+    past = Past()
+    for number in range(200):
+        sure = 0.95 if number % 2 else 0.4
+        past.add(replace(a_cascade(sure, escalated=sure < 0.8), id=f"req_{number}", feedback=1.0))
+    rules = some_rules(a_route("r", "cheap", "dear", order="cascade", keep_quality=0.9))
+    untaught, taught = Decided(rules, (), None), Decided(rules, (), None, past)
+    record = a_cascade(0.8, escalated=False)
+    assert "until answers are scored" in untaught.plan(record).reason
+    assert "which keeps 90 % by " in taught.plan(record).reason
+    assert (await untaught.outcome(record)).model == "dear" and (await taught.outcome(record)).model == "cheap"
