@@ -137,17 +137,19 @@ async def a_replica(stage: Stage) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def scripts_forgotten(stage: Stage) -> AsyncIterator[None]:
+    is_over = asyncio.Event()  # its client may take a cancellation for an error of the server
+
     async def forget() -> None:
         async with Redis.from_url(stage.running.url, protocol=2) as redis:
-            while True:
+            while not is_over.is_set():
                 with suppress(RedisError):
                     await redis.script_flush()
                 await asyncio.sleep(0.1)
 
     task = asyncio.create_task(forget())
     yield
-    task.cancel()
-    await asyncio.wait((task,))
+    is_over.set()
+    await task
 
 
 @asynccontextmanager
@@ -327,7 +329,7 @@ SCENES = (
     Scene(row="F7", what="server killed, escrow", fault=server_killed, settings={"POLICY": "escrow"}, is_short=False),
     Scene(row="F8", what="server stopped", fault=server_stopped, settings=HASTY),
     Scene(row="F8", what="500 ms later", fault=cable(delay_s=0.5), settings=HASTY, is_short=False),
-    Scene(row="F8", what="half open", fault=cable("is silent"), is_short=False),
+    Scene(row="F8", what="half open", fault=cable("is silent"), settings=HASTY, is_short=False),
     Scene(row="F8", what="nonsense for replies", fault=cable("says nonsense"), is_short=False),
     Scene(row="F9", what="a tenth of the replies lost", fault=cable(cut_share=0.1)),
     Scene(row="F10", what="OOM", fault=configured("maxmemory", "1", "0")),
