@@ -79,7 +79,7 @@ def _rules(rules: Rules, question: Question, plan: Plan | None) -> tuple[Asked, 
     """Those that were asked, the last of them the one that decided; none when the caller named a model or a route."""
     if question.requested != "auto" or question.measured.needs.embeddings:
         return ()
-    found = [rule for _, rule in asked(rules, question)]
+    found = asked(rules, question)
     decided = next((index for index, rule in enumerate(found) if rule.decides), len(found))
     return tuple(islice(found, decided + 1))
 

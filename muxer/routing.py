@@ -1,7 +1,7 @@
 """From a measured request to a plan: which rule, which candidates in which order, and why not the others. Pure."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from msgspec import Struct
@@ -113,17 +113,29 @@ class Asked(Struct, frozen=True):
         return self.name if self.is_drawn else f"not {self.name}"
 
 
-def asked(rules: Rules, question: Question) -> Iterator[tuple[RouteSettings, Asked]]:
+def asked(rules: Rules, question: Question) -> list[Asked]:
     """The rules in their order, each as it is asked; the first that `decides` does, and nobody asks on."""
     facts = _facts(question)
-    lines = rules.lines or (0,) * len(rules.routes)
-    for route, condition, line in zip(rules.routes, rules.conditions, lines, strict=True):
-        holds = condition is None or condition(facts)
-        compared = partial(condition.explain, facts) if condition is not None else list
-        values = partial(condition.read, facts) if condition is not None else dict
-        share = route.share
-        in_share = is_drawn(share, f"{question.conversation}/{route.name}") if holds and share is not None else None
-        yield route, Asked(route.name, line, route.when or "", holds, compared, values, share, in_share)
+    return [_asked(rules, question, facts, place) for place in range(len(rules.routes))]
+
+
+def _asked(rules: Rules, question: Question, facts: Mapping[str, object], place: int) -> Asked:
+    route, condition = rules.routes[place], rules.conditions[place]
+    holds = condition is None or condition(facts)
+    return Asked(
+        name=route.name,
+        line=rules.lines[place] if rules.lines else 0,
+        when=route.when or "",
+        holds=holds,
+        compared=partial(condition.explain, facts) if condition is not None else list,
+        values=partial(condition.read, facts) if condition is not None else dict,
+        share=route.share,
+        is_drawn=_is_drawn(question, route) if holds else None,
+    )
+
+
+def _is_drawn(question: Question, route: RouteSettings) -> bool | None:
+    return None if route.share is None else is_drawn(route.share, f"{question.conversation}/{route.name}")
 
 
 def _facts(question: Question) -> Mapping[str, object]:
@@ -163,11 +175,16 @@ def _route(rules: Rules, question: Question) -> tuple[RouteSettings, str, str]:
 
 
 def _matching(rules: Rules, question: Question) -> tuple[RouteSettings, str, str]:
-    branches = []
-    for route, rule in asked(rules, question):
+    branches, facts = [], _facts(question)
+    for place, condition in enumerate(rules.conditions):
+        # A rule that does not hold is not described: of a thousand that cost more than asking them.
+        if condition is not None and not condition(facts):
+            continue
+        rule = _asked(rules, question, facts, place)
         if rule.branch:
             branches.append(rule.branch)
         if rule.decides:
+            route = rules.routes[place]
             part = f", in its share of {100 * rule.share:g} %" if rule.share is not None else ""
             return route, f"rule {route.name}: {route.when or 'matches everything'}{part}", ", ".join(branches)
     return _fallback_route(rules), "no rule matches; defaults.model", ", ".join(branches)

@@ -76,7 +76,7 @@ def test_a_rule_that_holds_and_is_not_drawn_does_not_decide() -> None:
     question = next(
         one for n in range(100) if plan(TRIAL, one := a_question(conversation=str(n))).branch == "not trial"
     )
-    told = [(rule.name, rule.holds, rule.is_drawn, rule.decides) for _, rule in asked(TRIAL, question)]
+    told = [(rule.name, rule.holds, rule.is_drawn, rule.decides) for rule in asked(TRIAL, question)]
     assert told == [("trial", True, False, False), ("rest", True, None, True)]
 
 
