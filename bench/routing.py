@@ -1,39 +1,35 @@
 """Routing quality on public per-prompt results, a row a set: `ROUTING_DATA=DIR python -m bench.routing`.
 
-Ways to rank: random, length, the rules' `complexity`, `difficulty` learned within the set (five folds) and from the
+Ways to rank: random, length, the rules' `complexity`, `difficulty` learned within the set (ten folds) and from the
 other sets that may be learned from (this one left out), oracle. Printed: APGR with its 95 % interval, and the share of
 dollars saved at 99 % of the strong model's quality. Also what one decision costs.
 """
 
 import argparse
 import os
-import random
 import timeit
 from collections.abc import Sequence
 from pathlib import Path
 
-from muxer_difficulty.fit import fit
+from muxer_difficulty.fit import fit, folds
 from muxer_difficulty.model import load
 from muxer_heuristics import Heuristics
 from muxer_heuristics.words import COMPLEXITY
 
-from bench.routing_sets import ALLOWED, PAIRS, labelled, read_set, stem
+from bench.routing_sets import ALLOWED, BORROWED, MOST, PAIRS, labelled, mixed, read_set, stem
 from muxer import ChatRequest, Labelled, Message
 from muxer.evaluation.curves import Ordered, intervals, measures
 from muxer.evaluation.policies import scores
 from muxer.evaluation.rows import Pair, Row
 
-FOLDS, MOST, SEED = 5, 1_500, 3
+FOLDS, SEED = 10, 3
 
 
 def within(rows: Sequence[Labelled]) -> list[float]:
     """Each prompt by a model that was learned without its fold."""
-    order = list(range(len(rows)))
-    random.Random(SEED).shuffle(order)
     found = [0.0] * len(rows)
-    for fold in range(FOLDS):
-        held = set(order[fold::FOLDS])
-        model = load(fit([rows[at] for at in order if at not in held], lambda done: None))
+    for held in folds([row.strong - row.cheap for row in rows], FOLDS, SEED):
+        model = load(fit([row for at, row in enumerate(rows) if at not in held], lambda done: None))
         for at in held:
             found[at] = model.chance(rows[at].prompt)
     return found
@@ -41,12 +37,9 @@ def within(rows: Sequence[Labelled]) -> list[float]:
 
 def left_out(data: Path, name: str, prompts: Sequence[str]) -> list[float]:
     """Each prompt by a model that was learned from the other sets alone, without questions that are in both."""
-    chance, rows, own = random.Random(SEED), [], {stem(prompt) for prompt in prompts}
-    for other in ALLOWED:
-        if other != name:
-            known = [row for row in labelled(*read_set(data, other)) if stem(row.prompt) not in own]
-            rows += chance.sample(known, min(MOST, len(known)))
-    model = load(fit(rows, lambda done: None))
+    others = [other for other in ALLOWED if other != name]
+    known = mixed(data, others, {stem(prompt) for prompt in prompts}, MOST, SEED)
+    model = load(fit([], lambda done: None, known, BORROWED))
     return [model.chance(prompt) for prompt in prompts]
 
 

@@ -1,7 +1,11 @@
 """The public sets of per-prompt results, the two models that are compared on each, and which may be learned from."""
 
+import random
 import re
 from pathlib import Path
+
+from muxer_difficulty.features import features
+from muxer_difficulty.lessons import Example
 
 from muxer import Labelled
 from muxer.evaluation.rows import Pair, Row, pairs, read_prices, read_rows
@@ -21,6 +25,8 @@ PAIRS = {
 }
 # Apache-2.0 and MIT; the others are non-commercial or have no licence.
 ALLOWED = [name for name in PAIRS if not name.startswith(("alpaca", "routerbench"))]
+# What is learned for prompts of others is held back more than what is learned for one's own.
+MOST, BORROWED = 1_500, 30.0
 
 
 def read_set(data: Path, name: str) -> tuple[list[Row], list[Pair]]:
@@ -38,3 +44,32 @@ def stem(prompt: str) -> str:
 def labelled(rows: list[Row], known: list[Pair]) -> list[Labelled]:
     """What a signal learns from."""
     return [Labelled(row.prompt, pair.strong, pair.cheap) for row, pair in zip(rows, known, strict=True)]
+
+
+def graded(data: Path, name: str) -> list[tuple[str, Example]]:
+    """Every prompt of a set, and how much the better half of all its models is better on it than the other half: what
+    is common to many pairs carries further than one pair's luck. How likely: the share of pairs in which it is."""
+    rows = [row for row in read_rows([data / f"{name}.jsonl.gz"]) if set(PAIRS[name]) <= row.models.keys()]
+    scores: dict[str, list[float]] = {}
+    for row in rows:
+        for model, cell in row.models.items():
+            scores.setdefault(model, []).append(cell.s)
+    ranked = sorted(scores, key=lambda model: sum(scores[model]) / len(scores[model]))
+    cheap, strong = ranked[: len(ranked) // 2], ranked[len(ranked) // 2 :]
+    found = []
+    for row in rows:
+        low = [row.models[model].s for model in cheap if model in row.models]
+        high = [row.models[model].s for model in strong if model in row.models]
+        likely = sum(one > other for one in high for other in low) / (len(high) * len(low))
+        gain = sum(high) / len(high) - sum(low) / len(low)
+        found.append((row.prompt, Example(features(row.prompt), gain, likely)))
+    return found
+
+
+def mixed(data: Path, names: list[str], without: set[str], most: int, seed: int) -> list[Example]:
+    """At most so many prompts of each of several sets, without some questions, in the same order each time."""
+    chance, found = random.Random(seed), []
+    for name in names:
+        known = [example for prompt, example in graded(data, name) if stem(prompt) not in without]
+        found += chance.sample(known, min(most, len(known)))
+    return found

@@ -5,27 +5,16 @@ Only from sets under the Apache-2.0 and MIT licences, at most so many prompts of
 
 import argparse
 import os
-import random
 from pathlib import Path
 
 import muxer_difficulty
 from muxer_difficulty import SHIPPED
 from muxer_difficulty.fit import fit
 
-from bench.routing_sets import ALLOWED, labelled, read_set
-from muxer import Labelled
+from bench.routing_sets import ALLOWED, BORROWED, MOST, mixed
 
-MOST, SEED = 1_500, 3
+SEED = 3
 TARGET = Path(muxer_difficulty.__file__).parent / SHIPPED
-
-
-def mixed(data: Path, names: list[str]) -> list[Labelled]:
-    """Prompts of several sets, in an order that is the same each time."""
-    chance, found = random.Random(SEED), []
-    for name in names:
-        rows = labelled(*read_set(data, name))
-        found += chance.sample(rows, min(MOST, len(rows)))
-    return found
 
 
 def main() -> None:
@@ -33,7 +22,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     there = os.environ.get("ROUTING_DATA")
     parser.add_argument("--data", type=Path, default=there, required=there is None)
-    data = fit(mixed(parser.parse_args().data, ALLOWED), lambda done: None)
+    known = mixed(parser.parse_args().data, ALLOWED, set(), MOST, SEED)
+    data = fit([], lambda done: None, known, BORROWED)
     TARGET.write_bytes(data)
     print(f"{TARGET.name}: {len(data):,} bytes")
 

@@ -22,7 +22,10 @@ from muxer.errors import InvalidRequest, MuxerError
 from muxer.evaluation.curves import Ordered, measures
 from muxer.evaluation.judged import choices, lift
 from muxer.evaluation.policies import scores
+from muxer.evaluation.reliability import groups
+from muxer.evaluation.report import report
 from muxer.evaluation.rows import Pair, Row, pairs, read_prices, read_rows
+from muxer.evaluation.story import Judged, Story
 from muxer.interfaces import Context, Kind, Labelled, Signal, Trainable
 from muxer.lessons import LearnsLater, Lesson
 from muxer.opener import Meters
@@ -77,6 +80,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plugin", metavar="PLUGIN", help="where the signal comes from; default: its own name")
     parser.add_argument("--prices", type=Path, metavar="FILE", help='JSON: {"MODEL": {"in": 2.5, "out": 10}, ...}')
     parser.add_argument("--force", action="store_true", help="keep it even if it is worse than what it replaces")
+    words = "write a page: quality over cost, chances against what happened, and dollars, on what was held back"
+    parser.add_argument("--report", type=Path, metavar="FILE", help=words)
     parser.add_argument("--json", action="store_true", help="print the comparison as JSON")
 
 
@@ -156,6 +161,9 @@ async def _train(arguments: argparse.Namespace) -> Compared:
             is_worse=after < before,
             records=told,
         )
+        if arguments.report is not None:
+            page = await _report(arguments, kind, trial, learned.count, held)
+            arguments.report.write_text(page, encoding="utf-8")
         if arguments.force or not compared.is_worse:
             _replace(arguments.out, trial.read_bytes())
     return compared
@@ -252,6 +260,23 @@ async def _measured(kind: Kind[Signal], artefact: Path | None, held: Evidence) -
     if math.isnan(value):
         raise InvalidRequest("the two models are equally good on what was held back: there is nothing to learn")
     return value
+
+
+async def _report(
+    arguments: argparse.Namespace, kind: Kind[Signal], trial: Path, learned_from: int, held: Evidence
+) -> str:
+    rows, known, name = [row for row, _ in held.rows], [pair for _, pair in held.rows], next(iter(kind.signals))
+    if not rows:
+        raise InvalidRequest("--report: it is about prompts with answers of both models, and none was held back")
+    story = Story(arguments.strong[0], arguments.cheap[0], known)
+    story.judged.append(Judged("random", Ordered([0.0] * len(rows), known)))
+    chances: list[float] = []
+    for words, artefact in (("before", arguments.out if arguments.out.exists() else None), (name, trial)):
+        async with _opened(kind, artefact) as signal:
+            chances = scores(rows, signal, name, lambda more: None)
+        story.judged.append(Judged(words, Ordered(chances, known)))
+    story.judged.append(Judged("oracle", Ordered([pair.strong - pair.cheap for pair in known], known)))
+    return report(story, learned_from, groups(chances, [pair.strong > pair.cheap for pair in known]))
 
 
 @asynccontextmanager

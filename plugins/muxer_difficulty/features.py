@@ -1,6 +1,8 @@
 """What a prompt is to the model: buckets of hashed words, pairs of words and marks of its shape. No text is kept."""
 
+import math
 import re
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 from zlib import crc32
@@ -8,8 +10,21 @@ from zlib import crc32
 BUCKETS = 1 << 17
 READ_CHARS = 8_192  # of a longer text the head and the tail, each this long: the cost has a bound
 _WORD = re.compile(r"[^\W\d_]+|\d+")
+_SYMBOL = re.compile(r"[^\w\s]")
+_END = re.compile(r"[.?!]")
 _MARKS = ("$", "\\", "=", "^", "%", '"', "```", "_", "(", "- ", "!", ";")
-_LENGTHS, _NUMBERS = range(16, 60), range(12)  # quarters of a power of two; different numbers
+# How many steps of each trait there are; most are halves of a power of two, of the length quarters.
+_TRAITS = {
+    "length": range(16, 60),
+    "numbers": range(12),
+    "counted": range(20),
+    "digits": range(12),
+    "letters": range(40),
+    "variety": range(9),
+    "sentences": range(20),
+    "commas": range(20),
+    "symbols": range(24),
+}
 
 
 class Features(NamedTuple):
@@ -24,19 +39,43 @@ def features(text: str) -> Features:
     text = " ".join(text.split()) if len(text) <= 2 * READ_CHARS else f"{text[:READ_CHARS]} {text[-READ_CHARS:]}"
     words = _WORD.findall(text.casefold())
     names = dict.fromkeys([*words, *map(" ".join, pairwise(words))])
-    return Features(_hashed(names), _hashed(_shape(text, words)))
+    return Features(_hashed(names), _shape(text, words))
 
 
-def _shape(text: str, words: list[str]) -> list[str]:
-    """How long, how many numbers, which marks: one step a name, so that neighbours share most. A word has no colon."""
-    quarters = (max(1, len(text)) ** 4).bit_length()
-    numbers = len({word for word in words if word.isdigit()})
-    return [
-        *(f"length:{step}" for step in _LENGTHS if step < quarters),
-        *(f"numbers:{step}" for step in _NUMBERS if step < numbers),
-        *(f"mark:{mark}" for mark in _MARKS if mark in text),
-    ]
+def _shape(text: str, words: Sequence[str]) -> list[int]:
+    """Every step up to how much there is of a trait, so that neighbours share most; and which marks."""
+    numbers = [word for word in words if word.isdecimal()]
+    plain = [word for word in words if not word.isdecimal()]
+    amounts = (
+        (max(1, len(text)) ** 4).bit_length(),
+        len(set(numbers)),
+        _halves(len(numbers)),
+        max(map(len, numbers), default=0),
+        4 * sum(map(len, plain)) // len(plain) if plain else 0,
+        8 * len(set(words)) // len(words) if words else 0,
+        _halves(len(_END.findall(text))),
+        _halves(text.count(",")),
+        _halves(len(_SYMBOL.findall(text))),
+    )
+    found = [_MARK_BUCKETS[mark] for mark in _MARKS if mark in text]
+    for steps, (first, buckets) in zip(amounts, _STEP_BUCKETS, strict=True):
+        found += buckets[: max(0, steps - first)]
+    return found
 
 
-def _hashed(names: dict[str, None] | list[str]) -> list[int]:
-    return list({crc32(name.encode("utf-8", "replace")) % BUCKETS for name in names})
+def _halves(count: int) -> int:
+    return int(2 * math.log2(1 + count))
+
+
+def _bucket(name: str) -> int:
+    return crc32(name.encode("utf-8", "replace")) % BUCKETS
+
+
+def _hashed(names: dict[str, None]) -> list[int]:
+    return list({_bucket(name) for name in names})
+
+
+# A word has no colon, so no word is a mark or a step by its name. A step that falls on the bucket of an earlier one
+# counts for that alone.
+_MARK_BUCKETS = {mark: _bucket(f"mark:{mark}") for mark in _MARKS}
+_STEP_BUCKETS = [(steps.start, [_bucket(f"{trait}:{step}") for step in steps]) for trait, steps in _TRAITS.items()]

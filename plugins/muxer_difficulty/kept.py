@@ -6,7 +6,7 @@ from heapq import nsmallest
 
 from muxer_difficulty.features import BUCKETS, Features
 
-HASHING = 1  # rises with every change of what a text hashes to: what was kept before then says nothing any more
+HASHING = 2  # rises with every change of what a text hashes to: what was kept before then says nothing any more
 # A distance takes a byte up to 127, and larger ones are few among so many: never more than 2,700 bytes.
 MOST_BUCKETS = 1_500
 

@@ -1,4 +1,4 @@
-"""The model of difficulty as it decides and as it lies in a file: a weight a bucket, and how a sum becomes a chance."""
+"""The model of difficulty as it decides and as it lies in a file: weights, and how their sum becomes a chance."""
 
 import math
 import zlib
@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from muxer_difficulty.features import BUCKETS, Features, features
 
-VERSION = 1
+VERSION = 2
 _LARGEST_BYTES = 2 << 20
 
 
@@ -73,6 +73,7 @@ def load(data: bytes) -> Model:
         raise NotAnArtefact(f"no artefact of `muxer train`: {error}") from error
     if artefact.version != VERSION:
         raise NotAnArtefact(f"an artefact of version {artefact.version}; this reads version {VERSION}: train it again")
-    if len(weights) != BUCKETS or not all(map(math.isfinite, (artefact.unit, artefact.slope, artefact.offset))):
+    numbers = (artefact.unit, artefact.slope, artefact.offset)
+    if len(weights) != BUCKETS or not all(map(math.isfinite, numbers)):
         raise NotAnArtefact("no artefact of `muxer train`: its table has not the right size")
     return Model(artefact)

@@ -57,6 +57,24 @@ def test_the_same_data_again_is_no_worse(tmp_path: Path, muxer: Run) -> None:
     assert [muxer("train", data, *WORDS).code for _ in range(2)] == [0, 0]
 
 
+def test_a_report_is_one_page_about_what_was_held_back(tmp_path: Path, muxer: Run) -> None:
+    data = write(tmp_path / "data.jsonl")
+    ran = muxer("train", data, *WORDS, "--report", "report.html", "--json")
+    assert ran.code == 0, ran.err
+    found, page = json.loads(ran.out), (tmp_path / "report.html").read_text()
+    assert f"Learned from {found['learned_from']} prompts and judged on {found['held']} others" in page
+    assert all(f"<td>{name}</td>" in page for name in ("random", "before", "difficulty", "oracle"))
+    assert f"<td>{found['after']:.3f}</td>" in page
+    assert page.count("<svg") == 2 and "http://" not in page.replace('xmlns="http://www.w3.org/2000/svg"', "")
+    assert "prove the lemma" not in page
+
+
+def test_a_report_needs_prompts_that_were_held_back(tmp_path: Path, muxer: Run) -> None:
+    (tmp_path / "few.jsonl").write_text("")
+    assert muxer("train", "few.jsonl", *WORDS, "--report", "report.html").code == 2
+    assert not (tmp_path / "report.html").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from muxer_difficulty import SIGNALS, USUAL, Difficulty, DifficultySettings, open_difficulty, register_signals
 from muxer_difficulty.features import READ_CHARS, features
-from muxer_difficulty.fit import fit
-from muxer_difficulty.model import Artefact, Model, NotAnArtefact, load
+from muxer_difficulty.fit import fit, folds
+from muxer_difficulty.model import Model, NotAnArtefact, load, sum_of
+from muxer_difficulty.ridge import learned as learned_weights
+from muxer_difficulty.ridge import prepared, said
 
 from muxer import ConfigInvalid, Labelled, Signal, Trainable
 from muxer.testing import SignalContract, a_request, open_context
@@ -74,6 +76,46 @@ def test_what_it_has_not_met_is_as_likely_as_anything(model: Model) -> None:
     assert abs(model.chance("") - mean) < 0.12
 
 
+def test_length_alone_is_learned_where_words_say_nothing() -> None:
+    chance = random.Random(5)
+    found = []
+    for at in range(200):
+        is_long = chance.random() < 0.5
+        words = said_at_random(chance, 60 if is_long else 20)
+        found.append(Labelled(words, 1.0, 0.0 if is_long == (at % 10 != 0) else 1.0))
+    model = learned(found)
+    short, long = ([model.chance(said_at_random(chance, count)) for _ in range(20)] for count in (20, 60))
+    assert min(long) > max(short)
+
+
+def said_at_random(chance: random.Random, count: int) -> str:
+    return " ".join(f"w{chance.randrange(50)}" for _ in range(count))
+
+
+def test_every_fold_has_its_part_of_every_gain() -> None:
+    gains = [1.0] * 10 + [0.0] * 30 + [-1.0] * 20
+    held = folds(gains, 5, 1)
+    assert sorted(at for fold in held for at in fold) == list(range(60))
+    assert {tuple(sorted(gains[at] for at in fold)) for fold in held} == {(-1.0,) * 4 + (0.0,) * 6 + (1.0,) * 2}
+
+
+def test_the_descent_ends_at_the_ridge() -> None:
+    # There the residual of each row is its dual times the strength; what rows have alone is put back first.
+    strength = 8.0
+    found = [features(row.prompt) for row in rows(12, 6)]
+    gains = [row.strong - row.cheap for row in rows(12, 6)]
+    ready = prepared(found)
+    weights, duals = learned_weights(ready, gains, range(12), strength)
+    for at, dual in duals.items():
+        left = gains[at] - said(weights, ready[at]) - ready[at].alone * dual
+        assert left == pytest.approx(strength * dual, abs=2e-3)
+        for part, (shared, scale) in zip([part for part in found[at] if part], ready[at].groups, strict=True):
+            for bucket in set(part).difference(shared):
+                weights[bucket] = dual * scale
+    for at, one in enumerate(found):
+        assert sum_of(weights, one) == pytest.approx(said(weights, ready[at]) + ready[at].alone * duals[at])
+
+
 def test_the_same_rows_give_the_same_bytes() -> None:
     assert fit(rows(60, 1), lambda done: None) == _SMALL
 
@@ -134,6 +176,8 @@ async def test_a_file_that_is_no_artefact_is_an_error(data: bytes, tmp_path: Pat
 
 
 def test_an_artefact_of_another_version_is_told_so() -> None:
-    artefact = msgspec.msgpack.decode(_SMALL, type=Artefact)
-    with pytest.raises(NotAnArtefact, match="version 9; this reads version 1"):
-        load(msgspec.msgpack.encode(msgspec.structs.replace(artefact, version=9)))
+    artefact: dict[str, object] = msgspec.msgpack.decode(_SMALL)
+    with pytest.raises(NotAnArtefact, match="version 9; this reads version 2"):
+        load(msgspec.msgpack.encode(artefact | {"version": 9}))
+    with pytest.raises(NotAnArtefact, match="version 1; this reads version 2: train it again"):
+        load(msgspec.msgpack.encode(artefact | {"version": 1}))
