@@ -69,4 +69,5 @@ def drawn(found: Sequence[Group]) -> Markup:
         parts.append(tag("circle", cx=across, cy=y(group.happened), r=4, class_="said"))
     parts.append(tag("text", "said", x=x(0.5), y=_SIZE - 10, text_anchor="middle"))
     parts.append(tag("text", "happened", x=8, y=y(1), dy="-14"))
-    return tag("svg", *parts, xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {_SIZE} {_SIZE}", role="img")
+    box, style = f"0 0 {_SIZE} {_SIZE}", f"max-width:{_SIZE}px"
+    return tag("svg", *parts, xmlns="http://www.w3.org/2000/svg", viewBox=box, style=style, role="img")
