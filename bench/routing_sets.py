@@ -4,6 +4,7 @@ import random
 import re
 from pathlib import Path
 
+from msgspec.structs import replace
 from muxer_difficulty.features import features
 from muxer_difficulty.lessons import Example
 
@@ -48,7 +49,9 @@ def labelled(rows: list[Row], known: list[Pair]) -> list[Labelled]:
 
 def graded(data: Path, name: str) -> list[tuple[str, Example]]:
     """Every prompt of a set, and how much the better half of all its models is better on it than the other half: what
-    is common to many pairs carries further than one pair's luck. How likely: the share of pairs in which it is."""
+    is common to many pairs carries further than one pair's luck. How likely: the share of pairs in which it is.
+
+    From the gains the set's own level is taken: with it, what tells one set from another would be learned first."""
     rows = [row for row in read_rows([data / f"{name}.jsonl.gz"]) if set(PAIRS[name]) <= row.models.keys()]
     scores: dict[str, list[float]] = {}
     for row in rows:
@@ -63,7 +66,8 @@ def graded(data: Path, name: str) -> list[tuple[str, Example]]:
         likely = sum(one > other for one in high for other in low) / (len(high) * len(low))
         gain = sum(high) / len(high) - sum(low) / len(low)
         found.append((row.prompt, Example(features(row.prompt), gain, likely)))
-    return found
+    level = sum(example.gain for _, example in found) / len(found)
+    return [(prompt, replace(example, gain=example.gain - level)) for prompt, example in found]
 
 
 def mixed(data: Path, names: list[str], without: set[str], most: int, seed: int) -> list[Example]:

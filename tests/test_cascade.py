@@ -273,7 +273,9 @@ async def test_another_vendor_s_model_is_asked_in_its_own_format(proxy: OpenProx
         models=CLAUDE,
         routes="[{name: default, use: [haiku, large], order: cascade, confidence: 0.8}]",
     )
-    record = await served.record(await served.chat(stream=True))
+    response = await served.chat(stream=True)
+    assert (await events(response)).is_done
+    record = await served.record(response)
     assert [call.path for call in served.upstream.calls] == ["/v1/messages", "/v1/messages", "/v1/chat/completions"]
     assert (record.model, record.confidence) == ("large", 0.2)
     assert "logprobs" not in served.upstream.calls[0].body
