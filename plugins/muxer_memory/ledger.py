@@ -284,14 +284,4 @@ def _key(claim: BudgetClaim, window: Window) -> tuple[str, int]:
 
 
 def _standing(claim: BudgetClaim, window: Window, counter: Counter) -> Standing:
-    return Standing(
-        limit=claim.limit,
-        per=claim.per,
-        subject=claim.subject,
-        window=window.name,
-        limit_nanos=claim.limit_nanos,
-        spent_nanos=counter.spent,
-        held_nanos=counter.held,
-        presumed_nanos=counter.presumed,
-        resets_at_s=window.end_s,
-    )
+    return claim.standing(window, counter.spent, counter.held, counter.presumed)

@@ -47,12 +47,12 @@ class Quotas:
         """How a quota stands."""
         value = self._values.get(_key(quota), 0)
         if quota.unit == "slots":
-            return _standing(quota, quota.capacity - value, 1.0, 0.0)
+            return quota.standing(quota.capacity - value, 1.0, 0.0)
         interval = _MINUTE_US / quota.per_minute
         owed_us = _owed_us(value, quota, now)
         remaining = int((quota.capacity * interval - owed_us) / interval + 1e-9)
         lacking_us = owed_us + (quota.amount - quota.capacity) * interval
-        return _standing(quota, remaining, max(0.0, lacking_us) / 1e6, owed_us / 1e6)
+        return quota.standing(remaining, max(0.0, lacking_us) / 1e6, owed_us / 1e6)
 
     def _change(self, quota: Quota, amount: int, now: float) -> None:
         key = _key(quota)
@@ -71,19 +71,6 @@ def _owed_us(value: int, quota: Quota, now: float) -> int:
 
 def _full_us(quota: Quota) -> int:
     return int(quota.capacity * _MINUTE_US / quota.per_minute)
-
-
-def _standing(quota: Quota, remaining: int, retry_after_s: float, resets_s: float) -> QuotaStanding:
-    return QuotaStanding(
-        limit=quota.limit,
-        per=quota.per,
-        subject=quota.subject,
-        unit=quota.unit,
-        capacity=quota.capacity,
-        remaining=max(0, remaining),
-        retry_after_s=retry_after_s,
-        resets_s=resets_s,
-    )
 
 
 def _key(quota: Quota) -> str:

@@ -45,25 +45,12 @@ def stand(book: Book, now: float, quota: Quota) -> QuotaStanding:
     """How a quota stands."""
     value = book.level(_key(quota))
     if quota.unit == "slots":
-        return _standing(quota, quota.capacity - value, 1.0, 0.0)
+        return quota.standing(quota.capacity - value, 1.0, 0.0)
     interval = _MINUTE_US / quota.per_minute
     owed_us = _owed_us(value, now, int(quota.capacity * interval))
     remaining = int((quota.capacity * interval - owed_us) / interval + 1e-9)
     lacking_us = owed_us + (quota.amount - quota.capacity) * interval
-    return _standing(quota, remaining, max(0.0, lacking_us) / 1e6, owed_us / 1e6)
-
-
-def _standing(quota: Quota, remaining: int, retry_after_s: float, resets_s: float) -> QuotaStanding:
-    return QuotaStanding(
-        limit=quota.limit,
-        per=quota.per,
-        subject=quota.subject,
-        unit=quota.unit,
-        capacity=quota.capacity,
-        remaining=max(0, remaining),
-        retry_after_s=retry_after_s,
-        resets_s=resets_s,
-    )
+    return quota.standing(remaining, max(0.0, lacking_us) / 1e6, owed_us / 1e6)
 
 
 def _change(book: Book, now: float, one: Drawn, amount: int) -> None:
