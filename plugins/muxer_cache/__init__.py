@@ -86,14 +86,14 @@ class Cache:
 
 def _key(asked: Guarded, scope: Scope) -> str:
     """The digest of the request as it is sent, with its fields in one order, and of who may have the answer; '' for
-    nobody: who has no team shares with none."""
+    nobody: who has no team shares with none, and nobody with who may use other models (B25)."""
     fields = {name: value for name, value in _fields(asked.raw).items() if name not in _IRRELEVANT}
     caller = asked.caller
     # A token's key is its issuer, which many users share.
     subject = {"key": [caller.key, caller.user], "user": caller.user, "team": caller.team, "all": ""}[scope]
     if scope == "team" and not subject:
         return ""
-    named = msgspec.json.encode([scope, subject, asked.api, asked.route, fields], order="deterministic")
+    named = msgspec.json.encode([scope, subject, caller.models, asked.api, asked.route, fields], order="deterministic")
     return hashlib.sha256(named).hexdigest()
 
 

@@ -97,6 +97,17 @@ async def test_fields_nobody_here_knows_make_another_request_and_their_order_non
     assert keys[0] == keys[1] != keys[2]
 
 
+async def test_a_key_gets_no_answer_of_a_model_that_it_may_not_use(proxy: OpenProxy) -> None:
+    keys = """
+  - {name: all-models, secret: sk-all, user: alice}
+  - {name: one-model, secret: sk-one, user: alice, models: [small]}"""
+    opened = await proxy(
+        plugins=PLUGINS, guards="[{kind: cache, scope: all}]", keys=keys, routes="[{name: r, use: [large, small]}]"
+    )
+    assert (await opened.chat("sk-all")).headers["x-muxer-model"] == "large"
+    assert (await opened.chat("sk-one")).headers["x-muxer-model"] == "small"
+
+
 @pytest.mark.parametrize(
     ("scope", "shared"),
     [("key", ["alice"]), ("user", ["alice"]), ("team", ["alice", "bob"]), ("all", ["alice", "bob", "eve"])],
