@@ -262,8 +262,8 @@ class Server:
     async def _stats(self, request: web.Request) -> web.Response:
         return json_response(await views.stats(self._assembly, caller_of(request)))
 
-    async def _providers(self, _: web.Request) -> web.Response:
-        return json_response(views.providers(self._assembly))
+    async def _providers(self, request: web.Request) -> web.Response:
+        return json_response(views.providers(self._assembly, caller_of(request)))
 
     async def _create_key(self, request: web.Request) -> web.Response:
         asked = await read_json(request, NewKey)

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 
+from msgspec.structs import replace
+
 from muxer.access import may_use
 from muxer.assemble import Assembly
 from muxer.budgets import Target, claims, quotas
@@ -82,8 +84,8 @@ def price_fields(price: Price | None) -> dict[str, str] | None:
     return {name: usd(getattr(price.rates, name) * 1000) for name in ("input", "output", "cached_input", "cache_write")}
 
 
-def providers(assembly: Assembly) -> dict[str, object]:
-    """Who can be asked, with which models, at which price."""
+def providers(assembly: Assembly, caller: Caller) -> dict[str, object]:
+    """Who can be asked, with which models, at which price; without the models that the caller may not use (B25)."""
     catalog, breakers = assembly.parts.rules.catalog, assembly.parts.dispatcher.breakers
 
     def state(model: Model) -> str:
@@ -105,7 +107,7 @@ def providers(assembly: Assembly) -> dict[str, object]:
                         "state": state(model),
                     }
                     for model in catalog.models.values()
-                    if model.provider == name
+                    if model.provider == name and (_sees_all(caller) or may_use(caller, model.name))
                 ],
             }
             for name, entry in assembly.configuration.settings.providers.items()
@@ -162,7 +164,7 @@ async def user_stats(assembly: Assembly, caller: Caller) -> dict[str, object]:
 
 async def stats(assembly: Assembly, caller: Caller) -> dict[str, object]:
     """Everybody's spend for viewers and admins, the caller's own for others."""
-    if caller.role not in ("viewer", "admin"):
+    if not _sees_all(caller):
         return await user_stats(assembly, caller)
     users = await assembly.store.summary(["user"], _ALL_TIME, {})
     return {
@@ -203,8 +205,16 @@ async def _spend(assembly: Assembly, where: Mapping[str, str]) -> dict[str, obje
 
 
 async def request(assembly: Assembly, caller: Caller, id: str) -> dict[str, object]:
-    """One record: the caller's own, or any for viewers and admins. Raises NotFound for both kinds of absence (B49)."""
+    """One record: the caller's own without the models that it may not use (B25), or any for viewers and admins. Raises
+    NotFound for both kinds of absence (B49)."""
     found = await assembly.store.record(id)
-    if found is None or (found.user != caller.user and caller.role not in ("viewer", "admin")):
+    if found is None or (found.user != caller.user and not _sees_all(caller)):
         raise NotFound("no such request")
+    if not _sees_all(caller):
+        found = replace(found, excluded=tuple(one for one in found.excluded if one.gate != "not_allowed"))
     return as_json(found)
+
+
+def _sees_all(caller: Caller) -> bool:
+    """Whether it sees what is everybody's."""
+    return caller.role in ("viewer", "admin")

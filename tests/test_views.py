@@ -111,6 +111,19 @@ async def test_a_record_can_be_read_by_who_asked_and_by_admins(proxy: OpenProxy)
     assert (await opened.get("/v1/requests/req_0"))["error"]["code"] == "not_found"
 
 
+async def test_models_that_a_key_may_not_use_are_told_to_viewers_alone(proxy: OpenProxy) -> None:
+    """B25: neither by the list of providers nor by a record of the key's own."""
+    keys = """
+  - {name: alice-key, secret: sk-alice, user: alice, models: [small]}
+  - {name: alice-views, secret: sk-views, user: alice, models: [small], role: viewer}"""
+    opened = await proxy(keys=keys, routes="[{name: r, use: [large, small]}]")
+    id = (await opened.chat()).headers["x-muxer-request-id"]
+    told = [f"{await opened.get(path)}" for path in ("/providers", f"/v1/requests/{id}")]
+    assert all("small" in text and "large" not in text for text in told)
+    told = [f"{await opened.get(path, 'sk-views')}" for path in ("/providers", f"/v1/requests/{id}")]
+    assert all("large" in text for text in told)
+
+
 async def test_without_keys_everybody_is_anonymous(proxy: OpenProxy) -> None:
     opened = await proxy(keys="[]")
     assert (await opened.chat(key="whatever")).status == 200
