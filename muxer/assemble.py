@@ -128,7 +128,7 @@ class Assembler:
                 guards=guards,
                 dispatcher=dispatcher,
                 ledger=last.ledger,
-                repeats=Repeats(store, last.ledger, self.log, clock),
+                repeats=last.repeats,
                 sinks=sinks,
                 meter=meters,
                 log=self.log,
@@ -177,6 +177,7 @@ class Assembler:
             ring=ring,
             keys=Desk(store, (), ring, Calendar(settings.timezone), self.log, self._clock),
             ledger=ledger,
+            repeats=Repeats(store, ledger, self.log, self._clock),
             breakers=Breakers(time.monotonic, self.meters),
             retries=RetryBudget(),
             in_flight=InFlight(self.meters),
@@ -197,6 +198,7 @@ class _Lasting(Struct, frozen=True, kw_only=True):
     ring: Keyring
     keys: Desk
     ledger: Ledger
+    repeats: Repeats
     breakers: Breakers
     retries: RetryBudget
     in_flight: InFlight

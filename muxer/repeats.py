@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Protocol, runtime_checkable
 
@@ -16,6 +17,7 @@ from muxer.types import Caller, Record
 
 KEYED_S = 86_400
 """How long a request is remembered by its key, in seconds."""
+_MOST_LEFT, _AT_ONCE = 1_000, 10
 _BEGINS_WITHIN_S = 600.0  # one that has no record by then never began: its process died before
 _HEADER = "Idempotency-Key"
 _KEY = re.compile(r"[!-~]{1,255}")
@@ -94,19 +96,23 @@ def idempotency_key(headers: Mapping[str, str], body: bytes) -> IdempotencyKey |
 
 
 class Repeats:
-    """Tells a first request from one that came before."""
+    """Tells a first request from one that came before. What the store may remember of a request that came to nothing,
+    because it did not answer, it is told to forget as soon as it does."""
 
     def __init__(self, store: Store, ledger: Ledger, log: Log, clock: Callable[[], float]) -> None:
         self._store = store
         self._ledger = ledger
         self._log = log
         self._clock = clock
+        self._left: OrderedDict[str, KeyedRequest] = OrderedDict()
 
     async def begin(self, sent: IdempotencyKey, caller: Caller, id: str) -> KeyedRequest:
         """Call it before anything is held. Raises IdempotencyInProgress, IdempotencyDone and IdempotencyMismatch for a
         request that came before, Unsupported for a store that cannot tell, and StoreUnavailable."""
         whose = _sha256(f"{caller.key}\0{caller.user}\0{sent.name}".encode())
         keyed = KeyedRequest(digest=whose, body=sent.body, id=id, at=self._clock())
+        for left in list(self._left.values())[:_AT_ONCE]:
+            await self._forget(left)
         first = await self._first(keyed)
         if first.id == id:
             return keyed
@@ -127,15 +133,32 @@ class Repeats:
         """Call it when the request has ended: one that failed and cost nothing may be sent again."""
         if not _is_free(record):
             return
-        store = self._remembering()
         try:
-            await self._ledger.ask("forget_keyed", lambda: store.forget_keyed(keyed))
+            await self._forget(keyed)
         except StoreUnavailable as error:
             self._log("warning", "idempotency_key_stays", id=keyed.id, reason=error.message)
 
     async def _first(self, keyed: KeyedRequest, instead_of: str = "") -> KeyedRequest:
         store = self._remembering()
-        return await self._ledger.ask("first_of", lambda: store.first_of(keyed, instead_of))
+        try:
+            return await self._ledger.ask("first_of", lambda: store.first_of(keyed, instead_of))
+        except BaseException:
+            self._leave(keyed)  # the request ends here, and the store may have heard of it
+            raise
+
+    async def _forget(self, keyed: KeyedRequest) -> None:
+        store = self._remembering()
+        try:
+            await self._ledger.ask("forget_keyed", lambda: store.forget_keyed(keyed))
+        except BaseException:
+            self._leave(keyed)
+            raise
+        self._left.pop(keyed.id, None)
+
+    def _leave(self, keyed: KeyedRequest) -> None:
+        self._left[keyed.id] = keyed
+        if len(self._left) > _MOST_LEFT:
+            self._left.popitem(last=False)
 
     def _remembering(self) -> RemembersKeyed:
         if not isinstance(self._store, RemembersKeyed):

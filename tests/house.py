@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from muxer_memory import Ledger as Data
 from muxer_memory import MemoryStore
 
-from muxer import Attempt, BudgetClaim, Granted, HoldChoice, Record, Refused, Standing, StoreUnavailable
+from muxer import Attempt, BudgetClaim, Granted, HoldChoice, KeyedRequest, Record, Refused, Standing, StoreUnavailable
 from muxer.ledger import Ledger, open_ledger
 from muxer.testing import ManualClock, a_choice, a_claim, a_record, an_attempt
 from muxer.testing.contracts.money import amounts
@@ -63,6 +63,15 @@ class Remote(MemoryStore):
     async def record(self, id: str) -> Record | None:
         await self.play("record", id)
         return await super().record(id)
+
+    async def first_of(self, keyed: KeyedRequest, instead_of: str = "") -> KeyedRequest:
+        first = await super().first_of(keyed, instead_of)
+        await self.play("first_of", keyed.id)
+        return first
+
+    async def forget_keyed(self, keyed: KeyedRequest) -> None:
+        await self.play("forget_keyed", keyed.id)
+        await super().forget_keyed(keyed)
 
     async def standings(self, claims: Sequence[BudgetClaim]) -> Sequence[Standing]:
         await self.play("standings", "")

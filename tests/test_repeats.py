@@ -1,12 +1,17 @@
 """S13 and B40: a request under an Idempotency-Key is served and charged once, however often it is sent."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from muxer.repeats import KEYED_S
-from muxer.testing import Cut, Fail, ManualClock, Say, Stall
+from muxer.access import ANONYMOUS
+from muxer.errors import StoreUnavailable
+from muxer.inbound import IdempotencyKey
+from muxer.repeats import KEYED_S, IdempotencyInProgress, Repeats
+from muxer.testing import Cut, Fail, ManualClock, Say, Stall, a_record
+from tests.house import House
 from tests.proxy import QUESTION, OpenProxy, Proxy
 
 KEY = "0b7c6c1e-5d0f-4e0e-8a38-9d5a2d1f4a77"
@@ -104,6 +109,26 @@ async def test_of_many_at_once_one_is_served(proxy: OpenProxy) -> None:
     statuses = [status for status, _ in await asyncio.gather(*(sent(opened) for _ in range(20)))]
     assert sorted(set(statuses)) == [200, 409] and statuses.count(200) == 1
     assert len(opened.upstream.calls) == 1
+
+
+@pytest.mark.parametrize("step", ["begins", "ends"])
+async def test_a_key_is_free_when_the_store_answers_again(tmp_path: Path, step: str) -> None:
+    """Its last word on a request that came to nothing was lost, so it may remember that as one under way."""
+    house, key = House(tmp_path), IdempotencyKey(KEY, "body")
+    async with house.process() as (ledger, store):
+        repeats = Repeats(store, ledger, house.log, house.clock)
+        if step == "ends":
+            keyed = await repeats.begin(key, ANONYMOUS, "first")
+            store.is_away = True
+            await repeats.end(keyed, a_record(id="first", state="failed"))
+        else:
+            store.is_away = True
+            with pytest.raises(StoreUnavailable):
+                await repeats.begin(key, ANONYMOUS, "first")
+        store.is_away = False
+        assert (await repeats.begin(key, ANONYMOUS, "second")).id == "second"
+        with pytest.raises(IdempotencyInProgress):
+            await repeats.begin(key, ANONYMOUS, "third")
 
 
 @pytest.mark.parametrize("key", ["", "a" * 256, "a b", "é"])
