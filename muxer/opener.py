@@ -43,8 +43,9 @@ class Meters:
         self.use(())
 
     def use(self, extensions: Sequence[object]) -> None:
-        """From now on those of these extensions that are meters are told, and no other."""
-        meters = [extension.meter for extension in extensions if isinstance(extension, IsMeter)]
+        """From now on those of these extensions that are meters are told, each once, and no other."""
+        once = {id(extension): extension for extension in extensions}.values()
+        meters = [extension.meter for extension in once if isinstance(extension, IsMeter)]
         self.add = _all(meter.add for meter in meters)
         self.set = _all(meter.set for meter in meters)
         self.observe = _all(meter.observe for meter in meters)

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from muxer.live import Live, watching
+from muxer.prices import PriceTable
 from muxer.testing import Fail, Say, Stall
 from tests.proxy import PATIENCE_S, QUESTION, OpenProxy, Proxy, events
 from tests.sockets import served
@@ -182,6 +183,19 @@ async def test_a_plugin_named_anew_serves_and_one_no_longer_named_is_gone(proxy:
     opened.write()
     await opened.live.reload()
     assert (await opened.client.get("/metrics")).status == 404
+
+
+async def test_what_is_served_while_a_change_is_prepared_is_counted_once(proxy: OpenProxy, table: PriceTable) -> None:
+    """I10: metrics agree with the records, also where both configurations have the same meter."""
+    opened = await proxy(Say(), plugins="[openai, prometheus, sqlite]")
+    opened.write(plugins="[openai, prometheus, sqlite]", routes=ROUTE_TO_LARGE)
+    configuration = opened.origin.configuration(opened.origin.contents())
+    prepared = await opened.assembler.build(configuration, table, opened.assembly)
+    assert (await opened.chat()).status == 200
+    opened.assembler.adopt(prepared, opened.assembly)
+    page = await (await opened.client.get("/metrics")).text()
+    assert re.findall(r"^muxer_requests_total\{.*\} (.*)$", page, re.MULTILINE) == ["1.0"]
+    opened.assembler.retire(prepared)
 
 
 async def test_only_the_configuration_in_force_is_shown(proxy: OpenProxy) -> None:
