@@ -19,11 +19,14 @@ from muxer import (
     GuardRefused,
     Kind,
     Message,
+    Part,
+    RefusalPart,
     TextPart,
     ToolCall,
     ToolCallDelta,
     hookimpl,
 )
+from muxer_redact.elsewhere import elsewhere
 from muxer_redact.find import CATEGORIES, Finder
 from muxer_redact.restore import PLACEHOLDER, Restorer
 
@@ -116,17 +119,29 @@ class _Hidden:
             self._by_value[value] = name
         return self._by_value[value]
 
+    def forbid(self, text: str) -> None:
+        """Raises GuardRefused for anything that is found in a text in which nothing can be replaced."""
+        if self.text(text) != text:
+            raise GuardRefused(
+                "the request holds personal data or a secret where it cannot be replaced, such as in a document or a "
+                "search result; send that as text, or take it out",
+                param="messages",
+            )
+
     def message(self, message: Message) -> Message:
         """A message with placeholders. A model's earlier reasoning is signed by its vendor and stays as it is."""
         content = message.content
         if isinstance(content, str):
             content = self.text(content)
         elif content is not None:
-            content = tuple(
-                replace(part, text=self.text(part.text)) if isinstance(part, TextPart) else part for part in content
-            )
+            content = tuple(map(self._part, content))
         calls = message.tool_calls and tuple(self._call(call) for call in message.tool_calls)
         return replace(message, content=content, tool_calls=calls)
+
+    def _part(self, part: Part) -> Part:
+        if isinstance(part, TextPart):
+            return replace(part, text=self.text(part.text))
+        return replace(part, refusal=self.text(part.refusal)) if isinstance(part, RefusalPart) else part
 
     def _call(self, call: ToolCall) -> ToolCall:
         return replace(call, function=replace(call.function, arguments=self.text(call.function.arguments)))
@@ -159,6 +174,8 @@ class Redact:
         """The request with placeholders; None where there is nothing to hide."""
         hidden = _Hidden(self._finder, self._settings.refuse, asked.raw.decode("utf-8", "replace"))
         messages = tuple(hidden.message(message) for message in asked.request.messages)
+        for text in elsewhere(asked.raw):
+            hidden.forbid(text)
         if not hidden.counts:
             return None
         asked.notes["values"] = hidden.values

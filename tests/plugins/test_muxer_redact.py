@@ -284,3 +284,75 @@ async def test_over_http_choices_and_arguments_that_mix_letter_by_letter_get_the
     calls = [call for index, delta in deltas if index == 1 for call in delta.get("tool_calls", ())]
     assert (said, found.is_done) == ("to jane@x.org", True)
     assert json.loads("".join(call["function"].get("arguments", "") for call in calls)) == {"a": "bob@x.org\n"}
+
+
+MAIL = "zoe@example.com"
+CALL = {"type": "tool_use", "id": "a", "name": "f", "input": {}}
+OLD_CALL = {
+    "role": "assistant",
+    "content": None,
+    "function_call": {"name": "f", "arguments": '{"to": "zoe\\u0040example.com"}'},
+}
+
+
+def document(text: str = MAIL) -> dict[str, Any]:
+    return {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": text}}
+
+
+def found(text: str = MAIL) -> dict[str, Any]:
+    return {"type": "search_result", "source": "s", "title": "t", "content": [{"type": "text", "text": text}]}
+
+
+def claude(*blocks: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    return "/v1/messages", {"model": "haiku", "max_tokens": 9, "messages": [{"role": "user", "content": list(blocks)}]}
+
+
+CLAUDE: dict[str, Any] = {
+    "plugins": "[openai, anthropic, sqlite, redact]",
+    "guards": "[{kind: redact}]",
+    "providers": """
+  main: {kind: openai, api_key: sk-upstream, base_url: "UPSTREAM/v1"}
+  claude: {kind: anthropic, api_key: sk-ant, base_url: "UPSTREAM"}""",
+    "models": "{small: {provider: main, name: small-1}, haiku: {provider: claude, name: haiku-1}}",
+    "routes": "[{name: r, use: [small]}]",
+    "limits": "[]",
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        claude(document()),
+        claude(found()),
+        claude({"type": "tool_result", "tool_use_id": "a", "content": [document()]}),
+        claude({"type": "tool_result", "tool_use_id": "a", "content": [found()]}),
+        claude({"type": "text", "text": "Hi", "citations": [{"type": "char_location", "cited_text": MAIL}]}),
+        ("/v1/completions", {"model": "small", "prompt": "def f():", "suffix": f"# by {MAIL}"}),
+        ("/v1/chat/completions", {"model": "small", "messages": [{"role": "user", "content": "Hi"}, OLD_CALL]}),
+    ],
+    ids=["document", "search result", "tool's document", "tool's search result", "quotation", "suffix", "old call"],
+)
+async def test_what_is_found_where_nothing_can_be_replaced_is_refused(
+    proxy: OpenProxy, path: str, body: dict[str, Any]
+) -> None:
+    opened = await proxy(**CLAUDE)
+    response = await opened.ask(path, body)
+    error = (await response.json())["error"]
+    assert (response.status, error["code"], opened.upstream.calls) == (400, "guard_refused", [])
+    assert MAIL not in error["message"]
+
+
+async def test_other_documents_pass_and_so_does_a_tool_s_result_with_placeholders(proxy: OpenProxy) -> None:
+    opened = await proxy(**CLAUDE)
+    assert (await opened.ask(*claude(document("Paris"), found("Lyon")))).status == 200
+    path, body = claude({"type": "tool_result", "tool_use_id": "a", "content": [{"type": "text", "text": MAIL}]})
+    body["messages"] = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": [CALL]}, *body["messages"]]
+    assert (await opened.ask(path, body)).status == 200
+    assert MAIL not in str(opened.upstream.calls[-1].body) and "[EMAIL_1]" in str(opened.upstream.calls[-1].body)
+
+
+async def test_a_refusal_of_a_model_in_the_history_gets_placeholders(proxy: OpenProxy) -> None:
+    opened = await proxy(plugins="[openai, sqlite, redact]", guards="[{kind: redact}]")
+    refusal = {"role": "assistant", "content": [{"type": "refusal", "refusal": f"I do not write to {MAIL}"}]}
+    assert (await opened.chat(messages=[{"role": "user", "content": "Hi"}, refusal])).status == 200
+    assert "I do not write to [EMAIL_1]" in str(opened.upstream.calls[0].body)
