@@ -200,7 +200,10 @@ def _account(line: Line, subject: str) -> str:
     """The counter's name. Lines that count the same requests share one, so spend survives an edit of the amounts."""
     if line.account:
         return line.account
-    if not line.where:
-        return f"{line.per}:{subject}"
-    only = "".join(f"|{name}={value}" for name, value in sorted(line.where.items()))
-    return f"{line.per}:{subject}{only}"
+    only = "".join(f"|{name}={_escaped(value)}" for name, value in sorted(line.where.items()))
+    return f"{line.per}:{_escaped(subject)}{only}"
+
+
+def _escaped(name: str) -> str:
+    """A name in which no bar can be taken for one of ours: whoever may choose a name must not get another's counter."""
+    return name.replace("|", "||")

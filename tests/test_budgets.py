@@ -177,6 +177,14 @@ def test_lines_that_count_different_requests_have_different_counters() -> None:
     assert (first.account, second.account) == ("user:alice", "user:alice|team=red")
 
 
+def test_no_user_has_a_name_that_counts_for_another() -> None:
+    """S2: a token's `sub` may be anything that can be printed."""
+    limits = lines([a_limit(per="user", daily_usd=1), a_limit(per="user", daily_usd=1, where={"team": "red"})])
+    odd = replace(ALICE, user="alice|team=red", team="")
+    (own,) = claims(limits, Calendar("UTC"), odd, TARGET, NOON)
+    assert own.account not in {claim.account for claim in claims(limits, Calendar("UTC"), ALICE, TARGET, NOON)}
+
+
 def test_rates_and_slots_are_quotas_and_not_budgets() -> None:
     limits = lines([a_limit(per="key", requests_per_minute=60, tokens_per_minute=1_000, burst=5, concurrent=2)])
     assert claims(limits, Calendar("UTC"), ALICE, TARGET, NOON) == ()
