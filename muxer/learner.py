@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
+from muxer.background import beside
 from muxer.errors import StoreUnavailable
 from muxer.estimates import Estimates, Lessons
 from muxer.types import Record
@@ -39,13 +40,8 @@ class Learner:
 async def open_learner(latest: Latest, clock: Callable[[], float]) -> AsyncIterator[Learner]:
     """A learner that begins at once and goes on for as long as the context is open."""
     learner = Learner(latest, clock)
-    task = asyncio.create_task(_learn_for_ever(learner))
-    try:
+    async with beside(_learn_for_ever(learner)):
         yield learner
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 async def _learn_for_ever(learner: Learner) -> None:
