@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 
 from muxer.background import beside
 from muxer.errors import StoreUnavailable
-from muxer.estimates import Estimates, Lessons
+from muxer.estimates import Estimates, Samples
 from muxer.types import Record
 
 LEARN_EVERY_S = 60.0
@@ -30,10 +30,10 @@ class Learner:
         """Makes the tables anew. Those there are stay while the store cannot be read."""
         with suppress(StoreUnavailable):
             # One by one: two thousand records at once are 4 MB, which the process would keep.
-            lessons = Lessons()
-            await self._latest(self._clock() - _OLDEST_S, LATEST, lessons.add)
+            samples = Samples()
+            await self._latest(self._clock() - _OLDEST_S, LATEST, samples.add)
             # Some thousandths of a second, which requests should not have to wait for.
-            self.estimates = await asyncio.to_thread(lessons.estimates)
+            self.estimates = await asyncio.to_thread(samples.estimates)
 
 
 @asynccontextmanager
