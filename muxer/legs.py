@@ -60,8 +60,8 @@ class _Kept(Struct, frozen=True, kw_only=True):
 
 
 class Legs:
-    """Asks for one request until there is an answer to give. `said` tells of a cascade what came of it, `confidence` how
-    sure its first answer was."""
+    """Asks for one request until there is an answer to give. `said` tells of a cascade what came of it, `confidence`
+    how sure its first answer was."""
 
     def __init__(
         self, dispatch: Dispatch, plan: Plan, needs: Needs, hold: Hold, compose: Compose, meter: Meter
@@ -252,7 +252,8 @@ class Legs:
                 self._dispatch.note(number, is_check=True)
 
     def _give(self, why: str) -> Begun:
-        """The answer that is kept, and `why` no other is. Raises, where none is kept, what broke off the one there was."""
+        """The answer that is kept, and `why` nobody else is asked. Raises, where none is, what broke off the one there
+        was."""
         kept = self._kept
         if kept is None:
             assert self._broken is not None, "an answer was begun, and is neither kept nor broken"
