@@ -13,6 +13,7 @@ from msgspec import Struct
 from muxer.assemble import rules_of
 from muxer.cli.artefacts import settings_of
 from muxer.cli.configuration import Loaded, read
+from muxer.cli.contexts import open_context, silent, stopped
 from muxer.cli.eval_tables import as_json, print_story
 from muxer.cli.output import print_json, progress_bar
 from muxer.errors import InvalidRequest
@@ -21,10 +22,9 @@ from muxer.evaluation.curves import Ordered, intervals, measures
 from muxer.evaluation.policies import choices, scores
 from muxer.evaluation.rows import Price, Row, pairs, read_prices, read_rows
 from muxer.evaluation.story import Judged, Story
-from muxer.interfaces import Context, Kind, Signal
-from muxer.opener import Meters, open_signals
+from muxer.interfaces import Kind, Signal
+from muxer.opener import open_signals
 from muxer.plugins import find_kinds, installed
-from muxer.upstream import open_client
 
 SEED = 7
 _OF_SIGNALS = ("heuristics", "difficulty")
@@ -141,14 +141,11 @@ async def _signals(
     def settings(kind: Kind[Signal]) -> Struct:
         return settings_of(kind, arguments.artefact if arguments.signal in kind.signals else None)
 
-    async with open_client(max_connections=1) as http:
-        context = Context(http=http, clock=lambda: 0.0, folder=folder, log=_silent, meter=Meters())
-        async with open_signals(kinds.signals, context, settings) as signals:
-            yield [(kinds.signals[name], signal) for name, signal in signals.items()]
-
-
-def _silent(level: str, event: str, **fields: object) -> None:
-    return None
+    async with (
+        open_context(folder, silent, stopped) as context,
+        open_signals(kinds.signals, context, settings) as signals,
+    ):
+        yield [(kinds.signals[name], signal) for name, signal in signals.items()]
 
 
 def _write_scores(path: Path, rows: Sequence[Row], values: Sequence[float]) -> None:
