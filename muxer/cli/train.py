@@ -27,7 +27,7 @@ from muxer.evaluation.policies import scores
 from muxer.evaluation.reliability import groups
 from muxer.evaluation.report import report
 from muxer.evaluation.rows import Pair, Row, pairs, read_prices, read_rows
-from muxer.evaluation.story import Judged, Story
+from muxer.evaluation.story import Story
 from muxer.interfaces import Kind, Labelled, Signal, Trainable
 from muxer.lessons import LearnsLater, Lesson
 from muxer.plugins import find_kinds
@@ -262,13 +262,12 @@ async def _report(
     if not rows:
         raise InvalidRequest("--report: it is about prompts with answers of both models, and none was held back")
     story = Story(arguments.strong[0], arguments.cheap[0], known)
-    story.judged.append(Judged("random", Ordered([0.0] * len(rows), known)))
     chances: list[float] = []
     for words, artefact in (("before", arguments.out if arguments.out.exists() else None), (name, trial)):
         async with _opened(kind, artefact) as signal:
             chances = scores(rows, signal, name, lambda more: None)
-        story.judged.append(Judged(words, Ordered(chances, known)))
-    story.judged.append(Judged("oracle", Ordered([pair.strong - pair.cheap for pair in known], known)))
+        story.judge(words, chances)
+    story.add_bounds()
     return report(story, learned_from, groups(chances, [pair.strong > pair.cheap for pair in known]))
 
 
