@@ -178,7 +178,9 @@ def _row(key: StoredKey, now: float) -> Sequence[Cell]:
 
 
 def _shown(limit: Amounts) -> list[tuple[str, object]]:
-    return [(name, value) for name, value in admin.limit_fields(limit).items() if (name, value) != ("hold", "bound")]
+    """What it says that every limit does not."""
+    usual = admin.limit_fields(Amounts())
+    return [(name, value) for name, value in admin.limit_fields(limit).items() if usual.get(name) != value]
 
 
 def _state(word: str) -> Text:
