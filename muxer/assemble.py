@@ -15,7 +15,7 @@ from muxer.admin import Desk
 from muxer.admission import Admission, Room, memory_bytes, open_admission, room_bytes
 from muxer.background import beside
 from muxer.breakers import Breakers
-from muxer.budgets import Calendar, key_lines, lines
+from muxer.budgets import Calendar, FileLimits, key_lines, lines
 from muxer.catalog import build_catalog
 from muxer.config.settings import Component, Configuration, KeySettings, ServerSettings, Settings
 from muxer.conversations import Conversations
@@ -240,8 +240,7 @@ def rules_of(configuration: Configuration, table: PriceTable) -> Rules:
         catalog=build_catalog(settings, table),
         routes=settings.routes,
         conditions=configuration.rules,
-        limits=lines(settings.limits),
-        calendar=Calendar(settings.timezone),
+        limits=FileLimits(lines(settings.limits), Calendar(settings.timezone)),
         defaults=settings.defaults,
         config=configuration.digest,
         strict=settings.strict_params,

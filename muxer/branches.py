@@ -41,11 +41,11 @@ class Side:
     """The requests on one side of a share, by conversation."""
 
     def __init__(self) -> None:
-        self._talks: dict[tuple[str, str], Talk] = {}
+        self._talks: dict[tuple[str, str, str], Talk] = {}
 
     def add(self, record: Record) -> None:
         """Counts a finished request. What is presumed spent counts as spent."""
-        talk = self._talks.setdefault((record.key, record.conversation), Talk())
+        talk = self._talks.setdefault((record.key, record.user, record.conversation), Talk())
         talk.requests += 1
         talk.usd += (record.cost_nanos + record.presumed_nanos) / NANOS_PER_USD
         if record.state == "done":

@@ -11,7 +11,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import msgspec
-from aiohttp import web
 from msgspec import Struct, structs
 
 from muxer.assemble import assemble
@@ -46,6 +45,7 @@ SAMPLES: Mapping[str, Mapping[str, object]] = {
     "Do I need an umbrella in Zurich today?": {"tools": [_WEATHER]},
 }
 MAX_TOKENS = 300
+_CLOSE_S = 1.0  # how long requests may take to end
 
 
 class _Result(Struct, frozen=True, kw_only=True):
@@ -103,14 +103,11 @@ async def _serving(loaded: Loaded) -> AsyncIterator[str]:
     with TemporaryDirectory(prefix="muxer-demo-") as folder:
         configuration = _apart(loaded.configuration, Path(folder))
         async with assemble(configuration, loaded.table, log) as assembly:
-            application = Server(assembly, is_loopback=True).application()
-            runner = web.AppRunner(application, access_log=None, handler_cancellation=False, auto_decompress=False)
-            await runner.setup()
+            listener = Server(assembly, is_loopback=True).listener()
             try:
-                await web.TCPSite(runner, "127.0.0.1", 0).start()
-                yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+                yield f"http://127.0.0.1:{await listener.listen('127.0.0.1', 0)}"
             finally:
-                await runner.cleanup()
+                await listener.close(_CLOSE_S)
 
 
 def _apart(configuration: Configuration, folder: Path) -> Configuration:

@@ -90,7 +90,7 @@ class _Astray:
         if not len(self._turns):
             return record.affinity
         self._at = record.at
-        here = self._turns.affinity(record.key, record.conversation)
+        here = self._turns.affinity(record.key, record.user, record.conversation)
         return here if here.model else record.affinity
 
     def went(self, record: Record, chosen: Candidate, *, is_sticky: bool) -> None:
@@ -102,7 +102,7 @@ class _Astray:
             usage = replace(record.usage, cached_input_tokens=cached, cache_write_tokens=written)
             self._turns.remember(replace(record, model=chosen.model.name, usage=usage))
         elif is_sticky and len(self._turns):
-            self._turns.forget(record.key, record.conversation)
+            self._turns.forget(record.key, record.user, record.conversation)
 
 
 class Decided:
