@@ -1,6 +1,7 @@
 """The documentation against the code: examples load and run, commands parse, links lead on, lists are complete."""
 
 import argparse
+import ast
 import contextlib
 import inspect
 import io
@@ -349,6 +350,20 @@ def test_every_metric_named_exists() -> None:
     for page, text in PAGES.items():
         named = set(re.findall(r"\bmuxer_[a-z_]*[a-z]\b", text))
         assert {re.sub("_(bucket|sum|count)$", "", name) for name in named} - known - modules - EXAMPLES == set(), page
+
+
+def events() -> set[str]:
+    """What the proxy and its plugins log, by the calls in their code: a level, and the event as a constant."""
+    sources = [*(ROOT / "muxer").rglob("*.py"), *(ROOT / "plugins").rglob("*.py")]
+    calls = [node for path in sources for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    logged = [one.args[1] for one in calls if len(one.args) > 1 and "log" in ast.unparse(one.func)]
+    return {str(one.value) for one in logged if isinstance(one, ast.Constant) and isinstance(one.value, str)}
+
+
+def test_each_event_of_the_log_is_explained() -> None:
+    _, _, rest = PAGES["docs/operate.md"].partition("\n## Logs\n")
+    assert len(found := events()) > 30
+    assert found - set(re.findall(r"^\| `(\w+)`", rest, re.MULTILINE)) == set()
 
 
 def _slug(heading: str) -> str:
