@@ -44,7 +44,8 @@ bench: .venv/dev.stamp  ## the proxy beside a bare pass-through, as ratios; LITE
 	@exec .venv/bin/python -m bench.gateway $(if $(LITELLM_VENV),--litellm $(LITELLM_VENV)) $(ARGS)
 
 bench-list: .venv/dev.stamp  ## list the benchmarks and how to run each
-	@for file in bench/*.py; do echo ".venv/bin/python $$file"; sed -n '1s/^"""/    /p' $$file | sed 's/"""$$//'; done
+	@for file in $$(grep -l __main__ bench/*.py); do echo ".venv/bin/python -m bench.$$(basename $$file .py)"; \
+	sed -n '1s/^"""/    /p' $$file | sed 's/"""$$//'; done
 
 chaos: .venv/dev.stamp  ## every fault against real processes, and what came of the money; ARGS="--short" or "--only F7"
 	@exec .venv/bin/python -m tests.chaos $(ARGS)

@@ -1,6 +1,6 @@
 """The measure of all ratios: a pass-through of aiohttp's server, its ClientSession and uvloop, and nothing else.
 
-.venv/bin/python bench/bare.py UPSTREAM [PORT]    any number of them may share a port
+.venv/bin/python -m bench.bare UPSTREAM [PORT]    any number of them may share a port
 """
 
 import asyncio

@@ -1,8 +1,8 @@
 """Many clients against one budget: what was billed, by the upstream's own bill, against what the limit allowed.
 
-python bench/budget_race.py                 64 and 256 clients, 1 to 3 proxies sharing one SQLite file
-python bench/budget_race.py --store redis   the same over a Valkey that it starts, with appendfsync everysec
-python bench/budget_race.py --kill          the same, and one proxy is killed (SIGKILL) after a sixth of the requests
+.venv/bin/python -m bench.budget_race                 64 and 256 clients, 1 to 3 proxies sharing one SQLite file
+.venv/bin/python -m bench.budget_race --store redis   the same over a Valkey that it starts, with appendfsync everysec
+.venv/bin/python -m bench.budget_race --kill          the same; a proxy is killed after a sixth of the requests
 """
 
 import argparse

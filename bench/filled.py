@@ -1,8 +1,8 @@
 """Fills a store of the embedded kind with millions of finished requests and thousands of keys, in seconds a million.
 
-It has no command; bench/growth.py uses it. One request is lived through the store; the others are copies of its row,
-made by SQL, that differ in time, caller, model and route. Indexes, triggers and totals are made anew behind them, which
-takes a tenth of the time of keeping them up to date on the way.
+It has no command; bench/growth.py and bench/rows.py use it. One request is lived through the store; the others are
+copies of its row, made by SQL, that differ in time, caller, model and route. Indexes, triggers and totals are made anew
+behind them, which takes a tenth of the time of keeping them up to date on the way.
 """
 
 import sqlite3

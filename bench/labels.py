@@ -1,7 +1,7 @@
 """Labelled prompts through a running proxy: which label went down which route.
 
-muxer serve --demo --port 8123 &
-python bench/labels.py labelled_prompts.jsonl.gz --url http://127.0.0.1:8123
+.venv/bin/muxer serve --demo --port 8123 &
+.venv/bin/python -m bench.labels labelled_prompts.jsonl.gz --url http://127.0.0.1:8123
 """
 
 import argparse

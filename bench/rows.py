@@ -15,77 +15,41 @@ from collections.abc import Awaitable
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
 
-from muxer_sqlite import SqliteSettings, open_sqlite
-from muxer_sqlite.rows import NAMES, to_row
+from muxer_sqlite import open_sqlite
 
-from bench.stores import _worker
-from muxer import Attempt, Excluded, Needs, Store, Usage
-from muxer.testing import a_record, open_context
+from bench.filled import STORE, make
+from bench.stores import worker
+from muxer import Store
+from muxer.testing import open_context
 
 ROUNDS = 5
 OPEN = 200  # requests in flight when the process died
-# Row number i: 90 days up to now, 600 combinations of 200 users, 12 models and 5 routes.
-VARIED = {
-    "at": ":begin_s - 7776000.0 * (1 - 1.0 * i / :rows)",
-    "id": "printf('req_%011x%020x', 1000 * :begin_s - 7776000000.0 * (1 - 1.0 * i / :rows), i)",
-    "state": "iif(i % 50 = 0, 'failed', 'done')",
-    "user": "'user-' || (i * 7919 % 200)",
-    "key": "'key-' || (i * 7919 % 200)",
-    "team": "'team-' || (i * 7919 % 200 % 10)",
-    "model": "'m-' || (i * 31 % 12)",
-    "provider": "'p-' || (i * 31 % 12 % 3)",
-    "route": "'r-' || (i * 17 % 5)",
+USERS = 200
+_LEFT_OPEN = {
+    "id": "'open-' || i",
+    "state": "'open'",
+    "owner": "'dead'",
+    "cost_nanos": "0",
+    "held_nanos": "1000",
+    "holds": """'[[0,1000,[["all::total",0,1000],["user:alice:total",0,1000]],false,0]]'""",
 }
-LEG = '[[0,1000,[["all::total",0,1000],["user:alice:total",0,1000]],false,0]]'
 
 
-def fill(path: Path, rows: int, begin_s: float) -> None:
-    """Finished records spread over the days before `begin_s`, and some open ones of a process that is dead."""
-    attempt = Attempt(model="m", provider="p", upstream="u", outcome="exact", status=200, cost_nanos=700, ms=900.0)
-    record = a_record(
-        tags=("a", "b"),
-        conversation="0123456789abcdef",
-        requested_model="auto",
-        reason="complexity >= 0.2",
-        signals={"code": 0.1, "complexity": 0.25, "simple": 0.0, "tokens": 812, "language": "en"},
-        needs=Needs(stream=True, cap_tokens=1_000),
-        excluded=(Excluded("m-9", "context"),),
-        usage=Usage(input_tokens=800, output_tokens=120, cached_input_tokens=64),
-        cost_nanos=700,
-        expected_nanos=650,
-        attempts=(attempt,),
-        status=200,
-        ms=900.0,
-        first_byte_ms=300.0,
-        config="c0ffee",
-        prices="2026-11-25",
-    )
-    row = dict(zip(NAMES, to_row(record), strict=True)) | {
-        "owner": "dead",
-        "held_nanos": 0,
-        "holds": None,
-        "drawn": None,
-    }
-    columns = (*NAMES, "owner", "held_nanos", "holds", "drawn")
-    names = ", ".join(columns)
-    values = ", ".join(VARIED.get(name, f":{name}") for name in columns)
-    numbers = "WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < :rows)"
-    with closing(sqlite3.connect(path, isolation_level=None)) as db:
-        db.execute("PRAGMA synchronous = OFF")
-        db.execute("PRAGMA cache_size = -200000")
-        scale = {"rows": rows, "begin_s": begin_s}
-        db.execute(f"INSERT INTO requests ({names}) {numbers} SELECT {values} FROM n", row | scale)
-        held = {"state": "open", "held_nanos": 1_000, "cost_nanos": 0, "holds": LEG, "at": begin_s}
-        insert = f"INSERT INTO requests ({names}) VALUES ({', '.join(f':{name}' for name in columns)})"
-        db.executemany(insert, [row | held | {"id": f"open-{number}"} for number in range(OPEN)])
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+def leave_open(path: Path) -> None:
+    """Adds requests that a process was serving when it died: copies of a finished one."""
+    with closing(sqlite3.connect(path)) as db, db:
+        names = [name for _, name, *_ in db.execute("PRAGMA table_info(requests)")]
+        values = ", ".join(_LEFT_OPEN.get(name, name) for name in names)
+        numbers = f"WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {OPEN})"
+        finished = "(SELECT * FROM requests WHERE state = 'done' LIMIT 1)"
+        db.execute(f"INSERT INTO requests ({', '.join(names)}) {numbers} SELECT {values} FROM n, {finished}")
 
 
 async def _us(store: Store, round_: int, at_once: int, requests: int) -> float:
     numbers = iter(range(round_ * requests, (round_ + 1) * requests))
     times: list[float] = []
     begun = time.perf_counter()
-    await asyncio.gather(*(_worker(store, numbers, times) for _ in range(at_once)))
+    await asyncio.gather(*(worker(store, numbers, times) for _ in range(at_once)))
     return (time.perf_counter() - begun) / requests * 1e6
 
 
@@ -96,7 +60,7 @@ async def compare(folders: dict[str, Path], requests: int) -> None:
         for name, folder in folders.items():
             context = await stack.enter_async_context(open_context(folder))
             begun = time.perf_counter()
-            stores[name] = await stack.enter_async_context(open_sqlite(SqliteSettings(), context))
+            stores[name] = await stack.enter_async_context(open_sqlite(STORE, context))
             print(f"start, {name} file{time.perf_counter() - begun:>21.3f} s", flush=True)
         round_ = 0
         for at_once in (1, 32):
@@ -109,7 +73,7 @@ async def compare(folders: dict[str, Path], requests: int) -> None:
             both = f"{best['empty']:.0f} us empty, {best['full']:.0f} us full"
             print(f"hold and settle, {at_once:>2} at once: {both}, ratio {ratio:.2f}", flush=True)
         await _reading(stores["full"])
-    _scan(folders["full"] / "muxer.db")
+    _scan(folders["full"] / STORE.path)
 
 
 async def _reading(store: Store) -> None:
@@ -150,14 +114,11 @@ async def main() -> None:
         folders = {kind: Path(name) / kind for kind in ("empty", "full")}
         for folder in folders.values():
             folder.mkdir()
-            async with open_context(folder) as context, open_sqlite(SqliteSettings(), context):
-                pass
         begun = time.perf_counter()
-        fill(folders["full"] / "muxer.db", arguments.rows, time.time())
-        size = (folders["full"] / "muxer.db").stat().st_size
-        print(
-            f"{arguments.rows} records filled in {time.perf_counter() - begun:.0f} s: {size / 2**20:.0f} MB", flush=True
-        )
+        file = await make(folders["full"], arguments.rows, USERS, time.time())
+        leave_open(file)
+        words = f"{arguments.rows} records filled in {time.perf_counter() - begun:.0f} s"
+        print(f"{words}: {file.stat().st_size / 2**20:.0f} MB", flush=True)
         await compare(folders, arguments.requests)
 
 

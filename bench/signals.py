@@ -1,4 +1,4 @@
-"""Microseconds of one measurement of the heuristics, for prompts of 0.2, 2, 16 and 64 KB: `python bench/signals.py`."""
+"""Microseconds of one measurement of the heuristics, for prompts of 0.2, 2, 16 and 64 KB."""
 
 import timeit
 

@@ -103,13 +103,13 @@ async def measure(open_store: Open, at_once: int, requests: int) -> tuple[float,
             await asyncio.gather(*(_one(store, f"warm-{number}") for number in range(at_once)))
             numbers, times = iter(range(requests)), list[float]()
             begun = time.perf_counter()
-            await asyncio.gather(*(_worker(store, numbers, times) for _ in range(at_once)))
+            await asyncio.gather(*(worker(store, numbers, times) for _ in range(at_once)))
             whole = time.perf_counter() - begun
     times.sort()
     return whole / requests * 1e6, times[len(times) // 2] * 1e6, times[len(times) * 99 // 100] * 1e6
 
 
-async def _worker(store: Holds, numbers: Iterator[int], times: list[float]) -> None:
+async def worker(store: Holds, numbers: Iterator[int], times: list[float]) -> None:
     for number in numbers:
         begun = time.perf_counter()
         await _one(store, f"r-{number}")

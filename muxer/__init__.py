@@ -5,6 +5,7 @@ Everything a plugin or an application may use is named here; the rest of the pac
 
 from muxer.access import credential
 from muxer.answers import collect, pieces
+from muxer.background import beside
 from muxer.condition import Condition as FileCondition
 from muxer.condition import is_damage
 from muxer.condition import words as file_words
@@ -263,6 +264,7 @@ __all__ = [
     "Window",
     "WriteBehind",
     "WriterBounds",
+    "beside",
     "caller_of",
     "collect",
     "credential",

@@ -180,14 +180,19 @@ def _ratio(pairs: list[tuple[float, int]]) -> Mean:
 
 def _within_one(found: Mean, conversations: int) -> Mean:
     """The interval of a mean of values from 0 to 1 by Wilson's score, with as many independent draws as the
-    conversations are worth: it has a width also where all are the same."""
+    conversations are worth."""
     if found.value is None or found.low is None:
         return found
     part, deviation = found.value, (found.value - found.low) / _quantile(conversations - 1)
-    draws = part * (1 - part) / deviation**2 if deviation else float(conversations)
+    return Mean(part, *wilson(part, part * (1 - part) / deviation**2 if deviation else float(conversations)))
+
+
+def wilson(part: float, draws: float) -> tuple[float, float]:
+    """The 95 % interval of a share that was seen in so many independent draws: it has a width also where all are the
+    same."""
     middle = (part + _Z**2 / (2 * draws)) / (1 + _Z**2 / draws)
     reach = _Z * math.sqrt(part * (1 - part) / draws + _Z**2 / (4 * draws**2)) / (1 + _Z**2 / draws)
-    return Mean(part, max(0.0, middle - reach), min(1.0, middle + reach))
+    return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
 def _change(inside: Mean, outside: Mean) -> Mean:

@@ -10,10 +10,9 @@ from pathlib import Path
 from muxer.live import Live, watching
 from muxer.prices import PriceTable
 from muxer.testing import Fail, Say, Stall
-from tests.proxy import PATIENCE_S, QUESTION, OpenProxy, Proxy, events
+from tests.proxy import PATIENCE_S, OpenProxy, Proxy, events
 from tests.sockets import served
 
-STREAM = {"messages": QUESTION, "stream": True}
 ROUTE_TO_LARGE = "[{name: dear, use: [large]}]"
 TWO = """
   main: {kind: openai, api_key: sk-upstream, base_url: "UPSTREAM/v1"}

@@ -16,7 +16,6 @@ from muxer.operations import OPERATIONS
 from tests.proxy import QUESTION, OpenProxy, Proxy
 
 ALL: dict[str, Any] = {"plugins": "[openai, prometheus, sqlite]"}
-METHODS = {"get", "post", "delete", "put", "patch"}
 
 
 async def served(opened: Proxy) -> dict[tuple[str, str], Any]:

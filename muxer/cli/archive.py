@@ -1,6 +1,5 @@
 """The records of a store for commands that go through all of them, opened so that nothing in it changes."""
 
-import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -8,16 +7,14 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from muxer.cli.output import print_note
+from muxer.cli.contexts import open_context
 from muxer.config.settings import Configuration
 from muxer.errors import ConfigInvalid, Fault
-from muxer.interfaces import Archive, Context, Kind
+from muxer.interfaces import Archive, Kind
 from muxer.keys import KeepsKeys, StoredKey
-from muxer.opener import Meters
 from muxer.plugins import find_kinds
 from muxer.stores import Store
 from muxer.types import Record
-from muxer.upstream import open_client
 
 _BATCH = 1_000
 _ALL = 10**12
@@ -64,8 +61,7 @@ def _named(settings: Struct) -> str:
 async def open_archive(log: Log) -> AsyncIterator[Archive]:
     """Opens the records. A kind of store that cannot be opened for reading alone is opened as by other commands, and
     only read from. Raises ConfigInvalid and StoreUnavailable."""
-    async with open_client(max_connections=1) as http:
-        context = Context(http=http, clock=time.time, folder=log.folder, log=_say, meter=Meters())
+    async with open_context(log.folder) as context:
         if log.kind.read is not None:
             async with log.kind.read(log.settings, context) as archive:
                 yield archive
@@ -106,8 +102,3 @@ class NewestFirst:
     async def keys(self) -> list[StoredKey]:
         """See Archive."""
         return await self._store.keys() if isinstance(self._store, KeepsKeys) else []
-
-
-def _say(level: str, event: str, **fields: object) -> None:
-    if level in ("warning", "error"):
-        print_note(f"{level}: {event}: {', '.join(f'{name} {value}' for name, value in fields.items())}")

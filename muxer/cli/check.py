@@ -7,16 +7,14 @@ from pathlib import Path
 
 import msgspec
 
-from muxer.cli.configuration import read
+from muxer.cli.configuration import WORDS_OF_USUAL, read
 from muxer.config.settings import Configuration
 from muxer.errors import ConfigInvalid, Fault
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declares the words of the command."""
-    parser.add_argument(
-        "files", nargs="*", type=Path, metavar="FILE", help="default: routing.yaml here, else the built-in one"
-    )
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help=WORDS_OF_USUAL)
     parser.add_argument("--json", action="store_true", help="print {ok, errors, warnings} as JSON")
     parser.add_argument("--strict", action="store_true", help="treat warnings as errors")
 

@@ -1,5 +1,6 @@
 """Which file a command means, and what is in it."""
 
+import argparse
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,12 @@ from muxer.plugins import find_kinds
 from muxer.prices import PriceTable, load_prices
 
 USUAL = Path("routing.yaml")
+WORDS_OF_USUAL = "default: routing.yaml here, else the built-in one"
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Declares the word that says which file is meant."""
+    parser.add_argument("--config", type=Path, metavar="FILE", help=WORDS_OF_USUAL)
 
 
 class Loaded(Struct, frozen=True):

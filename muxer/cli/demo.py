@@ -16,7 +16,7 @@ from msgspec import Struct, structs
 from muxer.assemble import assemble
 from muxer.cli.checkup import check_up
 from muxer.cli.client import Failed, Proxy, Served, open_proxy
-from muxer.cli.configuration import Loaded, read
+from muxer.cli.configuration import WORDS_OF_USUAL, Loaded, read
 from muxer.cli.output import NOTHING, Cell, Column, bad, print_error, print_table, progress
 from muxer.config.settings import Component, Configuration
 from muxer.log import JSONLog
@@ -60,7 +60,7 @@ class _Result(Struct, frozen=True, kw_only=True):
 def add(parser: argparse.ArgumentParser) -> None:
     """Declares the words of the command."""
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--config", type=Path, metavar="FILE", help="default: routing.yaml here, else the built-in one")
+    which.add_argument("--config", type=Path, metavar="FILE", help=WORDS_OF_USUAL)
     which.add_argument("--url", help="ask this running proxy, instead of one in this process with offline providers")
     parser.add_argument("--api-key", metavar="KEY", help="the key for --url")
 

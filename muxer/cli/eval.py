@@ -13,18 +13,18 @@ from msgspec import Struct
 from muxer.assemble import rules_of
 from muxer.cli.artefacts import settings_of
 from muxer.cli.configuration import Loaded, read
+from muxer.cli.contexts import open_context, silent, stopped
 from muxer.cli.eval_tables import as_json, print_story
 from muxer.cli.output import print_json, progress_bar
 from muxer.errors import InvalidRequest
-from muxer.evaluation.chart import Dot, Line, picture
-from muxer.evaluation.curves import Ordered, intervals, measures
+from muxer.evaluation.chart import Dot, lines, picture
+from muxer.evaluation.curves import intervals, measures
 from muxer.evaluation.policies import choices, scores
 from muxer.evaluation.rows import Price, Row, pairs, read_prices, read_rows
-from muxer.evaluation.story import Judged, Story
-from muxer.interfaces import Context, Kind, Signal
-from muxer.opener import Meters, open_signals
+from muxer.evaluation.story import Story
+from muxer.interfaces import Kind, Signal
+from muxer.opener import open_signals
 from muxer.plugins import find_kinds, installed
-from muxer.upstream import open_client
 
 SEED = 7
 _OF_SIGNALS = ("heuristics", "difficulty")
@@ -88,15 +88,14 @@ def _asked(arguments: argparse.Namespace) -> Asked:
 
 async def _judge(arguments: argparse.Namespace) -> Story:
     asked = _asked(arguments)
-    rows, known = asked.rows, pairs(asked.rows, asked.strong, asked.cheap, asked.prices)
-    story = Story(asked.strong, asked.cheap, known)
-    story.judged.append(Judged("random", Ordered([0.0] * len(rows), known)))
+    rows = asked.rows
+    story = Story(asked.strong, asked.cheap, pairs(rows, asked.strong, asked.cheap, asked.prices))
     loaded = read(arguments.policy) if arguments.policy else None
     async with _signals(arguments, loaded) as signals:
         if arguments.signal is not None:
             with progress_bar(len(rows), arguments.signal) as advance:
                 found = scores(rows, _owner(signals, arguments.signal), arguments.signal, advance)
-            story.judged.append(Judged(arguments.signal, Ordered(found, known)))
+            story.judge(arguments.signal, found)
             if arguments.scores is not None:
                 _write_scores(arguments.scores, rows, found)
         if loaded is not None:
@@ -105,9 +104,8 @@ async def _judge(arguments: argparse.Namespace) -> Story:
                 rules = rules_of(loaded.configuration, loaded.table)
                 story.policy = choices(rows, rules, by_name, dict(arguments.map), asked.prices, advance)
             if set(story.policy.models) <= {asked.strong, asked.cheap}:
-                is_strong = [float(model == asked.strong) for model in story.policy.models]
-                story.judged.append(Judged("policy", Ordered(is_strong, known)))
-    story.judged.append(Judged("oracle", Ordered([pair.strong - pair.cheap for pair in known], known)))
+                story.judge("policy", [float(model == asked.strong) for model in story.policy.models])
+    story.add_bounds()
     _measure(story, arguments.bootstrap)
     return story
 
@@ -141,14 +139,11 @@ async def _signals(
     def settings(kind: Kind[Signal]) -> Struct:
         return settings_of(kind, arguments.artefact if arguments.signal in kind.signals else None)
 
-    async with open_client(max_connections=1) as http:
-        context = Context(http=http, clock=lambda: 0.0, folder=folder, log=_silent, meter=Meters())
-        async with open_signals(kinds.signals, context, settings) as signals:
-            yield [(kinds.signals[name], signal) for name, signal in signals.items()]
-
-
-def _silent(level: str, event: str, **fields: object) -> None:
-    return None
+    async with (
+        open_context(folder, silent, stopped) as context,
+        open_signals(kinds.signals, context, settings) as signals,
+    ):
+        yield [(kinds.signals[name], signal) for name, signal in signals.items()]
 
 
 def _write_scores(path: Path, rows: Sequence[Row], values: Sequence[float]) -> None:
@@ -158,8 +153,7 @@ def _write_scores(path: Path, rows: Sequence[Row], values: Sequence[float]) -> N
 
 
 def _drawn(story: Story) -> str:
-    curves = [Line(one.name, one.ordered.curve(), one.name in ("random", "oracle")) for one in story.judged]
-    drawn = [line for line in curves if line.name != "policy"]
+    drawn = lines([one for one in story.judged if one.name != "policy"])
     dots = []
     if story.policy is not None:
         share = story.policy.counts.get(story.strong, 0) / len(story.pairs)

@@ -13,26 +13,26 @@ import msgspec
 
 from muxer.access import ANONYMOUS, admitted
 from muxer.assemble import known_of, rules_of
-from muxer.cli.configuration import Loaded, read
+from muxer.cli.configuration import Loaded, add_config, read
+from muxer.cli.contexts import open_context
 from muxer.cli.explain_tables import print_explanation
 from muxer.cli.output import print_error, print_json, print_note
-from muxer.cli.recorded import fetch, note_event
+from muxer.cli.recorded import fetch
 from muxer.config.settings import Configuration
 from muxer.errors import ConfigInvalid, Fault, KeyDisabled, MuxerError
 from muxer.estimates import Estimates
 from muxer.explanation import Explanation, as_json, explain
 from muxer.fence import Fence, FencedSignal
 from muxer.inbound import Inbound
-from muxer.interfaces import Context, Signal
+from muxer.interfaces import Signal
 from muxer.learner import Learner
-from muxer.opener import Meters, open_signals
+from muxer.opener import open_signals
 from muxer.plans import Question
 from muxer.records import conversation_of, new_id
 from muxer.signals import measure
 from muxer.standings import untouched
 from muxer.stores import HoldChoice, Store
 from muxer.types import Caller, Record
-from muxer.upstream import open_client
 from muxer.wire import openai_inbound
 
 
@@ -41,7 +41,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("text", nargs="?", metavar="TEXT", help="a question; `-` reads it from standard input")
     parser.add_argument("-f", "--file", type=Path, metavar="FILE", help="a request body as JSON instead; - for stdin")
     parser.add_argument("--as", dest="key", metavar="KEY", help="the name of a key in the file; default: nobody's")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="default: routing.yaml here, else the built-in one")
+    add_config(parser)
     parser.add_argument("--json", action="store_true", help="print it as POST /v1/route answers it")
 
 
@@ -110,14 +110,12 @@ async def _explained(loaded: Loaded, caller: Caller, inbound: Inbound) -> Explan
 @asynccontextmanager
 async def _signals(configuration: Configuration) -> AsyncIterator[dict[str, Signal]]:
     """The signals of the file as the proxy has them: one that fails measures nothing."""
-    kinds, meters = configuration.kinds.signals, Meters()
-    async with open_client(max_connections=1) as http:
-        context = Context(http=http, clock=time.time, folder=configuration.folder, log=note_event, meter=meters)
-        async with open_signals(kinds, context) as opened:
-            yield {
-                name: FencedSignal(signal, kinds[name].signals, Fence(f"signal {name}", meters, note_event))
-                for name, signal in opened.items()
-            }
+    kinds = configuration.kinds.signals
+    async with open_context(configuration.folder) as context, open_signals(kinds, context) as opened:
+        yield {
+            name: FencedSignal(signal, kinds[name].signals, Fence(f"signal {name}", context.meter, context.log))
+            for name, signal in opened.items()
+        }
 
 
 def _estimates(configuration: Configuration) -> Estimates:

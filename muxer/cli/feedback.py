@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from muxer.cli.configuration import read
+from muxer.cli.configuration import add_config, read
 from muxer.cli.output import counted, print_error, print_json, progress_bar
 from muxer.cli.recorded import change, file_of
 from muxer.errors import ConfigInvalid, Fault, InvalidRequest
@@ -45,7 +45,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Declares the words of the command."""
     parser.add_argument("action", choices=("import",))
     parser.add_argument("file", type=Path, metavar="FILE", help="JSON lines, .gz too: request_id, score (0 to 1)")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="default: routing.yaml here, else the built-in one")
+    add_config(parser)
     parser.add_argument("--json", action="store_true", help="print what was taken and what was not as JSON")
 
 

@@ -4,13 +4,12 @@ import argparse
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
 
 import msgspec
 from rich.text import Text
 
 from muxer import admin
-from muxer.cli.configuration import read
+from muxer.cli.configuration import add_config, read
 from muxer.cli.output import (
     NOTHING,
     Cell,
@@ -24,7 +23,8 @@ from muxer.cli.output import (
     print_table,
     warned,
 )
-from muxer.cli.recorded import change, duration, fetch
+from muxer.cli.recorded import change, fetch
+from muxer.cli.words import duration
 from muxer.config.settings import Configuration
 from muxer.errors import InvalidRequest, NotFound
 from muxer.keyring import TTL_S
@@ -68,9 +68,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     revoke = actions.add_parser("revoke", help="end a key for good")
     revoke.add_argument("key", metavar="KEY", help="its id, or its name")
     for action in (create, every, revoke):
-        action.add_argument(
-            "--config", type=Path, metavar="FILE", help="default: routing.yaml here, else the built-in one"
-        )
+        add_config(action)
         action.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -180,7 +178,9 @@ def _row(key: StoredKey, now: float) -> Sequence[Cell]:
 
 
 def _shown(limit: Amounts) -> list[tuple[str, object]]:
-    return [(name, value) for name, value in admin.limit_fields(limit).items() if (name, value) != ("hold", "bound")]
+    """What it says that every limit does not."""
+    usual = admin.limit_fields(Amounts())
+    return [(name, value) for name, value in admin.limit_fields(limit).items() if usual.get(name) != value]
 
 
 def _state(word: str) -> Text:

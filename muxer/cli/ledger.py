@@ -5,9 +5,8 @@ import argparse
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from pathlib import Path
 
-from muxer.cli.configuration import read
+from muxer.cli.configuration import add_config, read
 from muxer.cli.output import Cell, Column, print_error, print_json, print_table
 from muxer.cli.recorded import fetch
 from muxer.errors import ConfigInvalid, Fault
@@ -32,7 +31,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", nargs="?", choices=("list", "resolve", "check"), default="list")
     parser.add_argument("id", nargs="?", metavar="ID", help="the request to resolve (x-muxer-request-id)")
     parser.add_argument("--cost", type=_dollars, metavar="USD", help="what it cost by the provider's bill; 0: nothing")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="default: routing.yaml here, else the built-in one")
+    add_config(parser)
     parser.add_argument("--json", action="store_true", help="print the records in full as JSON")
 
 

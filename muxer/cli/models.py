@@ -4,12 +4,11 @@ import argparse
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 from rich.text import Text
 
 from muxer.catalog import Catalog, Group, Model, build_catalog
-from muxer.cli.configuration import read
+from muxer.cli.configuration import add_config, read
 from muxer.cli.output import NOTHING, Cell, Column, bad, good, print_json, print_table, warned
 from muxer.views import price_fields
 
@@ -28,7 +27,7 @@ _RETIRES = Column("retires")
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declares the words of the command."""
-    parser.add_argument("--config", type=Path, metavar="FILE", help="default: routing.yaml here, else the built-in one")
+    add_config(parser)
     parser.add_argument("--json", action="store_true", help="print a list of the models and groups as JSON")
 
 

@@ -3,13 +3,12 @@
 import argparse
 import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from msgspec import NODEFAULT, Struct, structs, to_builtins
 
-from muxer.cli.configuration import read
+from muxer.cli.configuration import add_config, read
 from muxer.cli.output import NOTHING, Cell, Column, good, print_error, print_json, print_note, print_table
 from muxer.errors import ConfigInvalid
 from muxer.interfaces import Kind, Kinds
@@ -43,7 +42,7 @@ class _Plugin(Struct, frozen=True):
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declares the words of the command."""
-    parser.add_argument("--config", type=Path, metavar="FILE", help="default: routing.yaml here, else the built-in one")
+    add_config(parser)
     parser.add_argument("-v", "--verbose", action="store_true", help="list the settings of each kind as well")
     parser.add_argument("--json", action="store_true", help="print a list of the plugins as JSON, with all settings")
 

@@ -2,23 +2,19 @@
 
 import argparse
 import asyncio
-import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
-from muxer.cli.output import print_note
+from muxer.cli.configuration import add_config
+from muxer.cli.contexts import open_context
+from muxer.cli.words import duration
 from muxer.config.settings import Configuration
-from muxer.interfaces import Context
-from muxer.opener import Meters
 from muxer.stores import Store
-from muxer.upstream import open_client
 
 T = TypeVar("T")
 
-_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _FILTERS = ("user", "model", "route")
 
 
@@ -28,17 +24,7 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--user", help="only this user's")
     parser.add_argument("--model", help="only those this model served")
     parser.add_argument("--route", help="only those of this route")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="default: routing.yaml here, else the built-in one")
-
-
-def duration(words: str) -> int:
-    """The seconds of `30m`, `1h` or `7d`."""
-    found = re.fullmatch(r"([0-9]{1,6})([smhdw])", words)
-    if found is None:
-        raise argparse.ArgumentTypeError(
-            f"{words!r} is no duration: write a number and one of s, m, h, d, w, such as 30m, 1h or 7d"
-        )
-    return int(found[1]) * _SECONDS[found[2]]
+    add_config(parser)
 
 
 def since_s(arguments: argparse.Namespace, now: Callable[[], float] = time.time) -> float:
@@ -92,20 +78,7 @@ def _path(configuration: Configuration) -> str | None:
 
 
 async def _fetch(configuration: Configuration, query: Callable[[Store], Awaitable[T]]) -> T:
-    async with _open_store(configuration) as store:
-        return await query(store)
-
-
-@asynccontextmanager
-async def _open_store(configuration: Configuration) -> AsyncIterator[Store]:
     component = configuration.settings.store
-    async with open_client(max_connections=1) as http:
-        context = Context(http=http, clock=time.time, folder=configuration.folder, log=note_event, meter=Meters())
-        async with configuration.kinds.stores[component.kind].open(component.settings, context) as store:
-            yield store
-
-
-def note_event(level: str, event: str, **fields: object) -> None:
-    """A log for commands: what a person should know of it, on stderr."""
-    if level in ("warning", "error"):
-        print_note(f"{level}: {event}: {', '.join(f'{name} {value}' for name, value in fields.items())}")
+    kind = configuration.kinds.stores[component.kind]
+    async with open_context(configuration.folder) as context, kind.open(component.settings, context) as store:
+        return await query(store)

@@ -14,19 +14,19 @@ from msgspec import Struct
 from muxer.assemble import known_of, rules_of
 from muxer.cli.archive import Log, log_of, open_archive
 from muxer.cli.configuration import Loaded, read
+from muxer.cli.contexts import open_context, silent
 from muxer.cli.output import print_error, print_json, progress_bar
-from muxer.cli.recorded import duration, since_s
+from muxer.cli.recorded import since_s
 from muxer.cli.replay_tables import print_explained, print_tally
-from muxer.interfaces import Archive, Context
+from muxer.cli.words import duration, whole_number
+from muxer.interfaces import Archive
 from muxer.keyring import known
-from muxer.opener import Meters
 from muxer.plugins import find_kinds
 from muxer.replay.bounds import Bounds
 from muxer.replay.limits import Clock, Limits
 from muxer.replay.page import page
 from muxer.replay.run import Story, as_json, replay, sampled
 from muxer.replay.sides import Decided, Past, Recorded, Side
-from muxer.upstream import open_client
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +38,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--since", type=duration, metavar="AGE", help="only the last 30m, 1h, 7d, ...; default: all")
     parser.add_argument("--route", help="only requests that went down this route; limits are not simulated then")
     words = "about so many requests, the same each time; limits are not simulated then"
-    parser.add_argument("--sample", type=_count, metavar="N", help=words)
+    parser.add_argument("--sample", type=whole_number, metavar="N", help=words)
     words = "exit 1 when the requests would cost more than this above what they did"
     parser.add_argument("--max-cost-increase", type=_share, metavar="5%", help=words)
     words = "exit 1 when a larger share of the requests would go to another model"
@@ -75,12 +75,6 @@ def _shown(arguments: argparse.Namespace, story: Story) -> int:
     for words in passed:
         print_error(words)
     return 1 if passed else 0
-
-
-def _count(words: str) -> int:
-    if not (words.isascii() and words.isdigit() and int(words) > 0):
-        raise argparse.ArgumentTypeError(f"{words!r} is no number from 1")
-    return int(words)
 
 
 def _share(words: str) -> float:
@@ -156,11 +150,5 @@ async def _limits() -> AsyncIterator[Limits]:
     """Limits that stand at nothing spent, counted by the ledger of the store in memory."""
     clock, kind = Clock(), find_kinds(["memory"]).stores["memory"]
     settings: Struct = msgspec.convert({"keep_records": 1}, kind.settings)
-    async with open_client(max_connections=1) as http:
-        context = Context(http=http, clock=clock, folder=Path(), log=_silent, meter=Meters())
-        async with kind.open(settings, context) as store:
-            yield Limits(store, clock)
-
-
-def _silent(level: str, event: str, **fields: object) -> None:
-    return None
+    async with open_context(Path(), silent, clock) as context, kind.open(settings, context) as store:
+        yield Limits(store, clock)

@@ -10,6 +10,7 @@ from rich.text import Text
 from muxer.cli.configuration import read
 from muxer.cli.output import NOTHING, Cell, Column, bad, good, print_error, print_json, print_note, print_table, warned
 from muxer.cli.recorded import add_filters, fetch, nothing_recorded, since_s, where
+from muxer.cli.words import whole_number
 from muxer.config.settings import Configuration
 from muxer.money import usd
 from muxer.records import as_json
@@ -35,7 +36,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Declares the words of the command."""
     parser.add_argument("id", nargs="?", metavar="ID", help="show this record in full (x-muxer-request-id)")
     add_filters(parser)
-    parser.add_argument("--limit", type=_limit, default=50, metavar="N", help="at most so many (default: 50)")
+    parser.add_argument("--limit", type=whole_number, default=50, metavar="N", help="at most so many (default: 50)")
     parser.add_argument("--json", action="store_true", help="print the records in full as JSON")
 
 
@@ -52,12 +53,6 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         _print_records(records, arguments.limit)
     return 0
-
-
-def _limit(words: str) -> int:
-    if not (words.isascii() and words.isdigit() and int(words) > 0):
-        raise argparse.ArgumentTypeError(f"{words!r} is no number from 1")
-    return int(words)
 
 
 def _show_one(configuration: Configuration, arguments: argparse.Namespace) -> int:

@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from pathlib import Path
 
 import msgspec
 import uvloop
@@ -21,8 +20,9 @@ from msgspec.structs import replace
 
 from muxer.access import digest
 from muxer.assemble import Assembly, open_assembler
-from muxer.cli.configuration import Loaded, Origin
+from muxer.cli.configuration import Loaded, Origin, add_config
 from muxer.cli.recorded import fetch
+from muxer.cli.words import whole_number
 from muxer.config.contents import Contents
 from muxer.config.settings import Configuration, KeySettings
 from muxer.errors import ConfigInvalid, Fault, MuxerError
@@ -41,14 +41,14 @@ _REACHED_AT = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # compared, n
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declares the words of the command."""
-    parser.add_argument("--config", type=Path, metavar="FILE", help="default: routing.yaml here, else the built-in one")
+    add_config(parser)
     parser.add_argument("--host", help="address to listen on, instead of server.listen")
     parser.add_argument("--port", type=_port, help="port to listen on, instead of server.listen; 0 takes a free one")
     parser.add_argument("--demo", action="store_true", help="answer offline: no key, no network, all else real")
     parser.add_argument(
         "--make-key", action="store_true", help="with no API key in the file or the store, make one and require it"
     )
-    parser.add_argument("--workers", type=_count, metavar="N", help="processes, instead of server.workers")
+    parser.add_argument("--workers", type=whole_number, metavar="N", help="processes, instead of server.workers")
     parser.add_argument("--link", type=int, help=argparse.SUPPRESS)  # to the parent, which adds it for a worker
 
 
@@ -188,13 +188,6 @@ def _address(arguments: argparse.Namespace, configuration: Configuration) -> tup
 
 def _log(configuration: Configuration) -> JSONLog:
     return JSONLog(sys.stdout.buffer, time.time, "debug" if configuration.debug else "info")
-
-
-def _count(word: str) -> int:
-    count = int(word)
-    if count < 1:
-        raise argparse.ArgumentTypeError("at least 1")
-    return count
 
 
 def _port(word: str) -> int:

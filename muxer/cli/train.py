@@ -15,9 +15,11 @@ import msgspec
 from msgspec import Struct
 
 from muxer.cli.artefacts import settings_of
+from muxer.cli.contexts import open_context, silent, stopped
 from muxer.cli.lessons import Told, log_named, told
 from muxer.cli.output import counted, print_error, print_json, print_note, progress_bar
-from muxer.cli.recorded import duration, since_s
+from muxer.cli.recorded import since_s
+from muxer.cli.words import duration
 from muxer.errors import InvalidRequest
 from muxer.evaluation.curves import Ordered, measures
 from muxer.evaluation.judged import choices, lift
@@ -25,12 +27,10 @@ from muxer.evaluation.policies import scores
 from muxer.evaluation.reliability import groups
 from muxer.evaluation.report import report
 from muxer.evaluation.rows import Pair, Row, pairs, read_prices, read_rows
-from muxer.evaluation.story import Judged, Story
-from muxer.interfaces import Context, Kind, Labelled, Signal, Trainable
+from muxer.evaluation.story import Story
+from muxer.interfaces import Kind, Labelled, Signal, Trainable
 from muxer.lessons import LearnsLater, Lesson
-from muxer.opener import Meters
 from muxer.plugins import find_kinds
-from muxer.upstream import open_client
 
 LEAST_ROWS = 50
 LEAST_OF_A_SIDE = 10
@@ -262,28 +262,22 @@ async def _report(
     if not rows:
         raise InvalidRequest("--report: it is about prompts with answers of both models, and none was held back")
     story = Story(arguments.strong[0], arguments.cheap[0], known)
-    story.judged.append(Judged("random", Ordered([0.0] * len(rows), known)))
     chances: list[float] = []
     for words, artefact in (("before", arguments.out if arguments.out.exists() else None), (name, trial)):
         async with _opened(kind, artefact) as signal:
             chances = scores(rows, signal, name, lambda more: None)
-        story.judged.append(Judged(words, Ordered(chances, known)))
-    story.judged.append(Judged("oracle", Ordered([pair.strong - pair.cheap for pair in known], known)))
+        story.judge(words, chances)
+    story.add_bounds()
     return report(story, learned_from, groups(chances, [pair.strong > pair.cheap for pair in known]))
 
 
 @asynccontextmanager
 async def _opened(kind: Kind[Signal], artefact: Path | None) -> AsyncIterator[Signal]:
     """The signal with an artefact, or with what it uses without one in a folder that has none."""
-    async with open_client(max_connections=1) as http:
-        with tempfile.TemporaryDirectory() as folder:
-            context = Context(http=http, clock=lambda: 0.0, folder=Path(folder), log=_silent, meter=Meters())
-            async with kind.open(settings_of(kind, artefact), context) as signal:
-                yield signal
-
-
-def _silent(level: str, event: str, **fields: object) -> None:
-    return None
+    settings = settings_of(kind, artefact)
+    with tempfile.TemporaryDirectory() as folder:
+        async with open_context(Path(folder), silent, stopped) as context, kind.open(settings, context) as signal:
+            yield signal
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -54,7 +54,7 @@ def _read(path: Path) -> bytes:
     except IsADirectoryError as error:
         raise ConfigInvalid([Fault("a directory, not a file", file=str(path), hint="name the file in it")]) from error
     except FileNotFoundError as error:
-        hint = "name it with --config, or copy the one of the documentation"
+        hint = "name one that exists, or copy the one of the documentation"
         raise ConfigInvalid([Fault("no such file", file=str(path), hint=hint)]) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a path"

@@ -19,7 +19,6 @@ PERCENT = r"[0-9]{1,3}(\.[0-9]{1,9})? ?%"
 _PERCENT = re.compile(PERCENT)
 _AMOUNT = re.compile(r"[0-9]+(\.[0-9]+)?|\.[0-9]+")
 _LONGEST_NUMBER = 40
-_NUMERIC = (inspect.IntType, inspect.FloatType, inspect.DecimalType)
 
 
 class Wrong(Struct, frozen=True):

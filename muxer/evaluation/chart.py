@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from muxer.evaluation.curves import Curve
+from muxer.evaluation.story import Judged
 from muxer.replay.markup import Markup, tag
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 720, 440, 64, 20, 34, 52
@@ -42,6 +43,11 @@ class _Frame(Struct, frozen=True):
 
     def y(self, value: float) -> float:
         return _TOP + (_HEIGHT - _TOP - _BOTTOM) * (self.most_y - value) / (self.most_y - self.least_y)
+
+
+def lines(judged: Sequence[Judged]) -> list[Line]:
+    """The curves of some orders."""
+    return [Line(one.name, one.ordered.curve(), one.is_bound) for one in judged]
 
 
 def picture(title: str, drawn: Sequence[Line], dots: Sequence[Dot]) -> str:

@@ -55,42 +55,48 @@ def choices(
     available = {name: replace(model, unavailable="") for name, model in rules.catalog.models.items()}
     rules = replace(rules, catalog=replace(rules.catalog, models=available))
     models: list[str] = []
-    qualities: list[float] = []
-    costs: list[float | None] = []
-    for row in rows:
-        request = _request(row.prompt)
-        measured = measure(request, msgspec.json.encode(request), signals)
-        question = Question(
-            id=row.id,
-            now=0.0,
-            caller=_ANYBODY,
-            requested="auto",
-            measured=measured,
-            is_cooling=_never,
-            conversation=row.id,
-        )
+    for number, row in enumerate(rows):
         try:
-            model = plan(rules, question).candidates[0].model
+            models.append(_player(row, _first(row, rules, signals), names))
         except MuxerError as error:
-            raise InvalidRequest(f"prompt {row.id or len(models)}: {error}") from error
-        wanted = (names.get(model.name, model.name), names.get(model.name, model.upstream))
-        name = next((name for name in wanted if name in row.models), None)
-        if name is None:
-            raise InvalidRequest(
-                f"prompt {row.id or len(models)}: the rules choose {model.name!r}, of which the data has no answer; "
-                f"say which of its models plays it: --map {model.name}=NAME"
-            )
-        models.append(name)
-        qualities.append(row.models[name].s)
-        costs.append(cost_usd(row.models[name], prices.get(name)))
+            raise InvalidRequest(f"prompt {row.id or number}: {error}") from error
         advance(1)
+    answers = [row.models[name] for row, name in zip(rows, models, strict=True)]
+    costs = [cost_usd(cell, prices.get(name)) for cell, name in zip(answers, models, strict=True)]
     known = [cost for cost in costs if cost is not None]
-    usd = sum(known) / len(rows) if len(known) == len(rows) else None
-    return Chosen(models, sum(qualities) / len(rows), usd, dict(Counter(models).most_common()))
+    return Chosen(
+        models=models,
+        quality=sum(cell.s for cell in answers) / len(rows),
+        usd=sum(known) / len(rows) if len(known) == len(rows) else None,
+        counts=dict(Counter(models).most_common()),
+    )
 
 
-def _never(model: Model) -> str:
-    return ""
+def _first(row: Row, rules: Rules, signals: Mapping[str, Signal]) -> Model:
+    """The model that is asked first. Raises the error of a request that is refused."""
+    request = _request(row.prompt)
+    question = Question(
+        id=row.id,
+        now=0.0,
+        caller=_ANYBODY,
+        requested="auto",
+        measured=measure(request, msgspec.json.encode(request), signals),
+        is_cooling=lambda model: "",
+        conversation=row.id,
+    )
+    return plan(rules, question).candidates[0].model
+
+
+def _player(row: Row, model: Model, names: Mapping[str, str]) -> str:
+    """The model of the row whose answer stands for that of this one. Raises InvalidRequest where there is none."""
+    wanted = (names.get(model.name, model.name), names.get(model.name, model.upstream))
+    for name in wanted:
+        if name in row.models:
+            return name
+    raise InvalidRequest(
+        f"the rules choose {model.name!r}, of which the data has no answer; "
+        f"say which of its models plays it: --map {model.name}=NAME"
+    )
 
 
 def _request(prompt: str) -> ChatRequest:

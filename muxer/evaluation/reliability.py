@@ -1,14 +1,13 @@
 """How often what was said to happen with a chance did happen: prompts in groups by their chance, and a picture."""
 
-import math
 from collections.abc import Sequence
 
 from msgspec import Struct
 
+from muxer.branches import wilson
 from muxer.replay.markup import Markup, tag
 
 GROUPS = 10
-_Z = 1.96
 _SIZE, _EDGE = 420, 52
 _STYLE = ".said{fill:#2563eb}.range{stroke:#2563eb;stroke-width:1.5}.ideal{stroke:#999;stroke-dasharray:6 5}"
 
@@ -39,12 +38,8 @@ def groups(chances: Sequence[float], happened: Sequence[bool]) -> list[Group]:
 def _group(ranked: Sequence[tuple[float, bool]]) -> Group:
     count, hits = len(ranked), sum(hit for _, hit in ranked)
     share = hits / count
-    # Wilson's interval: it has a width also where all or none happened.
-    middle = (share + _Z * _Z / (2 * count)) / (1 + _Z * _Z / count)
-    half = _Z * math.sqrt(share * (1 - share) / count + _Z * _Z / (4 * count * count)) / (1 + _Z * _Z / count)
-    return Group(
-        sum(said for said, _ in ranked) / count, share, max(0.0, middle - half), min(1.0, middle + half), count
-    )
+    low, high = wilson(share, count)
+    return Group(said=sum(said for said, _ in ranked) / count, happened=share, low=low, high=high, count=count)
 
 
 def drawn(found: Sequence[Group]) -> Markup:

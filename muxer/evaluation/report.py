@@ -3,12 +3,12 @@
 import math
 from collections.abc import Sequence
 
-from muxer.evaluation.chart import Line, picture
+from muxer.evaluation.chart import lines, picture
 from muxer.evaluation.curves import measures
 from muxer.evaluation.reliability import Group, drawn
 from muxer.evaluation.story import Story
-from muxer.replay.markup import Markup, joined, tag
-from muxer.replay.style import STYLE
+from muxer.replay.markup import Markup, tag
+from muxer.replay.style import whole_page
 
 _SAVED = (("save@eq", "at its quality"), ("save@99q", "at 99 % of it"), ("save@95g", "at 95 % of the gap"))
 
@@ -20,11 +20,10 @@ def report(story: Story, learned_from: int, found: Sequence[Group]) -> str:
         f"Learned from {learned_from:,} prompts and judged on {len(story.pairs):,} others, which were held back both "
         "from it and from what it would replace."
     )
-    lines = [Line(one.name, one.ordered.curve(), one.name in ("random", "oracle")) for one in story.judged]
     body = [
         tag("h1", title),
         tag("p", about, class_="soft"),
-        tag("section", tag("h2", "Quality over cost"), Markup(picture(title, lines, ())), _ranked(story)),
+        tag("section", tag("h2", "Quality over cost"), Markup(picture(title, lines(story.judged), ())), _ranked(story)),
         tag(
             "section",
             tag("h2", "Is 30 % thirty in a hundred?"),
@@ -33,12 +32,7 @@ def report(story: Story, learned_from: int, found: Sequence[Group]) -> str:
             _reliability(found),
         ),
     ]
-    head = joined(
-        Markup('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
-        tag("title", title),
-        tag("style", Markup(STYLE)),
-    )
-    return f"<!doctype html>\n{tag('html', tag('head', head), tag('body', tag('main', *body)), lang='en')}\n"
+    return whole_page(title, body)
 
 
 def _ranked(story: Story) -> Markup:

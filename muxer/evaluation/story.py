@@ -1,5 +1,7 @@
 """What an evaluation found, for whoever prints or draws it."""
 
+from collections.abc import Sequence
+
 import msgspec
 from msgspec import Struct
 
@@ -9,10 +11,11 @@ from muxer.evaluation.rows import Pair
 
 
 class Judged(Struct):
-    """One order of the prompts with its measures and their 95 % intervals."""
+    """One order of the prompts with its measures and their 95 % intervals; `is_bound`: it is there to compare with."""
 
     name: str
     ordered: Ordered
+    is_bound: bool = False
     measures: Metrics = msgspec.field(default_factory=dict)
     intervals: dict[str, tuple[float, float]] = msgspec.field(default_factory=dict)
 
@@ -25,6 +28,17 @@ class Story(Struct):
     pairs: list[Pair]
     judged: list[Judged] = msgspec.field(default_factory=list)
     policy: Chosen | None = None
+
+    def judge(self, name: str, scores: Sequence[float]) -> None:
+        """Adds the order of these scores; the higher, the sooner the strong model is asked."""
+        self.judged.append(Judged(name, Ordered(scores, self.pairs)))
+
+    def add_bounds(self) -> None:
+        """Adds what chance does, before all others, and what could be done by knowing both answers, after them."""
+        chance = Ordered([0.0] * len(self.pairs), self.pairs)
+        known = Ordered([pair.strong - pair.cheap for pair in self.pairs], self.pairs)
+        bounds = Judged("random", chance, is_bound=True), Judged("oracle", known, is_bound=True)
+        self.judged = [bounds[0], *self.judged, bounds[1]]
 
     @property
     def strong_usd(self) -> float | None:

@@ -8,7 +8,7 @@ from muxer.replay.amounts import change_words, dollars
 from muxer.replay.charts import Point, Stream, bars, lines, streams
 from muxer.replay.markup import Markup, joined, tag
 from muxer.replay.run import Story, by_change, by_requests, summary
-from muxer.replay.style import STYLE
+from muxer.replay.style import whole_page
 from muxer.replay.tally import Sum, Tally
 
 MOST_POINTS, MOST_BARS, MOST_STREAMS = 56, 12, 24
@@ -33,12 +33,7 @@ def page(story: Story, passed: Sequence[str]) -> str:
         body.append(tag("section", tag("h2", "Over the bound"), *(tag("p", words) for words in passed), class_="over"))
     if tally.total.requests:
         body += [_over_time(tally, write), _by_route(tally, write), _from_to(tally, write), _largest(tally)]
-    head = joined(
-        Markup('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
-        tag("title", title),
-        tag("style", Markup(STYLE)),
-    )
-    return f"<!doctype html>\n{tag('html', tag('head', head), tag('body', tag('main', *body)), lang='en')}\n"
+    return whole_page(title, body)
 
 
 def _about(story: Story) -> Markup:

@@ -1,6 +1,21 @@
-"""How the page of a replay looks, by day and by night."""
+"""Pages of HTML that need nothing else: what stands around their body, and how they look by day and by night."""
 
-STYLE = """
+from collections.abc import Sequence
+
+from muxer.replay.markup import Markup, joined, tag
+
+
+def whole_page(title: str, body: Sequence[Markup]) -> str:
+    """The file with that body."""
+    head = joined(
+        Markup('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
+        tag("title", title),
+        tag("style", Markup(_STYLE)),
+    )
+    return f"<!doctype html>\n{tag('html', tag('head', head), tag('body', tag('main', *body)), lang='en')}\n"
+
+
+_STYLE = """
 :root { color-scheme: light dark;
   --paper: #fbfbfa; --card: #ffffff; --ink: #1d2430; --soft: #5b6574; --rule: #e3e6ea;
   --before: #8b95a5; --after: #2563eb; --cheaper: #0f8a5f; --dearer: #c2570c; --refused: #c81e3a; --stays: #aeb6c2; }

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Annotated
+from typing import Annotated, Protocol, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
@@ -226,20 +226,25 @@ class _Body(Struct):
 _decode_body = msgspec.json.Decoder(_Body).decode
 
 
-def _read_body(data: bytes, who: str) -> _Body:
+class _MayBeError(Protocol):
+    @property
+    def error(self) -> Raw | UnsetType: ...
+
+
+BodyT = TypeVar("BodyT", bound=_MayBeError)
+
+
+def read_body(decode: Callable[[bytes], BodyT], data: bytes, who: str) -> BodyT:
+    """What an upstream said. Raises UpstreamBadResponse for what is no such body, and an error object under a 200
+    (B52)."""
     try:
         data.decode()  # also what is passed on without being read
-        body = _decode_body(data)
+        body = decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UpstreamBadResponse(f"{who} did not answer in OpenAI's format: {error}") from error
-    raise_for_error(body.error, who)
+    if body.error is not UNSET and bytes(body.error) != _NULL:
+        raise UpstreamBadResponse(f"{who} answered 200 with an error: {_words(body.error)}")
     return body
-
-
-def raise_for_error(error: Raw | UnsetType, who: str) -> None:
-    """Raises UpstreamBadResponse for an error object under a 200 (B52)."""
-    if error is not UNSET and bytes(error) != _NULL:
-        raise UpstreamBadResponse(f"{who} answered 200 with an error: {_words(error)}")
 
 
 def _words(error: Raw) -> str:
@@ -252,7 +257,7 @@ def _words(error: Raw) -> str:
 
 def read_answer(data: bytes, who: str) -> Answer:
     """A whole answer. Raises UpstreamBadResponse when it is none, also for an error object under a 200."""
-    body = _read_body(data, who)
+    body = read_body(_decode_body, data, who)
     if not body.choices:
         raise UpstreamBadResponse(f"{who} answered without choices")
     choices = tuple(_read_choice(choice) for choice in body.choices)
@@ -304,7 +309,7 @@ def read_chunks(data: bytes, who: str) -> list[Chunk]:
 
     Raises UpstreamBadResponse, also for an error event (B52).
     """
-    body = _read_body(data, who)
+    body = read_body(_decode_body, data, who)
     usage = read_usage(body.usage)
     choices = body.choices or ()
     if len(choices) < 2:

@@ -15,7 +15,7 @@ from muxer.inputs import EmbeddingRequest, messages_of
 from muxer.types import Answer, Call, Usage
 from muxer.wire.bodies import decoded
 from muxer.wire.inbound import StreamWriter
-from muxer.wire.openai_chat import decode_fields, encode, raise_for_error, raw, read_usage
+from muxer.wire.openai_chat import decode_fields, encode, raw, read_body, read_usage
 from muxer.wire.openai_inputs import KINDS, Inputs, check_model, read_inputs
 
 API = "openai.embeddings"
@@ -76,12 +76,7 @@ _decode_vectors = msgspec.json.Decoder(_Vectors).decode
 
 def read_answer(data: bytes, inputs: int, who: str) -> Answer:
     """The vectors as bytes to pass on, and their usage. Raises UpstreamBadResponse unless there is one an input."""
-    try:
-        data.decode()
-        body = _decode_vectors(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UpstreamBadResponse(f"{who} did not answer in OpenAI's format: {error}") from error
-    raise_for_error(body.error, who)
+    body = read_body(_decode_vectors, data, who)
     if body.data is UNSET or len(body.data) != inputs:
         raise UpstreamBadResponse(f"{who} was asked for {inputs} vectors and answered with another number of them")
     return Answer(usage=read_usage(body.usage), raw=data)

@@ -10,7 +10,7 @@ from muxer.inputs import TextRequest
 from muxer.types import Answer, Call, ChatRequest, Choice, Chunk, TokenLogprob, Usage
 from muxer.upstream import refuse_dropped
 from muxer.wire import openai_chat
-from muxer.wire.openai_chat import decode_fields, encode, raise_for_error, raw, read_usage, split_choices
+from muxer.wire.openai_chat import decode_fields, encode, raw, read_body, read_usage, split_choices
 
 API = "openai.completions"
 _NULL = b"null"  # a Raw equals only another Raw, so bytes are compared
@@ -86,19 +86,9 @@ _decode_logprobs = msgspec.json.Decoder(_Logprobs).decode
 _decode_body = msgspec.json.Decoder(_Body).decode
 
 
-def _read_body(data: bytes, who: str) -> _Body:
-    try:
-        data.decode()  # also what is passed on without being read
-        body = _decode_body(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UpstreamBadResponse(f"{who} did not answer in OpenAI's format: {error}") from error
-    raise_for_error(body.error, who)
-    return body
-
-
 def read_answer(data: bytes, who: str) -> Answer:
     """A whole answer. Raises UpstreamBadResponse when it is none."""
-    body = _read_body(data, who)
+    body = read_body(_decode_body, data, who)
     if not body.choices:
         raise UpstreamBadResponse(f"{who} answered without choices")
     choices = tuple(
@@ -110,7 +100,7 @@ def read_answer(data: bytes, who: str) -> Answer:
 
 def read_chunks(data: bytes, who: str) -> list[Chunk]:
     """The chunks of one event of a stream: one for each choice in it. Raises UpstreamBadResponse (B52)."""
-    body = _read_body(data, who)
+    body = read_body(_decode_body, data, who)
     usage, choices = read_usage(body.usage), body.choices or []
     if not choices:
         return [Chunk(usage=usage, raw=data)]

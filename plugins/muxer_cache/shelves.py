@@ -90,8 +90,8 @@ async def open_redis(url: str, context: Context) -> AsyncIterator[Shelf]:
         raise ConfigInvalid([fault]) from error
     try:
         client = driver.Redis.from_url(url, socket_timeout=_DEADLINE_S, socket_connect_timeout=_DEADLINE_S)
-    except ValueError as error:
+    except ValueError:  # its words may hold a part of the password
         fault = Fault("this is no address of a Redis server; write redis://user:password@host:port", path="guards.url")
-        raise ConfigInvalid([fault]) from error
+        raise ConfigInvalid([fault]) from None
     async with client:
         yield Redis(client)

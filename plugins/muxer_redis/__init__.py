@@ -7,7 +7,7 @@ from pathlib import Path
 
 from redis.exceptions import RedisError
 
-from muxer import ConfigInvalid, Context, Fault, Kind, Log, Store, StoreUnavailable, hookimpl
+from muxer import ConfigInvalid, Context, Fault, Kind, Log, Store, StoreUnavailable, beside, hookimpl
 from muxer_redis import scripts, server
 from muxer_redis.archive import read_redis
 from muxer_redis.calls import Calls, Client
@@ -42,16 +42,11 @@ async def open_at(settings: RedisSettings, context: Context, clock: Callable[[],
         owner = Owner(calls, keep_s, clock)
         greeting.begin(lambda: ("EVAL", loaded["beat"].text, 1, prefix, *owner.beating()), owner.heard)
         await _begin(owner)
-        tasks = [
-            asyncio.create_task(_live(owner, client, prefix, settings.timeout_s, context.log)),
-            asyncio.create_task(owner.memory.keep(owner.say, context.log)),
-        ]
+        live = _live(owner, client, prefix, settings.timeout_s, context.log)
         try:
-            yield RedisStore(calls, owner, keep_s, clock, _journal(settings, context))
+            async with beside(live, owner.memory.keep(owner.say, context.log)):
+                yield RedisStore(calls, owner, keep_s, clock, _journal(settings, context))
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             await _leave(owner, context.log)
             await calls.close()
     finally:

@@ -14,7 +14,6 @@ from muxer_redis import records, scripts, server
 from muxer_redis.calls import Calls
 from muxer_redis.settings import RedisSettings
 
-BATCH = 200  # a server does one thing at a time: this is about a millisecond of it
 _PATIENCE_S = 5.0  # nobody waits for these calls but the one who asked for all records
 
 
@@ -74,7 +73,7 @@ class RedisArchive:
 
     async def _page(self, since_s: float, last: _Placed | None) -> list[_Placed]:
         at, id = (last.at, last.id) if last else (b"", b"")
-        reply = await self._calls.run("history", "0", "at", repr(since_s), at, id, str(BATCH))
+        reply = await self._calls.run("history", "0", "at", repr(since_s), at, id, str(records.PAGE))
         return msgspec.convert(reply, list[_Placed])
 
 

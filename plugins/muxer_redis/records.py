@@ -13,7 +13,7 @@ encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Record).decode
 _FILTERS = ("user", "team", "key", "route", "model", "provider", "state")
 GROUPS = (*_FILTERS, "config", "day")
-_PAGE = 200  # a server does one thing at a time: this is about a millisecond of it
+PAGE = 200  # a server does one thing at a time: this is about a millisecond of it
 
 
 class Line(Struct, frozen=True):
@@ -62,7 +62,7 @@ async def read(
     index = f"at:{where['user']}" if "user" in where else "at"
     after = b""
     while True:
-        size = int(min(_PAGE, most)) if not set(where) - {"user"} else _PAGE
+        size = int(min(PAGE, most)) if not set(where) - {"user"} else PAGE
         reply = await calls.run("page", now, index, after, repr(since_s), str(size), before_s)
         page = msgspec.convert(reply, list[Row])
         for row in page:

@@ -15,6 +15,7 @@ import time
 import traceback
 from pathlib import Path
 
+from muxer.background import beside
 from tests.chaos.scenes import SCENES, Scene
 from tests.chaos.stage import START_S, Stage
 from tests.chaos.verdict import HEADINGS, Verdict, accounted, waited
@@ -37,23 +38,21 @@ async def _play(stage: Stage, scene: Scene, verdict: Verdict, arguments: argpars
     await load.run(arguments.seconds / 2, rate)
     before = load.seen[since:]
     verdict.memory_mb = (stage.memory_kb() / 1_024,) * 2
-    sampling = asyncio.create_task(_sampled(stage, verdict))
-    logged, began = stage.logged(), time.monotonic()
-    lasts_s = arguments.soak if scene.row == "F24" else max(arguments.seconds, scene.least_s)
-    during = asyncio.create_task(load.run(lasts_s, rate))
-    async with scene.fault(stage):
-        await during
-    mended = time.monotonic()
-    verdict.recovery_s = await load.first_success(mended, START_S)
-    in_fault = [one for one in load.seen if began <= one.begun < mended]
-    verdict.log_bytes = (stage.logged() - logged) / max(1, len(in_fault))
-    again = time.monotonic()
-    await load.run(arguments.seconds / 2, rate)
-    await load.answered()
-    sampling.cancel()
-    await asyncio.wait((sampling,))
+    async with beside(_sampled(stage, verdict)):
+        logged, began = stage.logged(), time.monotonic()
+        lasts_s = arguments.soak if scene.row == "F24" else max(arguments.seconds, scene.least_s)
+        during = asyncio.create_task(load.run(lasts_s, rate))
+        async with scene.fault(stage):
+            await during
+        mended = time.monotonic()
+        verdict.recovery_s = await load.first_success(mended, START_S)
+        logged = stage.logged() - logged
+        again = time.monotonic()
+        await load.run(arguments.seconds / 2, rate)
+        await load.answered()
     in_fault = [one for one in load.seen if began <= one.begun < mended]
     after = [one for one in load.seen if one.begun >= again]
+    verdict.log_bytes = logged / max(1, len(in_fault))
     verdict.waits = waited(before), waited(in_fault), waited(after)
 
 

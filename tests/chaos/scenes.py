@@ -3,21 +3,20 @@
 import asyncio
 import os
 import resource
-import shutil
 import signal
 import socket
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, closing, suppress
-from pathlib import Path
 
-import muxer_redis
 from msgspec import Struct
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from muxer.background import beside
 from muxer.testing import Act, Asked, Behaviour, Cut, Fail, Slow, Stall
 from tests.chaos.stage import SAID, Stage
+from tests.plugins.redis_server import an_older_plugin
 
 Fault = Callable[[Stage], AbstractAsyncContextManager[None]]
 
@@ -227,20 +226,16 @@ async def reloaded(stage: Stage) -> AsyncIterator[None]:
             stage.gateways["a"].process.send_signal(signal.SIGHUP)
             await asyncio.sleep(0.1)
 
-    task = asyncio.create_task(reload())
-    yield
-    task.cancel()
-    await asyncio.wait((task,))
+    async with beside(reload()):
+        yield
     stage.write("a")
 
 
 @asynccontextmanager
 async def overloaded(stage: Stage) -> AsyncIterator[None]:
     """Far more than it can serve: it shares two cores with its callers and its upstream."""
-    task = asyncio.create_task(stage.load.run(60, per_second=400))
-    yield
-    task.cancel()
-    await asyncio.wait((task,))
+    async with beside(stage.load.run(60, per_second=400)):
+        yield
 
 
 @asynccontextmanager
@@ -284,21 +279,16 @@ async def of_each(stage: Stage) -> AsyncIterator[None]:
             stage.load.ask(leaves=True)
             await asyncio.sleep(1)
 
-    task = asyncio.create_task(leave())
-    yield
-    task.cancel()
-    await asyncio.wait((task,))
+    async with beside(leave()):
+        yield
     stage.upstream.default = SAID
     stage.store.cut_share = stage.up.cut_share = 0.0
 
 
 @asynccontextmanager
 async def rolled(stage: Stage) -> AsyncIterator[None]:
-    """The older version has scripts of other bytes, and so of other names; it goes when the new one serves."""
-    older = stage.folder / "older"
-    shutil.copytree(Path(muxer_redis.__file__).parent, older / "muxer_redis")
-    for script in (older / "muxer_redis").glob("*.lua"):
-        script.write_text(f"-- an older version\n{script.read_text()}")
+    """The older version goes when the new one serves."""
+    older = an_older_plugin(stage.folder / "older")
     await stage.start("older", environment={"PYTHONPATH": str(older)})
     await stage.end("a")
     await asyncio.sleep(1)

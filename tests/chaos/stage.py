@@ -6,8 +6,7 @@ import resource
 import signal
 import socket
 import sys
-import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
@@ -190,13 +189,3 @@ def _memory_kb(pid: int) -> int:
         own = next((int(line.split()[1]) for line in lines if line.startswith("VmRSS:")), 0)
         return own + sum(map(_memory_kb, _children(pid)))
     return 0
-
-
-async def until(is_true: Callable[[], bool], within_s: float) -> bool:
-    """Whether it came true in that time."""
-    deadline = time.monotonic() + within_s
-    while not is_true():
-        if time.monotonic() > deadline:
-            return False
-        await asyncio.sleep(0.05)
-    return True

@@ -79,7 +79,7 @@ def test_the_table_says_what_a_person_needs(routing: Path, muxer: Run) -> None:
     muxer("keys", "revoke", "root")
     titles, ci, root = muxer("keys", "list").lines
     assert titles[:4] == ["id", "name", "state", "role"]
-    assert ci[1:9] == ["ci", "active", "user", "ci", "2099-01-31", "00:00", "daily_usd=5", "concurrent=2"]
+    assert ci[1:10] == ["ci", "active", "user", "ci", "2099-01-31", "00:00", "daily_usd=5", "concurrent=2", "-"]
     assert root[1:7] == ["root", "revoked", "admin", "root", "-", "-"]
 
 

@@ -11,7 +11,6 @@ from muxer.errors import ConfigInvalid
 from tests.config.example import FULL, load_text
 
 TEXT = FULL.replace("${OPENAI_API_KEY}", "${file:key.txt}")
-PLACE = "routing.yaml"
 
 
 def key_of(folder: Path, text: str = TEXT) -> Secret | None:

@@ -2,18 +2,17 @@
 `proven.py`."""
 
 import asyncio
-import shutil
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
-import muxer_redis
 import pytest
 from redis.asyncio import Redis
 
 from muxer.testing import ManualClock, Say, Stall
 from tests.faults.blocking import BLOCK_S
+from tests.plugins.redis_server import an_older_plugin
 from tests.processes import Client, Gateway, House, open_house
 from tests.proxy import QUESTION, OpenProxy
 
@@ -86,12 +85,7 @@ async def _lag_s(client: aiohttp.ClientSession) -> float:
 async def test_fault_f25_old_and_new_scripts_live_side_by_side_in_a_rolling_restart(
     shared: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The older version is this one with scripts of other bytes, and so of other names."""
-    older = tmp_path / "older"
-    shutil.copytree(Path(muxer_redis.__file__).parent, older / "muxer_redis")
-    for script in (older / "muxer_redis").glob("*.lua"):
-        script.write_text(f"-- an older version\n{script.read_text()}")
-    monkeypatch.setenv("PYTHONPATH", str(older))
+    monkeypatch.setenv("PYTHONPATH", str(an_older_plugin(tmp_path / "older")))
     statuses: list[int] = []
     async with aiohttp.ClientSession() as session, shared.gateway("a") as old:
         client = Client(session)

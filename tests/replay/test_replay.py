@@ -23,7 +23,6 @@ from tests.replay.values import PRICES, a_request_of, a_route, batches, replayed
 from tests.values import a_limit
 
 CHEAP, DEAR = some_rules(a_route("r", "cheap")), some_rules(a_route("r", "dear"))
-DAY_S = 86_400
 
 
 def limited(**limit: object) -> Rules:

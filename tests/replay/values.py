@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 from muxer_memory import MemorySettings, open_memory
 
@@ -85,9 +84,3 @@ async def replayed(records: Sequence[Record], before: Side | Rules, after: Rules
 def a_story(tally: Tally, **changes: object) -> Story:
     values = {"new": "new.yaml", "old": "old.yaml", "log": "muxer.db", "of": 1, "is_sample": False, "has_limits": True}
     return Story(tally=tally, **{**values, **changes})  # type: ignore[arg-type]  # fields by name
-
-
-def path_of(folder: Path, text: str, name: str = "new.yaml") -> Path:
-    path = folder / name
-    path.write_text(text)
-    return path
