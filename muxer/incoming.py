@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from contextvars import copy_context
 from typing import Protocol
 
@@ -291,7 +292,8 @@ class Incoming(BaseProtocol):
         self._is_last = True
         if self.is_open:
             assert self.transport is not None
-            self.transport.write_eof()
+            with suppress(OSError):  # they may be gone without our having been told
+                self.transport.write_eof()
             self._set(self._loop.time() + self._host.patience.linger_s)
 
     def _break(self, error: HttpProcessingError) -> None:
