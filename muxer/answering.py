@@ -138,7 +138,7 @@ class _Outlet:
         self._exchange = exchange
         self._drain = drain
         self._loop = asyncio.get_running_loop()
-        self._writing_since = math.inf
+        self._waiting_since = math.inf
 
     def __enter__(self) -> "_Outlet":
         self._timer = self._loop.call_later(self._write_s, self._look)
@@ -150,21 +150,22 @@ class _Outlet:
     async def write(self, data: bytes) -> None:
         if self._exchange.client_gone or not data:
             return
-        self._writing_since = self._loop.time()
         try:
-            await self._stream.write(data)
+            if self._stream.write(data):
+                self._waiting_since = self._loop.time()
+                await self._stream.drained()
         except ConnectionError:
             self._leave()
         finally:
-            self._writing_since = math.inf
+            self._waiting_since = math.inf
 
     def _look(self) -> None:
         """Ends a write that has taken too long, by which it returns; else looks again when this one would have."""
         now = self._loop.time()
-        if now - self._writing_since >= self._write_s:
+        if now - self._waiting_since >= self._write_s:
             self._leave()
             return
-        self._timer = self._loop.call_at(min(now, self._writing_since) + self._write_s, self._look)
+        self._timer = self._loop.call_at(min(now, self._waiting_since) + self._write_s, self._look)
 
     def _leave(self) -> None:
         """The caller is gone, or as good as that."""

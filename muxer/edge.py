@@ -53,6 +53,10 @@ class Line(Protocol):
     """The connection that a request came over, as its answer sees it."""
 
     @property
+    def is_open(self) -> bool:
+        """Whether the caller is still there."""
+
+    @property
     def writing_paused(self) -> bool:
         """Whether the caller has yet to take much of what was written."""
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from contextvars import copy_context
 from typing import Protocol
 
@@ -121,7 +122,7 @@ class Incoming(BaseProtocol):
         if self._timer is not None:
             self._timer.cancel()
         if not self._payload.is_eof():
-            self._payload.set_exception(ConnectionResetError("the caller left"))
+            self._payload.set_exception(ConnectionResetError("the caller has left"))
         self._host.left(self)
 
     def data_received(self, data: bytes) -> None:
@@ -196,12 +197,16 @@ class Incoming(BaseProtocol):
             self._is_last = True
         return self._is_last
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the caller is still there."""
+        return self.transport is not None and not self.transport.is_closing()
+
     def write(self, data: bytes) -> None:
         """Sends. Raises ConnectionError when the caller has left."""
-        transport = self.transport
-        if transport is None or transport.is_closing():
-            raise ConnectionResetError("the caller left")
-        transport.write(data)
+        if self.transport is None or self.transport.is_closing():
+            raise ConnectionResetError("the caller has left")
+        self.transport.write(data)
 
     async def drained(self) -> None:
         """Waits until the caller has taken of what was written. Raises ConnectionError when it has left."""
@@ -285,8 +290,10 @@ class Incoming(BaseProtocol):
         """Ends the connection once the caller has, or after a while. A caller that still sends when it is closed gets a
         reset instead of the answer."""
         self._is_last = True
-        if self.transport is not None and not self.transport.is_closing():
-            self.transport.write_eof()
+        if self.is_open:
+            assert self.transport is not None
+            with suppress(OSError):  # they may be gone without our having been told
+                self.transport.write_eof()
             self._set(self._loop.time() + self._host.patience.linger_s)
 
     def _break(self, error: HttpProcessingError) -> None:

@@ -27,13 +27,17 @@ class EventParser:
         self._size = 0
         self._after_cr = False
         self._at_start = True
+        self._is_between = False  # an event begins with the next piece
 
     def feed(self, piece: bytes) -> list[Event]:
         """Takes the next bytes and returns the events they complete. Raises UpstreamBadResponse over 1 MB an event."""
+        if self._is_between and piece.find(b"\n") == len(piece) - 2 and _is_plain(piece):
+            return [Event(piece[6:-2])]
         lines = self._lines(piece)
         events = [event for line in lines if (event := self._line(line)) is not None]
         if len(self._rest) + self._size > MAX_EVENT_BYTES:
             raise UpstreamBadResponse(f"an event of the stream is longer than {MAX_EVENT_BYTES} bytes")
+        self._is_between = not (self._rest or self._data or self._name or self._after_cr or self._at_start)
         return events
 
     def _lines(self, piece: bytes) -> list[bytes]:
@@ -71,6 +75,13 @@ class EventParser:
         event = Event(b"\n".join(self._data), self._name) if self._data else None
         self._data, self._name, self._size = [], "", 0
         return event
+
+
+def _is_plain(piece: bytes) -> bool:
+    """Whether it is an event of one line of data, which most pieces of most streams are."""
+    return (
+        piece.startswith(b"data: ") and piece.endswith(b"\n\n") and b"\r" not in piece and len(piece) < MAX_EVENT_BYTES
+    )
 
 
 async def read_events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Event, None]:

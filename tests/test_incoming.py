@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 
 from aiohttp import web
@@ -86,7 +86,7 @@ async def test_http_1_0_is_answered_in_kind() -> None:
         if request.path == "/":
             return OK
         stream = Stream(request, {})
-        await stream.write(b"data: a\n\n")
+        stream.write(b"data: a\n\n")
         return stream
 
     sent = b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
@@ -95,6 +95,43 @@ async def test_http_1_0_is_answered_in_kind() -> None:
     *kept, last = data.split(b"HTTP/1.0 200 OK\r\n")[1:]
     assert len(kept) == 2 and all(b"\r\nConnection: keep-alive\r\n" in one for one in kept)
     assert b"\r\nConnection: close\r\n" in last and last.endswith(b"\r\n\r\ndata: a\n\n")
+
+
+async def test_what_is_streamed_in_one_turn_leaves_in_one_piece_and_what_comes_later_by_itself() -> None:
+    async def respond(request: Request) -> Outgoing:
+        stream = Stream(request, {})
+        for events in ((b"data: a\n\n", b"data: b\n\n"), (b"data: c\n\n",)):
+            for event in events:
+                stream.write(event)
+            await asyncio.sleep(0)
+        stream.write(b"data: d\n\n")
+        return stream
+
+    async with listening(respond) as (_, port):
+        data = await exchange(port, get(b"/"))
+    pieces = b"12\r\ndata: a\n\ndata: b\n\n\r\n9\r\ndata: c\n\n\r\n9\r\ndata: d\n\n\r\n0\r\n\r\n"
+    assert data.endswith(b"\r\n\r\n" + pieces)
+
+
+async def test_who_leaves_is_noticed_by_the_next_write_of_a_stream() -> None:
+    told = asyncio.get_running_loop().create_future()
+
+    async def respond(request: Request) -> Outgoing:
+        stream = Stream(request, {})
+        with suppress(ConnectionError):
+            while True:
+                stream.write(b"data: a\n\n")
+                await asyncio.sleep(0)
+        told.set_result(True)
+        return stream
+
+    async with listening(respond) as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(ASK)
+        await reader.readuntil(b"data: a")
+        writer.transport.abort()
+        async with asyncio.timeout(PATIENCE_S):
+            assert await told
 
 
 async def test_the_context_of_one_request_is_not_that_of_the_next() -> None:

@@ -63,6 +63,24 @@ def test_byte_by_byte_gives_the_same_events(stream: bytes) -> None:
     assert parsed(*(stream[i : i + 1] for i in range(len(stream)))) == parsed(stream)
 
 
+PIECES = [
+    b"data: a\n\n",
+    b"data: \n\n",
+    b"data: a\r\n\n",
+    b"data: a\n",
+    b"\n",
+    b"\r",
+    b"event: x\n",
+    b"data: a",
+    b": \n\n",
+]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=6))
+def test_whole_events_in_a_piece_are_read_as_any_other(pieces: list[bytes]) -> None:
+    assert parsed(*pieces, b"\n") == by_the_standard(b"".join([*pieces, b"\n"]))
+
+
 @given(st.text(), st.sampled_from(["", "ping"]))
 def test_what_is_written_can_be_read(text: str, name: str) -> None:
     data = text.encode().replace(b"\r", b"")
