@@ -21,7 +21,7 @@ from muxer.refusals import BadHTTP, HeadersTimeout, HeadersTooLarge
 
 KEEPALIVE_S = 75.0  # longer than the 60 s after which common load balancers drop idle connections
 READ_BYTES = 256 * 1024  # a body that nobody reads is taken in up to twice this
-MOST_WAITING = 32  # requests sent ahead of their answers; what follows them stays in the socket
+MOST_WAITING = 32  # requests sent ahead of their answers, with READ_BYTES of bodies; what follows stays in the socket
 SERVED_METHODS = ("DELETE", "GET", "POST")
 _LINE_BYTES = 8_190
 _MOST_HEADERS = 128
@@ -139,7 +139,7 @@ class Incoming(BaseProtocol):
             self._count += len(messages)
             self._waiting += messages
             self._newest = messages[-1][1]
-            if len(self._waiting) >= MOST_WAITING and not self._buffer_paused:
+            if self._is_full and not self._buffer_paused:
                 self._pause_reading_for_buffer()
             self._go_on()
         elif data and not (self.task or self._paused or self._is_heading or self._is_last):
@@ -212,6 +212,13 @@ class Incoming(BaseProtocol):
         """Waits until the caller has taken of what was written. Raises ConnectionError when it has left."""
         await self._drain_helper()
 
+    @property
+    def _is_full(self) -> bool:
+        """Whether enough is sent ahead, in requests or in bytes of bodies, for which nobody has found room yet."""
+        if len(self._waiting) >= MOST_WAITING:
+            return True
+        return len(self._waiting) > 1 and sum(payload.total_bytes for _, payload in self._waiting) > READ_BYTES
+
     def _go_on(self) -> None:
         """The next request, once the caller has taken the answer to the last one; or a rest."""
         if self.task is not None or self._paused or self._is_last:
@@ -226,9 +233,9 @@ class Incoming(BaseProtocol):
         self.task = self._loop.create_task(self._serve(message, self._payload), context=self._context.copy())
         assert self._parser is not None
         self._parser.message_consumed()
-        if self._buffer_paused and len(self._waiting) <= MOST_WAITING // 2:
+        if self._buffer_paused and len(self._waiting) <= MOST_WAITING // 2 and not self._is_full:
             self.data_received(b"")  # what the parser keeps is taken in while the socket still is held back
-            if len(self._waiting) < MOST_WAITING:
+            if not self._is_full:
                 self._resume_reading_for_buffer()
 
     async def _serve(self, message: RawRequestMessage | MuxerError, payload: StreamReader) -> None:

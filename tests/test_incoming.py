@@ -10,7 +10,7 @@ from aiohttp import web
 
 from muxer.edge import PATIENCE, Patience, Request, json_body
 from muxer.errors import MuxerError
-from muxer.incoming import Outgoing
+from muxer.incoming import READ_BYTES, Outgoing
 from muxer.listener import Listener
 from muxer.outgoing import Stream, Whole
 from tests.bad_input.sending import HOST, answered, exchange, get
@@ -66,6 +66,43 @@ async def test_the_next_answer_waits_until_the_last_is_taken() -> None:
             await reader.readuntil(b"\r\n\r\n")
         assert begun == 3
         writer.close()
+
+
+async def test_bodies_that_are_sent_ahead_of_their_turn_stay_in_the_socket() -> None:
+    """B7, B9: nobody has found room for them yet."""
+    may_answer, bodies, size = asyncio.Event(), 30, 200_000
+
+    async def respond(request: Request) -> Outgoing:
+        await may_answer.wait()
+        return Whole(b"%d" % len(await request.read()))
+
+    one = b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\n\r\n" % size + b"x" * size
+    async with listening(respond) as (listener, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(one * bodies)
+        await until(lambda: any(connection._buffer_paused for connection in listener._connections))
+        (connection,) = listener._connections
+        assert sum(payload.total_bytes for _, payload in connection._waiting) <= 4 * READ_BYTES
+        may_answer.set()
+        async with asyncio.timeout(PATIENCE_S):
+            for _ in range(bodies):
+                await reader.readuntil(b"\r\n\r\n200000")
+        writer.close()
+
+
+async def test_a_caller_that_is_gone_when_its_connection_is_ended_is_no_error() -> None:
+    tasks = list[asyncio.Task[object] | None]()
+
+    async def respond(_: Request) -> Outgoing:
+        tasks.append(asyncio.current_task())
+        caller.close()  # to which the answer is met by a reset
+        return OK
+
+    async with listening(respond) as (listener, port):
+        with socket.create_connection(("127.0.0.1", port)) as caller:
+            caller.sendall(b"GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: upgrade\r\n" + HOST + b"\r\n")
+            await until(lambda: bool(tasks) and not listener._connections)
+    assert tasks[0] is not None and tasks[0].exception() is None
 
 
 async def test_a_body_that_breaks_while_it_is_read_is_told_at_once(proxy: OpenProxy) -> None:

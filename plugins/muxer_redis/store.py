@@ -139,8 +139,8 @@ class RedisStore:
     ) -> bool | Refused:
         """See KeepsFeedback."""
         asked = replies.pack([replies.packed_quota(quota) for quota in quotas])
-        stamp = self._owner.memory.stamp
-        reply = await self._calls.run("feedback", self._clock(), id, repr(score), user or "", asked, stamp)
+        whose, stamp = "" if user is None else f"={user}", self._owner.memory.stamp
+        reply = await self._calls.run("feedback", self._clock(), id, repr(score), whose, asked, stamp)
         found = replies.scored(reply, quotas)
         if found is None:
             raise self._owner.memory.doubt()

@@ -71,7 +71,14 @@ class FeedbackContract(StoreTests):
     ) -> None:
         async with self.open_store(tmp_path, ManualClock()) as store:
             await spend(store, "request-1", an_attempt(cost_nanos=30))
-            asked = [("request-2", None), ("request-1", "bob"), ("request-1", "ALICE"), ("", "alice"), ("*", None)]
+            asked = [
+                ("request-2", None),
+                ("request-1", "bob"),
+                ("request-1", "ALICE"),
+                ("request-1", ""),
+                ("", "alice"),
+                ("*", None),
+            ]
             assert [await scored(store).feedback(id, 1.0, user) for id, user in asked] == [False] * len(asked)
             assert await _score(store) is None and await store.record("request-2") is None
             assert await scored(store).feedback("request-1", 1.0, "alice") is True
