@@ -1,4 +1,4 @@
-"""Work that goes on beside what a context does, for as long as it is open."""
+"""Work that goes on beside what a context does, for as long as it is open; and the end of a task that is not wanted."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
@@ -25,3 +25,11 @@ def _tell(task: asyncio.Task[object]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         words = "work in the background has ended for good"
         task.get_loop().call_exception_handler({"message": words, "exception": error, "task": task})
+
+
+async def given_up(task: "asyncio.Task[Any]") -> None:
+    """Cancels a task and waits for its end; nobody asks what it came to."""
+    task.cancel()
+    await asyncio.wait((task,))
+    if not task.cancelled():
+        task.exception()

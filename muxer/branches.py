@@ -192,7 +192,8 @@ def wilson(part: float, draws: float) -> tuple[float, float]:
     same."""
     middle = (part + _Z**2 / (2 * draws)) / (1 + _Z**2 / draws)
     reach = _Z * math.sqrt(part * (1 - part) / draws + _Z**2 / (4 * draws**2)) / (1 + _Z**2 / draws)
-    return max(0.0, middle - reach), min(1.0, middle + reach)
+    # Rounding must not push out the share itself, which at 0 and at 1 is an end of the interval.
+    return max(0.0, min(part, middle - reach)), min(1.0, max(part, middle + reach))
 
 
 def _change(inside: Mean, outside: Mean) -> Mean:

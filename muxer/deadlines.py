@@ -1,7 +1,16 @@
-"""A deadline for what almost always ends in time."""
+"""Deadlines: for what almost always ends in time, and for an event that may not come."""
 
 import asyncio
+from contextlib import suppress
 from types import TracebackType
+
+
+async def happens(event: asyncio.Event, within_s: float) -> bool:
+    """Whether it does in that time."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(within_s):
+            return await event.wait()
+    return False
 
 
 class Deadline:

@@ -9,6 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from muxer import measurements
+from muxer.background import given_up
 from muxer.entries import Entry, reapply
 from muxer.errors import StoreUnavailable
 from muxer.interfaces import Log, Meter
@@ -105,8 +106,7 @@ class Debts:
         with suppress(TimeoutError):
             async with asyncio.timeout(grace_s):
                 await self._is_idle.wait()
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await given_up(self._task)
         await asyncio.gather(*map(self.owe_final, list(self._unwritten.values())))
         lost = sum(1 for id in self._unwritten if not self._journal.owes(id))
         if self._journal.owed_rows and self._journal.is_kept:

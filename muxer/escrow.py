@@ -9,6 +9,7 @@ from functools import partial
 
 from msgspec import Struct
 
+from muxer.background import given_up
 from muxer.debts import ESCROW, Debts, given_back, released
 from muxer.entries import Entry, Leg, pinned
 from muxer.errors import StoreUnavailable
@@ -116,8 +117,7 @@ class Escrow:
 
     async def stop(self) -> None:
         """Sets nothing more aside. What was being set aside just now is owed back, for the debts to tell."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await given_up(self._task)
 
     async def give_back(self) -> None:
         """Gives everything back, once the store knows the requests. While it is away nobody waits for that: the next

@@ -6,6 +6,7 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
+from muxer.background import given_up
 from muxer.types import Chunk
 
 T = TypeVar("T")
@@ -94,11 +95,3 @@ class Piped:
                 self._news.set()
                 self._has_room.clear()
                 await self._has_room.wait()
-
-
-async def given_up(task: "asyncio.Task[Any]") -> None:
-    """Cancels a task and waits for its end; nobody asks what it came to."""
-    task.cancel()
-    await asyncio.wait((task,))
-    if not task.cancelled():
-        task.exception()

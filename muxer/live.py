@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Protocol
 
 from msgspec import Struct, structs
@@ -12,6 +12,7 @@ from muxer.assemble import Assembler, Assembly
 from muxer.background import beside
 from muxer.config.contents import Contents
 from muxer.config.settings import Configuration
+from muxer.deadlines import happens
 from muxer.edge import PATIENCE, Patience, Request
 from muxer.errors import ConfigInvalid, Fault
 from muxer.incoming import Outgoing
@@ -139,7 +140,7 @@ class Live:
         """Takes over each new content of the file, for ever. A content is taken once it has stayed the same for
         `settle_s`, and tried once, unless somebody asks."""
         while True:
-            if await _happens(self._asked, poll_s) or await self._has_settled(settle_s):
+            if await happens(self._asked, poll_s) or await self._has_settled(settle_s):
                 self._asked.clear()
                 await self.reload()
 
@@ -170,7 +171,7 @@ class Live:
         digest = (await self._look())[0]
         if digest == self._judged:
             return False
-        return await _happens(self._asked, settle_s) or (await self._look())[0] == digest
+        return await happens(self._asked, settle_s) or (await self._look())[0] == digest
 
     async def _look(self) -> tuple[str, Contents | None, ConfigInvalid | None]:
         """What the file is like, its contents, or why they cannot be read."""
@@ -251,13 +252,6 @@ class Live:
 
     def _log(self, level: str, event: str, **fields: object) -> None:
         self._assembler.log(level, event, **fields)
-
-
-async def _happens(event: asyncio.Event, within_s: float) -> bool:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(within_s):
-            return await event.wait()
-    return False
 
 
 @asynccontextmanager

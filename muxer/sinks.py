@@ -5,6 +5,8 @@ from collections import deque
 from collections.abc import Sequence
 
 from muxer import measurements
+from muxer.background import given_up
+from muxer.deadlines import happens
 from muxer.fence import ComponentFailed, Fence
 from muxer.interfaces import Meter, Sink
 from muxer.types import Record
@@ -42,8 +44,7 @@ class Outlet:
         self._is_closing.set()
         self._is_wanted.set()
         await asyncio.wait([self._task], timeout=grace_s)
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await given_up(self._task)
         self._dropped(len(self._waiting))
 
     async def _run(self) -> None:
@@ -60,7 +61,7 @@ class Outlet:
             if is_taken:
                 break
             # At the end there is no time left for patience.
-            await _first_of(self._is_closing, pause_s)
+            await happens(self._is_closing, pause_s)
             is_taken = await self._is_taken(batch)
         if not is_taken:
             self._dropped(len(batch))
@@ -81,14 +82,6 @@ class Outlet:
     def _dropped(self, count: int) -> None:
         if count:
             self._meter.add(measurements.DROPPED_RECORDS, count, self._name)
-
-
-async def _first_of(event: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        pass
 
 
 class Outlets:

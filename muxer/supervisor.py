@@ -21,6 +21,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from prometheus_client.multiprocess import mark_process_dead
 
+from muxer.deadlines import happens
 from muxer.errors import ConfigInvalid, Fault
 from muxer.interfaces import Log
 
@@ -156,8 +157,7 @@ class Supervisor:
             if loop.time() - begun > SOUND_AFTER_S:
                 delay_s = FIRST_DELAY_S
             self._log("warning", "worker_ended", worker=orders.worker, code=code, reason=reason, restarts_in_s=delay_s)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), delay_s)
+            await happens(self._stopping, delay_s)
             delay_s = min(2 * delay_s, LONGEST_DELAY_S)
 
     async def _run(self, orders: Orders, folder: Path) -> tuple[int, str]:

@@ -1,10 +1,11 @@
 """Work beside a context: it begins with it, and is over when the context is left."""
 
 import asyncio
+import gc
 
 import pytest
 
-from muxer.background import beside
+from muxer.background import beside, given_up
 
 
 async def test_runs_while_the_context_is_open_and_is_over_when_it_is_left() -> None:
@@ -56,3 +57,22 @@ async def test_who_is_cancelled_inside_stays_cancelled() -> None:
     serving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await serving
+
+
+async def test_a_task_that_is_given_up_is_over_and_its_error_is_nobody_s() -> None:
+    heard: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: heard.append(context))
+
+    async def fail_at_the_end() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise LookupError("on the way out")
+
+    task = asyncio.create_task(fail_at_the_end())
+    await asyncio.sleep(0)
+    await given_up(task)
+    assert task.done()
+    del task
+    gc.collect()
+    assert not heard

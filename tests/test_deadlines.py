@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from muxer.deadlines import Deadline
+from muxer.deadlines import Deadline, happens
 
 
 async def test_what_is_not_over_in_time_ends_with_a_timeout() -> None:
@@ -38,3 +38,10 @@ async def test_what_ended_in_time_is_not_cancelled_later() -> None:
 async def test_an_error_of_the_block_is_not_replaced() -> None:
     with pytest.raises(ZeroDivisionError), Deadline(60):
         raise ZeroDivisionError
+
+
+async def test_whether_an_event_happens_in_time_is_told() -> None:
+    event = asyncio.Event()
+    assert not await happens(event, 0.001)
+    asyncio.get_running_loop().call_soon(event.set)
+    assert await happens(event, 60)

@@ -206,7 +206,7 @@ def _settled(record: Record, candidate: Candidate) -> Record:
 def test_a_calibration_sums_up_and_leaves_out_what_says_nothing() -> None:
     calibration = Calibration()
     for cost in (50, 100, 150, 300):
-        calibration.add(answered(cost_nanos=cost, expected_nanos=100, expected_high_nanos=160))
+        calibration.add(answered(cost_nanos=cost, expected_nanos=100, expected_high_nanos=150))
     elsewhere = answered(attempts=(tried("other"), tried("m")))
     for odd in (answered(state="failed"), elsewhere, answered(), answered(expected_nanos=9, presumed_nanos=9)):
         calibration.add(odd)
