@@ -1,5 +1,6 @@
-"""Which limits a request touches, and in which calendar windows: pure, no store."""
+"""Which limits a request touches, and in which calendar windows: no store."""
 
+import math
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -15,6 +16,8 @@ from muxer.stores import BudgetClaim, Quota, Window
 from muxer.types import Caller
 
 FOREVER = Window("total", 0, 0)
+MOST_MET = 4_096
+"""Of how many callers and targets it is remembered what they meet; a few kB each at most."""
 
 
 class Calendar:
@@ -146,6 +149,59 @@ def claims(
                 )
             )
     return tuple(found)
+
+
+class Met(Struct, frozen=True):
+    """What one caller meets at one target until a window ends; of each quota 1 is asked. `own` are the caller's own
+    limits that are among them, and the times are Unix seconds."""
+
+    claims: tuple[BudgetClaim, ...]
+    quotas: tuple[Quota, ...]
+    own: Sequence[Line]
+    begins_s: float
+    ends_s: float
+    is_hard: bool
+    has_token_rates: bool
+
+    def drawn(self, tokens: int) -> tuple[Quota, ...]:
+        """The quotas for a request of about so many tokens."""
+        if not self.has_token_rates:
+            return self.quotas
+        return tuple(replace(quota, amount=tokens) if quota.unit == "tokens" else quota for quota in self.quotas)
+
+
+class FileLimits:
+    """The limits of one configuration. What a caller meets is the same for each of its requests to a target until a
+    window ends, and is remembered until then: to find it took a third of a decision."""
+
+    def __init__(self, lines: Sequence[Line], calendar: Calendar) -> None:
+        self.lines = tuple(lines)
+        self.calendar = calendar
+        self._known: dict[tuple[str, str, str, tuple[str, ...], Target], Met] = {}
+
+    def met(self, caller: Caller, target: Target, now: float) -> Met:
+        """What the caller meets there in the windows of `now`."""
+        key = caller.key, caller.user, caller.team, caller.tags, target
+        known = self._known.get(key)
+        if known is None or known.own is not caller.limits or not known.begins_s <= now < known.ends_s:
+            if len(self._known) >= MOST_MET:
+                self._known.clear()
+            known = self._known[key] = self._find(caller, target, now)
+        return known
+
+    def _find(self, caller: Caller, target: Target, now: float) -> Met:
+        touched = claims(self.lines, self.calendar, caller, target, now)
+        drawn = quotas(self.lines, caller, target, 1)
+        current = [claim.windows[0] for claim in touched if claim.windows[0] is not FOREVER]
+        return Met(
+            claims=touched,
+            quotas=drawn,
+            own=caller.limits,
+            begins_s=max((window.start_s for window in current), default=-math.inf),
+            ends_s=min((window.end_s for window in current), default=math.inf),
+            is_hard=any(not claim.soft for claim in touched),
+            has_token_rates=any(quota.unit == "tokens" for quota in drawn),
+        )
 
 
 def quotas(limits: Sequence[Line], caller: Caller, target: Target, tokens: int) -> tuple[Quota, ...]:

@@ -6,7 +6,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from muxer.assemble import Assembly
-from muxer.budgets import Target, quotas
+from muxer.budgets import Target
 from muxer.errors import NotFound
 from muxer.types import Caller
 
@@ -23,13 +23,9 @@ class Score(Struct, frozen=True, forbid_unknown_fields=True):
 async def keep(assembly: Assembly, caller: Caller, given: Score) -> Score:
     """Keeps a score; the last one counts. Raises NotFound for a request that is not there or not the caller's (an
     admin may judge any), RateLimited, Unsupported and StoreUnavailable."""
-    limits = assembly.parts.rules.limits
+    met = assembly.parts.rules.limits.met(caller, Target("", ""), assembly.parts.clock())
     # Scores come at the pace of the answers they are about: to count with them would halve what a caller may ask.
-    rates = [
-        replace(rate, account=_ACCOUNT + rate.account)
-        for rate in quotas(limits, caller, Target("", ""), tokens=0)
-        if rate.unit == "requests"
-    ]
+    rates = [replace(rate, account=_ACCOUNT + rate.account) for rate in met.quotas if rate.unit == "requests"]
     user = None if caller.role == "admin" else caller.user
     if not await assembly.parts.ledger.feedback(given.request_id, given.score, user, rates):
         raise NotFound("no such request")

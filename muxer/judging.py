@@ -1,7 +1,7 @@
 """One model for one request: a candidate with its costs, or the gate that keeps it out. Pure."""
 
 from muxer.access import may_use
-from muxer.budgets import Target, claims, quotas
+from muxer.budgets import Target
 from muxer.catalog import Model
 from muxer.estimates import TYPICAL_OUTPUT_TOKENS, Estimate
 from muxer.gates import Excluded, Gate
@@ -17,9 +17,8 @@ def judge(rules: Rules, question: Question, model: Model, route: str) -> Candida
     removed = _gate(question, model)
     if removed is not None:
         return removed
-    target = Target(model.name, route)
-    touched = claims(rules.limits, rules.calendar, question.caller, target, question.now)
-    is_hard = any(not claim.soft for claim in touched)
+    met = rules.limits.met(question.caller, Target(model.name, route), question.now)
+    is_hard = met.is_hard
     price, bound_input = model.price, question.measured.bound_tokens
     if is_hard and price is None:
         return Excluded(model.name, "price_unknown", "its price is unknown")
@@ -35,7 +34,7 @@ def judge(rules: Rules, question: Question, model: Model, route: str) -> Candida
     floor_cap = min(cap, rules.defaults.min_output_tokens) if inserted else cap
     # Of a rate an amount that does not depend on what was learned: a burst that fits today fits tomorrow.
     tokens = sizes[0] + needs.n * min(cap, TYPICAL_OUTPUT_TOKENS)
-    drawn = quotas(rules.limits, question.caller, target, tokens)
+    drawn = met.drawn(tokens)
     never = next((quota for quota in drawn if quota.amount > quota.capacity), None)
     if never is not None:
         detail = f"about {never.amount} {never.unit} at once; {never.limit} lets {never.capacity} burst"
@@ -50,7 +49,7 @@ def judge(rules: Rules, question: Question, model: Model, route: str) -> Candida
         expected_nanos=min(bound, with_retries(price.cost_nanos(likely), estimate.retry_share)) if price else 0,
         long_output_tokens=round(needs.n * estimate.long_output_tokens(cap)),
         retry_share=estimate.retry_share,
-        claims=touched,
+        claims=met.claims,
         quotas=drawn,
         bound_input_tokens=sizes[1],
         inserted_cap=inserted,

@@ -9,6 +9,7 @@ from msgspec import Struct, structs
 
 from muxer import measurements
 from muxer.assemble import Assembler, Assembly
+from muxer.background import beside
 from muxer.config.contents import Contents
 from muxer.config.settings import Configuration
 from muxer.edge import PATIENCE, Patience, Request
@@ -262,10 +263,5 @@ async def _happens(event: asyncio.Event, within_s: float) -> bool:
 @asynccontextmanager
 async def watching(live: Live, poll_s: float = POLL_S) -> AsyncIterator[None]:
     """Watches the file for as long as the context is open."""
-    task = asyncio.create_task(live.watch(poll_s))
-    try:
+    async with beside(live.watch(poll_s)):
         yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task

@@ -6,13 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from muxer.budgets import Calendar
+from muxer.budgets import FileLimits
 from muxer.catalog import Catalog, Model
 from muxer.config.settings import ConfidenceBy, DefaultsSettings, RouteSettings
 from muxer.estimates import Estimates
 from muxer.expressions import Expression
 from muxer.gates import Excluded
-from muxer.limits import Line
 from muxer.signals import Measured
 from muxer.stores import BudgetClaim, HoldChoice, Quota
 from muxer.types import Affinity, Caller, FallbackCause, Usage
@@ -25,8 +24,7 @@ class Rules(Struct, frozen=True, kw_only=True):
     catalog: Catalog
     routes: tuple[RouteSettings, ...]
     conditions: tuple[Expression | None, ...]
-    limits: tuple[Line, ...]
-    calendar: Calendar
+    limits: FileLimits
     defaults: DefaultsSettings
     config: str
     strict: bool = False

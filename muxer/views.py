@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 from muxer.access import may_use
 from muxer.assemble import Assembly
-from muxer.budgets import Target, claims, quotas
+from muxer.budgets import Target
 from muxer.catalog import Model
 from muxer.errors import NotFound, StoreUnavailable
 from muxer.money import Price, usd
@@ -139,12 +139,12 @@ async def _store_state(assembly: Assembly) -> str:
 
 async def user_stats(assembly: Assembly, caller: Caller) -> dict[str, object]:
     """The caller's spend and how its limits stand."""
-    rules, store = assembly.parts.rules, assembly.store
-    touched = claims(rules.limits, rules.calendar, caller, Target("", ""), assembly.parts.clock())
-    rates = quotas(rules.limits, caller, Target("", ""), tokens=0)
+    store = assembly.store
+    met = assembly.parts.rules.limits.met(caller, Target("", ""), assembly.parts.clock())
+    rates = met.drawn(tokens=0)
     limits = [
         budget_fields(standing) | {"remaining_usd": usd(remaining_nanos(standing))}
-        for standing in await store.standings(touched)
+        for standing in await store.standings(met.claims)
     ]
     for quota, standing in zip(rates, await store.quotas(rates), strict=True):
         window = "concurrent" if quota.unit == "slots" else f"{quota.unit}_per_minute"

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from muxer.budgets import Calendar, Target, claims, key_lines, lines, quotas
+from muxer.budgets import MOST_MET, Calendar, FileLimits, Target, claims, key_lines, lines, quotas
 from muxer.limits import Amounts
 from muxer.stores import Window
 from muxer.types import Caller
@@ -208,3 +208,37 @@ def test_a_day_is_never_longer_than_two(zone: str, day: object) -> None:
     noon = datetime.fromisoformat(f"{day} 12:00").replace(tzinfo=UTC).timestamp()
     window, _ = Calendar(zone).windows("day", noon)
     assert 0 < window.end_s - window.start_s <= timedelta(days=2).total_seconds()
+
+
+def test_what_a_caller_meets_is_found_once_for_a_window() -> None:
+    limits = FileLimits(lines([a_limit(per="user", daily_usd=1), a_limit(per="user", monthly_usd=9)]), Calendar("UTC"))
+    met = limits.met(ALICE, TARGET, NOON)
+    assert met.claims == claims(limits.lines, limits.calendar, ALICE, TARGET, NOON)
+    assert limits.met(ALICE, TARGET, NOON + HOUR) is met
+    for later in (NOON + 12 * HOUR, NOON - 13 * HOUR, NOON):  # the next day, the one before, and back
+        assert limits.met(ALICE, TARGET, later).claims == claims(limits.lines, Calendar("UTC"), ALICE, TARGET, later)
+
+
+def test_what_a_caller_meets_is_its_own() -> None:
+    each = [a_limit(per=per, requests_per_minute=60) for per in ("key", "user", "team", "tag", "model", "route")]
+    limits = FileLimits(lines(each), Calendar("UTC"))
+    own = key_lines([Amounts(concurrent=2)], "k-1")
+    changes = ({"key": "k-2"}, {"user": "bob"}, {"team": "blue"}, {"tags": ("night",)}, {"limits": own}, {"limits": ()})
+    targets = (Target("m-2", "r-1"), Target("m-1", "r-2"))
+    for caller, target in [(replace(ALICE, **one), TARGET) for one in changes] + [(ALICE, one) for one in targets]:
+        assert limits.met(caller, target, NOON).drawn(7) == quotas(limits.lines, caller, target, 7)
+
+
+def test_of_rates_of_tokens_the_estimate_is_drawn() -> None:
+    limits = FileLimits(lines([a_limit(per="key", requests_per_minute=60, tokens_per_minute=99)]), Calendar("UTC"))
+    met = limits.met(ALICE, TARGET, NOON)
+    assert [[quota.amount for quota in met.drawn(tokens)] for tokens in (7, 8)] == [[1, 7], [1, 8]]
+
+
+def test_the_memory_of_what_callers_meet_has_a_bound() -> None:
+    limits = FileLimits(lines([a_limit(per="user", daily_usd=1)]), Calendar("UTC"))
+    first = limits.met(ALICE, TARGET, NOON)
+    for number in range(MOST_MET):
+        limits.met(replace(ALICE, user=f"u{number}"), TARGET, NOON)
+    again = limits.met(ALICE, TARGET, NOON)
+    assert again == first and again is not first

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from muxer.budgets import Calendar, lines
+from muxer.budgets import Calendar, FileLimits, lines
 from muxer.catalog import Catalog, Group, Model
 from muxer.config.settings import FREE_SIGNALS, DefaultsSettings, LimitSettings, RouteSettings
 from muxer.errors import (
@@ -58,8 +58,7 @@ def some_rules(
         catalog=Catalog(models=models, groups=groups or {}, prices="test"),
         routes=routes,
         conditions=tuple(condition or None for condition in conditions),
-        limits=lines(limits),
-        calendar=Calendar("UTC"),
+        limits=FileLimits(lines(limits), Calendar("UTC")),
         defaults=defaults or DefaultsSettings(),
         config="test",
     )

@@ -19,7 +19,6 @@ from muxer.cli.client import Failed, Proxy, Served, open_proxy
 from muxer.cli.configuration import Loaded, read
 from muxer.cli.output import NOTHING, Cell, Column, bad, print_error, print_table, progress
 from muxer.config.settings import Component, Configuration
-from muxer.errors import MuxerError
 from muxer.log import JSONLog
 from muxer.money import Price, usd
 from muxer.plugins import find_kinds
@@ -67,14 +66,14 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Asks and prints; 1 when something was not answered as it should be, 2 when no proxy could be started."""
+    """Asks and prints; 1 when something was not answered as it should be."""
     try:
         if arguments.url is not None:
             return asyncio.run(_ask_running(arguments.url, arguments.api_key))
         return asyncio.run(_ask_own(read(arguments.config, demo=True)))
-    except MuxerError as error:
+    except Failed as error:
         print_error(error)
-        return 1 if isinstance(error, Failed) else 2
+        return 1
 
 
 async def _ask_running(url: str, api_key: str | None) -> int:

@@ -4,7 +4,7 @@ The tables of words.py say what people know; that of learned.py corrects them by
 """
 
 import re
-from collections.abc import AsyncIterator, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Container, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
@@ -41,8 +41,9 @@ _AFTER = re.compile(
 _COURTESIES = ("please", "thank", "thx", "cheers")  # _AFTER matches nothing without one of these
 # In ASCII these say the same as regular expressions and str.isalnum, several times faster.
 _BLANKED = bytes(code if code < 128 and _WORD.match(chr(code)) else 0x20 for code in range(256))
-_LETTERS = bytes(code for code in range(128) if chr(code).isalnum()) + b" "
-_DIGITS = "0123456789"
+_LETTERS = bytes(code for code in range(128) if chr(code).isalpha()) + b" "
+_BLANKS = bytes(code for code in range(128) if chr(code).isspace())
+_DIGITS = frozenset("0123456789")
 
 _Hit = tuple[str, int, str]
 """The signal that a piece of text moved, by how many hundredths, and the piece."""
@@ -57,6 +58,7 @@ class _Entry(NamedTuple):
 
     word: str
     weights: tuple[tuple[str, int], ...]
+    learned: tuple[tuple[str, int], ...]
     roles: tuple[tuple[str, tuple[_Pair, ...]], ...]  # each with the pairs it is the second word of
 
 
@@ -71,15 +73,20 @@ def _by_word(tables: Mapping[str, Mapping[int, str]]) -> dict[str, list[tuple[st
 
 
 def _lexicon() -> dict[str, _Entry]:
-    weights = _by_word(WORDS)
+    weights, learned = _by_word(WORDS), _by_word(LEARNED)
     roles: dict[str, list[str]] = {}
     for role, members in ROLES.items():
         for word in members.split():
             roles.setdefault(word, []).append(role)
     closes = {role: tuple(pair for pair in PAIRS if pair[1] == role) for role in ROLES}
     return {
-        word: _Entry(word, tuple(weights.get(word, ())), tuple((role, closes[role]) for role in roles.get(word, ())))
-        for word in weights | roles
+        word: _Entry(
+            word,
+            tuple(weights.get(word, ())),
+            tuple(learned.get(word, ())),
+            tuple((role, closes[role]) for role in roles.get(word, ())),
+        )
+        for word in weights | learned | roles
     }
 
 
@@ -96,23 +103,27 @@ def _marks_by_sign() -> dict[str, list[_Hit]]:
 
 _LEXICON = _lexicon()
 _MARKS = _marks_by_sign()
+_PLACES = {sign: place for place, sign in enumerate(_MARKS)}
 _PAIRED = [frozenset(pair[:2]) for pair in PAIRS]
 _LEARNED = _by_word(LEARNED)
 _REFERENCES = frozenset(REFERENCES.split())
+_LOOKED_FOR = _DIGITS.union(_MARKS, SIGNS)
 
 
 def _words(text: str) -> list[str]:
     return text.encode().translate(_BLANKED).decode().split() if text.isascii() else _WORD.findall(text)
 
 
-def _signs(text: str) -> Container[str]:
-    """What tells whether the text has a sign that is neither letter nor digit."""
-    return set(text.encode().translate(None, _LETTERS).decode()) if text.isascii() else text
+def _signs(text: str) -> Set[str]:
+    """What tells which of the signs and digits that are looked for the text has."""
+    if text.isascii():
+        return set(text.encode().translate(None, _LETTERS).decode())
+    return {*filter(text.__contains__, _LOOKED_FOR)}
 
 
-def _may_count(text: str) -> bool:
+def _may_count(text: str, signs: Set[str]) -> bool:
     """Whether one of its words may be a number."""
-    return not text.isascii() or any(map(text.__contains__, _DIGITS))
+    return not text.isascii() or not signs.isdisjoint(_DIGITS)
 
 
 def _divisor(words: Sequence[str], word: str) -> int:
@@ -126,14 +137,13 @@ def _share(place: int, count: int) -> int:
     return 1 if place < ASK_WORDS or place >= count - ASK_WORDS else 3
 
 
-def _word_hits(words: Sequence[str], once: Mapping[str, object]) -> Iterator[_Hit]:
-    """The words of the tables, and their pairs."""
-    entries = [*filter(None, map(_LEXICON.get, once))]
+def _word_hits(words: Sequence[str], entries: Sequence[_Entry]) -> Iterator[_Hit]:
+    """The words of words.py, and their pairs."""
     roles = {role for entry in entries for role, _ in entry.roles}
     # Where each word stands matters for pairs alone, and most texts have both words of none.
-    if any(map(roles.issuperset, _PAIRED)):
+    if roles and any(map(roles.issuperset, _PAIRED)):
         yield from _pair_hits(words)
-    for word, weights, _ in entries:
+    for word, weights, _, _ in entries:
         if weights:
             divisor = _divisor(words, word)
             for signal, weight in weights:
@@ -158,27 +168,28 @@ def _pair_hits(words: Sequence[str]) -> Iterator[_Hit]:
                 latest.pop("make", None)
 
 
-def _mark_hits(text: str) -> Iterator[_Hit]:
+def _mark_hits(text: str, signs: Set[str]) -> Iterator[_Hit]:
     """What needs no word: fences, backticks, the punctuation of code and of mathematics, characters of CJK."""
-    latex = "\\frac" in text or (text.count("$") > 1 and ("\\" in text or "^" in text))
+    has_signs = "\\" in signs or "^" in signs
+    latex = has_signs and ("\\frac" in text or text.count("$") > 1)
     # The braces and arrows of a formula are not those of a program; a fence or an #include still is.
     least = 60 if latex else 0
-    signs = _signs(text)
-    for sign, hits in _MARKS.items():
-        if sign in signs:
-            yield from (hit for hit in hits if (hit[0] != CODE or hit[1] >= least) and hit[2] in text)
+    for sign in sorted(_MARKS.keys() & signs, key=_PLACES.__getitem__):
+        for hit in _MARKS[sign]:
+            if hit[2] in text and (hit[0] != CODE or hit[1] >= least):
+                yield hit
     if latex:
         yield COMPLEXITY, LATEX, "$" if "$" in text else "\\"
-    if text.count("`") > 1:
+    if "`" in signs and text.count("`") > 1:
         yield CODE, INLINE_CODE, "`"
 
 
-def _shape_hits(text: str, words: Iterable[str], chars: int) -> Iterator[_Hit]:
+def _shape_hits(text: str, signs: Set[str], words: Iterable[str], chars: int) -> Iterator[_Hit]:
     """What length, numbers and a closing question mark say."""
     asks = text.endswith(("?", "？"))
     if chars < SHORT_CHARS:
         yield SIMPLE, SHORT, text[:QUOTE_CHARS]
-    elif _may_count(text) and len(numbers := set(filter(str.isdigit, words))) > 2:
+    elif _may_count(text, signs) and len(numbers := set(filter(str.isdigit, words))) > 2:
         # Several quantities and a question: a problem to be worked out.
         yield COMPLEXITY, MANY_NUMBERS, min(numbers)
         if asks:
@@ -196,22 +207,32 @@ def features(
     """
     for word in filter(wanted.__contains__, once):
         yield word, word, _divisor(words, word)
-    for sign in SIGNS:
-        if sign in text:
-            yield sign, sign, 1
-    if _may_count(text) and (numbers := [word for word in once if word.isdigit()]):
-        yield A_NUMBER, min(numbers), 1
+    for name, quote in _more_features(once, text, _signs(text)):
+        yield name, quote, 1
+
+
+def _more_features(once: Mapping[str, object], text: str, signs: Set[str]) -> Iterator[tuple[str, str]]:
+    """Those that are no words, whose weight is not divided."""
+    for sign in filter(signs.__contains__, SIGNS):
+        yield sign, sign
+    if _may_count(text, signs) and (numbers := [word for word in once if word.isdigit()]):
+        yield A_NUMBER, min(numbers)
         if len(numbers) > 2:
-            yield NUMBERS, min(numbers), 1
-    letters = [*filter(once.__contains__, _VARIABLES)]
+            yield NUMBERS, min(numbers)
+    letters = once.keys() & _VARIABLES
     if len(letters) > 1:
-        yield LETTERS, min(letters), 1
+        yield LETTERS, min(letters)
 
 
-def _learned_hits(text: str, words: Sequence[str], once: Mapping[str, object]) -> Iterator[_Hit]:
-    for name, quote, divisor in features(words, once, text, _LEARNED):
+def _learned_hits(words: Sequence[str], entries: Sequence[_Entry], more: Iterable[tuple[str, str]]) -> Iterator[_Hit]:
+    for word, _, learned, _ in entries:
+        if learned:
+            divisor = _divisor(words, word)
+            for signal, weight in learned:
+                yield signal, int(weight / divisor), word
+    for name, quote in more:
         for signal, weight in _LEARNED.get(name, ()):
-            yield signal, int(weight / divisor), quote
+            yield signal, weight, quote
 
 
 class Found(NamedTuple):
@@ -229,10 +250,14 @@ def _hits(text: str) -> Found:
     if not text:
         return Found([], [], [])
     text = _asked_plainly(text.casefold())
-    words, chars = _words(text), _length(text)
+    words, signs, chars = _words(text), _signs(text), _length(text)
     once = dict.fromkeys(words)
-    by_shape = [*_mark_hits(text), *_shape_hits(text, once, chars)]
-    found = Found([*_word_hits(words, once)], by_shape, [*_learned_hits(text, words, once)])
+    entries = [*filter(None, map(_LEXICON.get, once))]
+    found = Found(
+        [*_word_hits(words, entries)],
+        [*_mark_hits(text, signs), *_shape_hits(text, signs, once, chars)],
+        [*_learned_hits(words, entries, _more_features(once, text, signs))],
+    )
     if chars > 2 * SHORT_CHARS:
         return Found(*([hit for hit in hits if hit[0] != SIMPLE] for hits in found))
     return found
@@ -240,7 +265,11 @@ def _hits(text: str) -> Found:
 
 def _length(text: str) -> int:
     """Runs of blanks do not make a prompt long; over a certain length it does not matter any more."""
-    chars = len(" ".join(text[: 4 * SHORT_CHARS].split()))
+    head = text[: 4 * SHORT_CHARS]
+    letters = len(head.encode().translate(None, _BLANKS)) if head.isascii() else 0
+    if letters > 2 * SHORT_CHARS:
+        return letters
+    chars = len(" ".join(head.split()))
     if chars > 2 * SHORT_CHARS or len(text) <= 4 * SHORT_CHARS:
         return chars
     return len(" ".join(text.split())) if len(text) < 10 * SHORT_CHARS else len(text)

@@ -93,6 +93,7 @@ def test_recognises_code(text: str) -> None:
         "Debug my argument about free will",
         "What are the pros and cons of nuclear energy?",
         "Think step-by-step: who of them is lying?",
+        "Think step by step",
         "Prove that $\\sqrt{2}$ is irrational",
         "What if Rome had never fallen?",
         "Compare the French and the American revolution",

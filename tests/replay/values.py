@@ -6,7 +6,7 @@ from pathlib import Path
 
 from muxer_memory import MemorySettings, open_memory
 
-from muxer.budgets import Calendar, lines
+from muxer.budgets import Calendar, FileLimits, lines
 from muxer.catalog import Catalog, Model
 from muxer.config.settings import FREE_SIGNALS, DefaultsSettings, LimitSettings, RouteSettings
 from muxer.expressions import compile_expression
@@ -37,8 +37,7 @@ def some_rules(*routes: RouteSettings, limits: Sequence[LimitSettings] = (), zon
         catalog=Catalog(models=MODELS, groups={}, prices="test"),
         routes=routes,
         conditions=tuple(compile_expression(one.when, SIGNALS) if one.when else None for one in routes),
-        limits=lines(limits),
-        calendar=Calendar(zone),
+        limits=FileLimits(lines(limits), Calendar(zone)),
         defaults=DefaultsSettings(),
         config="test",
     )
