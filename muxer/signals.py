@@ -1,13 +1,13 @@
 """What a request looks like: the free signals, its needs and its sizes, measured once."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
 from muxer.inputs import EmbeddingRequest, InputsRequest, TextRequest
 from muxer.interfaces import Signal
 from muxer.lessons import KeepsFeatures
-from muxer.parts import FilePart, ImagePart
+from muxer.parts import FilePart, ImagePart, Part
 from muxer.types import ChatRequest, Needs, SignalValue
 
 BYTES_PER_TOKEN = 4
@@ -40,7 +40,9 @@ class Measured(Struct, frozen=True, kw_only=True):
 def measure(request: ChatRequest, raw: bytes, signals: Mapping[str, Signal], *, is_priced: bool = True) -> Measured:
     """Measures a request with the free signals and those of the plugins, but embeddings with the free ones alone: no
     rule looks at them. What is not priced has no bound."""
-    images = [part.image_url.url for m in request.messages for part in m.parts if isinstance(part, ImagePart)]
+    # Of a text alone no parts are made: nearly all messages are one.
+    parts = [part for m in request.messages if not isinstance(m.content, str) for part in m.content or ()]
+    images = [part.image_url.url for part in parts if isinstance(part, ImagePart)]
     needs = _needs(request, has_images=bool(images))
     text_bytes = len(raw) - sum(map(len, images))
     estimate = longest = text_bytes // BYTES_PER_TOKEN + TYPICAL_TOKENS_PER_IMAGE * len(images)
@@ -65,7 +67,7 @@ def measure(request: ChatRequest, raw: bytes, signals: Mapping[str, Signal], *, 
         needs=needs,
         estimate_tokens=estimate,
         longest_tokens=longest,
-        bound_tokens=_bound(request, text_bytes, len(images), needs) if is_priced else None,
+        bound_tokens=_bound(request, parts, text_bytes, len(images), needs) if is_priced else None,
         field=request.field if isinstance(request, InputsRequest) else "messages",
     )
 
@@ -83,9 +85,9 @@ def _needs(request: ChatRequest, *, has_images: bool) -> Needs:
     )
 
 
-def _bound(request: ChatRequest, text_bytes: int, images: int, needs: Needs) -> int | None:
+def _bound(request: ChatRequest, parts: Sequence[Part], text_bytes: int, images: int, needs: Needs) -> int | None:
     """Byte-level tokenizers never make more tokens than bytes, and a JSON text is never shorter than what it says."""
-    if any(isinstance(part, FilePart) for m in request.messages for part in m.parts):
+    if any(isinstance(part, FilePart) for part in parts):
         return None
     if any(tool.type != "function" for tool in request.tools or ()):
         return None  # tools that run at the vendor read as much as they like
