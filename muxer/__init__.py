@@ -75,6 +75,7 @@ from muxer.measurements import ALL as ALL_METRICS
 from muxer.measurements import Metric
 from muxer.money import Price, Rates, Tier, most_here, usd
 from muxer.parts import AudioPart, FilePart, ImagePart, ImageURL, Part, RefusalPart, TextPart, ThinkingPart
+from muxer.quotas import Drawn, Levels, Quotas, drawn
 from muxer.records import as_json as record_as_json
 from muxer.repeats import KEYED_S, KeyedRequest, RemembersKeyed
 from muxer.secret import Secret
@@ -154,6 +155,7 @@ __all__ = [
     "ConfigInvalid",
     "Context",
     "Dialect",
+    "Drawn",
     "EmbeddingRequest",
     "Embeds",
     "Event",
@@ -192,6 +194,7 @@ __all__ = [
     "Labelled",
     "LearnsLater",
     "Lesson",
+    "Levels",
     "Log",
     "Message",
     "Meter",
@@ -213,6 +216,7 @@ __all__ = [
     "ProviderSettings",
     "Quota",
     "QuotaStanding",
+    "Quotas",
     "Rates",
     "Record",
     "Refusal",
@@ -262,6 +266,7 @@ __all__ = [
     "caller_of",
     "collect",
     "credential",
+    "drawn",
     "file_words",
     "hookimpl",
     "is_damage",

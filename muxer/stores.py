@@ -34,6 +34,20 @@ class BudgetClaim(Struct, frozen=True, kw_only=True):
     soft: bool = False
     on_store_error: OutagePolicy = "refuse"
 
+    def standing(self, window: Window, spent_nanos: int, held_nanos: int, presumed_nanos: int) -> "Standing":
+        """How the limit stands in that window, by the amounts that a store has counted."""
+        return Standing(
+            limit=self.limit,
+            per=self.per,
+            subject=self.subject,
+            window=window.name,
+            limit_nanos=self.limit_nanos,
+            spent_nanos=spent_nanos,
+            held_nanos=held_nanos,
+            presumed_nanos=presumed_nanos,
+            resets_at_s=window.end_s,
+        )
+
 
 class Quota(Struct, frozen=True, kw_only=True):
     """Requests, tokens or slots to be taken from one limit.
@@ -51,6 +65,19 @@ class Quota(Struct, frozen=True, kw_only=True):
     per_minute: int = 0
     amount: int = 1
     on_store_error: OutagePolicy = "refuse"
+
+    def standing(self, remaining: int, retry_after_s: float, resets_s: float) -> "QuotaStanding":
+        """How the quota stands, by what a store has counted; none is left where more was taken than there was."""
+        return QuotaStanding(
+            limit=self.limit,
+            per=self.per,
+            subject=self.subject,
+            unit=self.unit,
+            capacity=self.capacity,
+            remaining=max(0, remaining),
+            retry_after_s=retry_after_s,
+            resets_s=resets_s,
+        )
 
 
 class HoldChoice(Struct, frozen=True, kw_only=True):
@@ -117,7 +144,7 @@ class Refused(Struct, frozen=True, kw_only=True):
     refusals: tuple[Refusal, ...]
 
 
-class Summary(Struct, frozen=True, kw_only=True):
+class Summary(Struct, frozen=True):
     """Spend of a group of requests; `group` has the values of the fields asked for."""
 
     group: dict[str, str]

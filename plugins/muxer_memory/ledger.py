@@ -9,19 +9,21 @@ from msgspec.structs import replace
 from muxer import (
     Attempt,
     BudgetClaim,
+    Drawn,
     Granted,
     HoldChoice,
     Quota,
+    Quotas,
     QuotaStanding,
     Record,
     Refusal,
     Refused,
     Standing,
     Window,
+    drawn,
     most_here,
 )
 from muxer_memory.keyed import Keyed
-from muxer_memory.quotas import Quotas
 
 KEEP_S = 35 * 86_400
 """How long a counter is kept after its window, in seconds."""
@@ -66,7 +68,7 @@ class Request(Struct, eq=False):
     record: Record
     owner: str
     legs: tuple[Leg, ...]
-    drawn: tuple[Quota, ...]
+    drawn: tuple[Drawn, ...]
 
     @property
     def is_open(self) -> bool:
@@ -79,12 +81,27 @@ class Request(Struct, eq=False):
         return sum(leg.granted for leg in self.legs if not leg.is_ended)
 
 
+class _Levels:
+    """See Levels."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, int] = {}
+
+    def level(self, account: str) -> int:
+        """See Levels."""
+        return self._values.get(account, 0)
+
+    def set_level(self, account: str, value: int) -> None:
+        """See Levels."""
+        self._values[account] = value
+
+
 class Ledger:
     """Requests, counters and quotas. Of requests that are over the last `keep_records` are kept."""
 
     def __init__(self, clock: Callable[[], float], keep_records: int) -> None:
         self.requests: dict[str, Request] = {}
-        self.quotas = Quotas()
+        self.quotas = Quotas(_Levels())
         self.keyed = Keyed()
         self._clock = clock
         self._keep_records = keep_records
@@ -108,8 +125,9 @@ class Ledger:
             if isinstance(leg, Refusal):
                 refusals.append(leg)
                 continue
-            drawn = self.quotas.take(choice.quotas, now)
-            self.requests[opening.id] = Request(opening, owner, (leg,), drawn)
+            taken = drawn(choice.quotas)
+            self.quotas.take(taken, now)
+            self.requests[opening.id] = Request(opening, owner, (leg,), taken)
             return self._granted(leg, choice)
         return Refused(refusals=tuple(refusals))
 
@@ -189,7 +207,7 @@ class Ledger:
         lacking = self.quotas.lacking(quotas, now)
         if lacking is not None:
             return Refused(refusals=(Refusal(model="", standing=lacking, asked_nanos=0),))
-        self.quotas.take(quotas, now)
+        self.quotas.take(drawn(quotas), now)
         request = self.requests.get(id)
         if request is None or user not in (None, request.record.user):
             return False
@@ -284,14 +302,4 @@ def _key(claim: BudgetClaim, window: Window) -> tuple[str, int]:
 
 
 def _standing(claim: BudgetClaim, window: Window, counter: Counter) -> Standing:
-    return Standing(
-        limit=claim.limit,
-        per=claim.per,
-        subject=claim.subject,
-        window=window.name,
-        limit_nanos=claim.limit_nanos,
-        spent_nanos=counter.spent,
-        held_nanos=counter.held,
-        presumed_nanos=counter.presumed,
-        resets_at_s=window.end_s,
-    )
+    return claim.standing(window, counter.spent, counter.held, counter.presumed)

@@ -38,7 +38,7 @@ def summary(requests: Iterable[Request], by: Sequence[str]) -> list[Summary]:
         amounts = (1, *tokens, record.cost_nanos, held, record.presumed_nanos)
         group = tuple(_value(record, name) for name in by)
         sums[group] = [sum(pair) for pair in zip(sums.get(group, [0] * 7), amounts, strict=True)]
-    lines = [_summary(dict(zip(by, group, strict=True)), found) for group, found in sums.items()]
+    lines = [Summary(dict(zip(by, group, strict=True)), *found) for group, found in sums.items()]
     return sorted(lines, key=lambda line: -line.cost_nanos)
 
 
@@ -52,17 +52,3 @@ def _value(record: Record, name: str) -> str:
     if name == "day":
         return datetime.fromtimestamp(record.at, UTC).strftime("%Y-%m-%d")
     return str(getattr(record, name))
-
-
-def _summary(group: dict[str, str], found: Sequence[int]) -> Summary:
-    requests, input_tokens, cached, output_tokens, cost, held, presumed = found
-    return Summary(
-        group=group,
-        requests=requests,
-        input_tokens=input_tokens,
-        cached_input_tokens=cached,
-        output_tokens=output_tokens,
-        cost_nanos=cost,
-        held_nanos=held,
-        presumed_nanos=presumed,
-    )

@@ -149,28 +149,8 @@ def _refusal(refusal: _Refusal, choice: HoldChoice) -> Refusal:
 
 
 def _standing(claim: BudgetClaim, money: _Money) -> Standing:
-    window = claim.windows[money.window]
-    return Standing(
-        limit=claim.limit,
-        per=claim.per,
-        subject=claim.subject,
-        window=window.name,
-        limit_nanos=claim.limit_nanos,
-        spent_nanos=money.spent,
-        held_nanos=money.held,
-        presumed_nanos=money.presumed,
-        resets_at_s=window.end_s,
-    )
+    return claim.standing(claim.windows[money.window], money.spent, money.held, money.presumed)
 
 
 def _quota(quota: Quota, rate: _Rate) -> QuotaStanding:
-    return QuotaStanding(
-        limit=quota.limit,
-        per=quota.per,
-        subject=quota.subject,
-        unit=quota.unit,
-        capacity=quota.capacity,
-        remaining=rate.remaining,
-        retry_after_s=rate.retry_after_us / 1e6,
-        resets_s=rate.resets_us / 1e6,
-    )
+    return quota.standing(rate.remaining, rate.retry_after_us / 1e6, rate.resets_us / 1e6)

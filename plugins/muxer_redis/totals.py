@@ -67,7 +67,7 @@ async def summary(calls: Calls, now: str, by: Sequence[str], since_s: float, whe
             sums[values] = [sum(pair) for pair in zip(sums.get(values, [0] * 7), amounts, strict=True)]
     if not by and not sums:
         sums[()] = [0] * 7
-    lines = [_summary(dict(zip(by, values, strict=True)), found) for values, found in sums.items()]
+    lines = [Summary(dict(zip(by, values, strict=True)), *found) for values, found in sums.items()]
     return sorted(lines, key=lambda line: -line.cost_nanos)
 
 
@@ -101,17 +101,3 @@ def _of_row(row: records.Row) -> tuple[_Group, _Amounts]:
 
 def _date(day: int) -> str:
     return datetime.fromtimestamp(day * _DAY_S, UTC).strftime("%Y-%m-%d")
-
-
-def _summary(group: dict[str, str], found: Sequence[int]) -> Summary:
-    requests, input_tokens, cached, output_tokens, cost, held, presumed = found
-    return Summary(
-        group=group,
-        requests=requests,
-        input_tokens=input_tokens,
-        cached_input_tokens=cached,
-        output_tokens=output_tokens,
-        cost_nanos=cost,
-        held_nanos=held,
-        presumed_nanos=presumed,
-    )

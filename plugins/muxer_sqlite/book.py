@@ -9,7 +9,8 @@ from collections import defaultdict
 
 from msgspec import Struct
 
-from muxer_sqlite.legs import Drawn, Leg
+from muxer import Drawn, Quotas
+from muxer_sqlite.legs import Leg
 
 _MOST = 10_000
 _ADD = (
@@ -58,6 +59,7 @@ class Book:
         self._changed_levels: set[str] = set()
         self.requests: dict[str, Open] = {}
         self.execute = connection.execute
+        self.quotas = Quotas(self)
 
     def tables(self) -> sqlite3.Connection:
         """For SQL on counters and quotas: they are as the book knows them, and it learns them anew after."""
@@ -107,7 +109,7 @@ class Book:
         self._changes[account, start].add(spent, held, presumed)
 
     def level(self, account: str) -> int:
-        """The slots taken of an account, or its theoretical arrival time."""
+        """See Levels."""
         known = self._levels.get(account)
         if known is None:
             found = self.execute("SELECT value FROM quotas WHERE account = ?", (account,)).fetchone()
@@ -115,6 +117,6 @@ class Book:
         return known
 
     def set_level(self, account: str, value: int) -> None:
-        """Replaces it."""
+        """See Levels."""
         self._levels[account] = value
         self._changed_levels.add(account)

@@ -5,8 +5,19 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from muxer import Attempt, BudgetClaim, Granted, HoldChoice, Record, Refusal, Refused, Standing, Window, most_here
-from muxer_sqlite import quotas
+from muxer import (
+    Attempt,
+    BudgetClaim,
+    Granted,
+    HoldChoice,
+    Record,
+    Refusal,
+    Refused,
+    Standing,
+    Window,
+    drawn,
+    most_here,
+)
 from muxer_sqlite.book import Book, Counter, Open
 from muxer_sqlite.legs import Leg, Taken, decode_drawn, decode_legs, encode
 from muxer_sqlite.rows import KEPT, NAMES, Row
@@ -27,21 +38,22 @@ def hold(book: Book, now: float, owner: str, opening: Row, choices: Sequence[Hol
     answer, whatever is offered then (S5)."""
     refusals: list[Refusal] = []
     for index, choice in enumerate(choices):
-        drawn = quotas.take(book, now, choice.model, choice.quotas)
-        if isinstance(drawn, Refusal):
-            refusals.append(drawn)
+        lacking = book.quotas.lacking(choice.quotas, now)
+        if lacking is not None:
+            refusals.append(Refusal(model=choice.model, standing=lacking, asked_nanos=0))
             continue
         fitting = _fitting(book, now, choice)
         if isinstance(fitting, Refusal):
             refusals.append(fitting)
             continue
         leg = Leg(index, *fitting)
-        held = (owner, leg.granted, encode((leg,)).decode(), encode(drawn).decode())
+        taken = drawn(choice.quotas)
+        held = (owner, leg.granted, encode((leg,)).decode(), encode(taken).decode())
         if not book.execute(_INSERT, opening + held).rowcount:
             break  # it is known
         _take(book, leg)
-        quotas.put(book, now, drawn)
-        book.requests[opening[0]] = Open((leg,), drawn)
+        book.quotas.take(taken, now)
+        book.requests[opening[0]] = Open((leg,), taken)
         return _granted(book, now, leg, choice)
     return _answered(book, now, opening[0], choices) or Refused(refusals=tuple(refusals))
 
@@ -60,7 +72,7 @@ def _granted(book: Book, now: float, leg: Leg, choice: HoldChoice) -> Granted:
         choice=leg.choice,
         granted_nanos=leg.granted,
         budgets=tuple(standing(book, now, claim) for claim in choice.claims),
-        quotas=tuple(quotas.stand(book, now, quota) for quota in choice.quotas),
+        quotas=tuple(book.quotas.stand(quota, now) for quota in choice.quotas),
     )
 
 
@@ -111,7 +123,7 @@ def settle(book: Book, now: float, record: Record, row: Row) -> None:
         _end(book, leg, cost, presumed)
         ended.append(replace(leg, ended=True, presumed=presumed))
     used = record.usage.input_tokens + record.usage.output_tokens
-    quotas.end(book, now, known.drawn, None if record.presumed_nanos else used)
+    book.quotas.end(known.drawn, None if record.presumed_nanos else used, now)
     # The legs are kept for as long as something is presumed, so that it can be resolved.
     holds = encode(ended).decode() if record.presumed_nanos else None
     book.execute(_COMPLETE, (*row[len(KEPT) :], holds, record.id))
@@ -128,9 +140,9 @@ def interrupt(book: Book, now: float, owner: str) -> int:
     many requests that were."""
     query = "SELECT id, holds, drawn FROM requests WHERE owner = ? AND state = 'open'"
     rows = book.execute(query, (owner,)).fetchall()
-    for id, holds, drawn in rows:
+    for id, holds, taken in rows:
         _move(book, id, decode_legs(holds), "interrupted")
-        quotas.end(book, now, decode_drawn(drawn) if drawn else (), None)
+        book.quotas.end(decode_drawn(taken) if taken else (), None, now)
         book.execute("UPDATE requests SET drawn = NULL WHERE id = ?", (id,))
         book.requests.pop(id, None)
     return len(rows)
@@ -245,14 +257,4 @@ def _window(claim: BudgetClaim, now: float) -> Window:
 
 
 def _standing(claim: BudgetClaim, window: Window, counter: Counter) -> Standing:
-    return Standing(
-        limit=claim.limit,
-        per=claim.per,
-        subject=claim.subject,
-        window=window.name,
-        limit_nanos=claim.limit_nanos,
-        spent_nanos=counter.spent,
-        held_nanos=counter.held,
-        presumed_nanos=counter.presumed,
-        resets_at_s=window.end_s,
-    )
+    return claim.standing(window, counter.spent, counter.held, counter.presumed)

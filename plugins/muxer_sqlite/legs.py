@@ -3,6 +3,8 @@
 import msgspec
 from msgspec import Struct
 
+from muxer import Drawn
+
 
 class Taken(Struct, frozen=True, array_like=True):
     """What one leg took from one counter."""
@@ -25,16 +27,6 @@ class Leg(Struct, frozen=True, array_like=True):
     def unknown(self) -> int:
         """What it may have cost, as long as nobody knows."""
         return self.presumed if self.ended else self.granted
-
-
-class Drawn(Struct, frozen=True, array_like=True):
-    """What a request took from one quota, so that its end can give back slots and correct tokens."""
-
-    account: str
-    unit: str
-    amount: int
-    capacity: int
-    per_minute: int
 
 
 encode = msgspec.json.Encoder().encode

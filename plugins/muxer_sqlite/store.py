@@ -29,7 +29,6 @@ from muxer import (
 from muxer_sqlite import examination, feedback, ledger, reading, totals
 from muxer_sqlite import keyed as keyed_rows
 from muxer_sqlite import keys as key_rows
-from muxer_sqlite import quotas as quota_rows
 from muxer_sqlite.book import Book
 from muxer_sqlite.rows import text_bytes, to_row
 
@@ -189,7 +188,7 @@ def _standings(book: Book, now: float, claims: Sequence[BudgetClaim]) -> list[St
 
 
 def _quotas(book: Book, now: float, quotas: Sequence[Quota]) -> list[QuotaStanding]:
-    return [quota_rows.stand(book, now, quota) for quota in quotas]
+    return [book.quotas.stand(quota, now) for quota in quotas]
 
 
 def _page(

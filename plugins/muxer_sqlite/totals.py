@@ -105,13 +105,5 @@ def summary(db: sqlite3.Connection, by: Sequence[str], since_s: float, where: Ma
 def _line(by: Sequence[str], row: Sequence[str | int]) -> Summary:
     numbers = [int(value) for value in row[len(by) :]]
     requests, input_tokens, cached, output_tokens, cost, presumed, held = numbers
-    return Summary(
-        group=dict(zip(by, map(str, row), strict=False)),
-        requests=requests,
-        input_tokens=input_tokens,
-        cached_input_tokens=cached,
-        output_tokens=output_tokens,
-        cost_nanos=cost,
-        held_nanos=held,
-        presumed_nanos=presumed,
-    )
+    group = dict(zip(by, map(str, row), strict=False))
+    return Summary(group, requests, input_tokens, cached, output_tokens, cost, held, presumed)

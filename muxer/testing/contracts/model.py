@@ -165,17 +165,7 @@ class LedgerModel:
         """How the limit behind a claim stands."""
         window = next((one for one in claim.windows if self.now < one.end_s or not one.end_s), claim.windows[-1])
         spent, held, presumed = self.amounts((claim.account, window.name, window.start_s))
-        return Standing(
-            limit=claim.limit,
-            per=claim.per,
-            subject=claim.subject,
-            window=window.name,
-            limit_nanos=claim.limit_nanos,
-            spent_nanos=spent,
-            held_nanos=held,
-            presumed_nanos=presumed,
-            resets_at_s=window.end_s,
-        )
+        return claim.standing(window, spent, held, presumed)
 
     def quota(self, quota: Quota) -> QuotaStanding:
         """How a quota stands."""

@@ -1,6 +1,5 @@
 """A canonical request as the body of /v1/messages, with the names of the fields that had to be left out."""
 
-import re
 from collections.abc import Mapping
 
 import msgspec
@@ -11,6 +10,7 @@ from muxer.types import Call, ChatRequest, ToolChoice
 from muxer.wire.allowed import narrowed
 from muxer.wire.anthropic_messages import blocks, schema, thoughts
 from muxer.wire.anthropic_messages.conversation import system_and_turns
+from muxer.wire.leftovers import left_out, other_fields
 
 MAX_USER_ID = 256
 CACHE_FIELD = "cache_control"
@@ -26,10 +26,8 @@ _TAKEN = frozenset((
     "stop", "tools", "tool_choice", "parallel_tool_calls", "response_format", "reasoning_effort", "user",
     "service_tier",
 ))  # fmt: skip
-# Values that ask for nothing, so that leaving them out needs no word.
 _IDLE = {"logprobs": False, "top_logprobs": 0, "presence_penalty": 0, "frequency_penalty": 0}
 _SAMPLING = ("temperature", "top_p", "top_k")
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 
 def encode_request(
@@ -53,8 +51,8 @@ def encode_request(
     request = narrowed(call.request)
     if (request.n or 1) > 1:
         raise Unsupported("Anthropic gives one answer per request; leave out n, or send n requests", param="n")
-    others = _other_fields(call)
-    dropped = [*call.untranslated, *_left_out(request), *(name for name in others if name != CACHE_FIELD)]
+    others = other_fields(call)
+    dropped = [*call.untranslated, *left_out(request, _TAKEN, _IDLE), *(name for name in others if name != CACHE_FIELD)]
     caching = _caching(others, caches, dropped)
     asks: list[str] = []
     system, turns = system_and_turns(request.messages, call.model)
@@ -95,25 +93,6 @@ def _own_format(call: Call, stream: bool, max_tokens_default: int) -> tuple[byte
     unwanted = () if call.takes_sampling else _SAMPLING
     dropped = tuple(name for name in unwanted if fields.pop(name, None) is not None)
     return _encode(fields), dropped
-
-
-def _left_out(request: ChatRequest) -> list[str]:
-    """Names of OpenAI's fields that ask for what Anthropic has nothing like."""
-    known = ChatRequest.__struct_fields__
-    return [name for name in known if name not in _TAKEN and getattr(request, name) not in (None, _IDLE.get(name))]
-
-
-def _other_fields(call: Call) -> dict[str, Raw]:
-    """The caller's fields that are not OpenAI's. A name goes into a response header, so only what looks like a field
-    counts."""
-    if call.api != "openai.chat" or not call.raw:
-        return {}
-    known = ChatRequest.__struct_fields__
-    return {
-        name: value
-        for name, value in _decode_fields(call.raw).items()
-        if name not in known and bytes(value) != b"null" and _NAME.fullmatch(name)
-    }
 
 
 def _caching(others: Mapping[str, Raw], caches: bool, dropped: list[str]) -> blocks.CacheControl | None:

@@ -1,6 +1,5 @@
 """A canonical request as the body of generateContent, with the names of the fields that had to be left out."""
 
-import re
 from collections.abc import Mapping
 
 import msgspec
@@ -12,19 +11,17 @@ from muxer.wire.allowed import narrowed
 from muxer.wire.gemini import body, schema
 from muxer.wire.gemini.abilities import Abilities
 from muxer.wire.gemini.contents import system_and_contents
+from muxer.wire.leftovers import left_out, other_fields
 
 MAX_STOPS = 5
 
 _encode = msgspec.json.Encoder().encode
-_decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 _TAKEN = frozenset((
     "messages", "model", "stream", "stream_options", "max_tokens", "max_completion_tokens", "n", "temperature", "top_p",
     "presence_penalty", "frequency_penalty", "stop", "seed", "tools", "tool_choice", "response_format", "logprobs",
     "top_logprobs", "reasoning_effort",
 ))  # fmt: skip
-# Values that ask for nothing, so that leaving them out needs no word.
 _IDLE = {"parallel_tool_calls": True, "service_tier": "auto"}
 _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
 _LEVELS = {"low": "LOW", "medium": "MEDIUM", "high": "HIGH"}
@@ -43,8 +40,8 @@ def encode_request(
     Raises Unsupported for what Gemini has no way to do, and other InvalidRequests.
     """
     request = narrowed(call.request)
-    others = _other_fields(call)
-    dropped = [*call.untranslated, *_left_out(request), *(name for name in others if name != "top_k")]
+    others = other_fields(call)
+    dropped = [*call.untranslated, *left_out(request, _TAKEN, _IDLE), *(name for name in others if name != "top_k")]
     system, contents = system_and_contents(request.messages, abilities)
     config = _config(call, others, abilities, include_thoughts, dropped)
     tools, choice = _tools(request, dropped)
@@ -56,28 +53,6 @@ def encode_request(
         generation_config=None if config == body.GenerationConfig() else config,
     )
     return _encode(sent), tuple(dropped)
-
-
-def _other_fields(call: Call) -> dict[str, Raw]:
-    """The caller's fields that are not OpenAI's. A name goes into a response header, so only what looks like a field
-    counts."""
-    if call.api != "openai.chat" or not call.raw:
-        return {}
-    known = ChatRequest.__struct_fields__
-    return {
-        name: value
-        for name, value in _decode_fields(call.raw).items()
-        if name not in known and bytes(value) != b"null" and _NAME.fullmatch(name)
-    }
-
-
-def _left_out(request: ChatRequest) -> list[str]:
-    """The names of OpenAI's fields that ask for what Gemini has nothing like."""
-    return [
-        name
-        for name in ChatRequest.__struct_fields__
-        if name not in _TAKEN and getattr(request, name) not in (None, _IDLE.get(name))
-    ]
 
 
 def _config(
