@@ -88,8 +88,7 @@ def decide(parts: Parts, caller: Caller, inbound: Inbound, id: str, before: Deci
 def question(parts: Parts, caller: Caller, inbound: Inbound, id: str, before: Decision | None = None) -> Question:
     """What there is to decide: the request measured, who asks, and the state of the models."""
     conversation = before.question.conversation if before else conversation_of(inbound, caller)
-    picked = tuple(tag for tag in caller.tags if tag in inbound.tags)
-    if picked:
+    if inbound.tags and (picked := tuple(tag for tag in caller.tags if tag in inbound.tags)):
         caller = replace(caller, tags=picked)
     return Question(
         id=id,

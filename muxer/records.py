@@ -1,7 +1,7 @@
 """The row about a request: opened with the decision, completed with what came of it, shown as JSON."""
 
 import hashlib
-import secrets
+import os
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ MAX_END_USER = 256  # B38
 
 def new_id(now: Callable[[], float] = time.time) -> str:
     """A request id: sorts by time, and nobody can guess another's."""
-    return f"req_{int(now() * 1000):011x}{secrets.token_hex(10)}"
+    return f"req_{int(now() * 1000):011x}{os.urandom(10).hex()}"
 
 
 def conversation_of(inbound: Inbound, caller: Caller) -> str:

@@ -6,6 +6,7 @@ The tables of words.py say what people know; that of learned.py corrects them by
 import re
 from collections.abc import AsyncIterator, Container, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import asynccontextmanager
+from itertools import chain
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -176,34 +177,35 @@ def _pair_hits(words: Sequence[str]) -> Iterator[_Hit]:
                 latest.pop("make", None)
 
 
-def _mark_hits(text: str, signs: Set[str]) -> Iterator[_Hit]:
+def _mark_hits(text: str, signs: Set[str]) -> list[_Hit]:
     """What needs no word: fences, backticks, the punctuation of code and of mathematics, characters of CJK."""
     has_signs = "\\" in signs or "^" in signs
     latex = has_signs and ("\\frac" in text or text.count("$") > 1)
     # The braces and arrows of a formula are not those of a program; a fence or an #include still is.
     least = 60 if latex else 0
-    for sign in sorted(_MARKS.keys() & signs, key=_PLACES.__getitem__):
-        for hit in _MARKS[sign]:
-            if hit[2] in text and (hit[0] != CODE or hit[1] >= least):
-                yield hit
+    marks = [hit for sign in sorted(_MARKS.keys() & signs, key=_PLACES.__getitem__) for hit in _MARKS[sign]]
+    found = [hit for hit in marks if hit[2] in text and (hit[0] != CODE or hit[1] >= least)]
     if latex:
-        yield COMPLEXITY, LATEX, "$" if "$" in text else "\\"
+        found.append((COMPLEXITY, LATEX, "$" if "$" in text else "\\"))
     if "`" in signs and text.count("`") > 1:
-        yield CODE, INLINE_CODE, "`"
+        found.append((CODE, INLINE_CODE, "`"))
+    return found
 
 
-def _shape_hits(text: str, signs: Set[str], words: Iterable[str], chars: int) -> Iterator[_Hit]:
+def _shape_hits(text: str, signs: Set[str], words: Iterable[str], chars: int) -> list[_Hit]:
     """What length, numbers and a closing question mark say."""
+    found: list[_Hit] = []
     asks = text.endswith(("?", "？"))
     if chars < SHORT_CHARS:
-        yield SIMPLE, SHORT, text[:QUOTE_CHARS]
+        found.append((SIMPLE, SHORT, text[:QUOTE_CHARS]))
     elif _may_count(text, signs) and len(numbers := set(filter(str.isdigit, words))) > 2:
         # Several quantities and a question: a problem to be worked out.
-        yield COMPLEXITY, MANY_NUMBERS, min(numbers)
+        found.append((COMPLEXITY, MANY_NUMBERS, min(numbers)))
         if asks:
-            yield COMPLEXITY, LONG_QUESTION, text[-1]
+            found.append((COMPLEXITY, LONG_QUESTION, text[-1]))
     if asks:
-        yield SIMPLE, QUESTION_MARK, text[-1]
+        found.append((SIMPLE, QUESTION_MARK, text[-1]))
+    return found
 
 
 def features(
@@ -234,11 +236,18 @@ def _more_features(once: Mapping[str, object], text: str, signs: Set[str]) -> It
 
 
 class Found(NamedTuple):
-    """All that moves a signal in one text."""
+    """All that moves a signal in one text. A long one is not simple, whatever it has of that."""
 
     by_words: list[_Hit]
     by_shape: list[_Hit]
     learned: list[_Hit]
+    is_long: bool = False
+
+    @property
+    def hits(self) -> Iterator[_Hit]:
+        """Those that count."""
+        hits = chain(self.by_words, self.by_shape, self.learned)
+        return (hit for hit in hits if hit[0] != SIMPLE) if self.is_long else hits
 
 
 def _hits(text: str) -> Found:
@@ -254,10 +263,8 @@ def _hits(text: str) -> Found:
     by_hand, learned = _word_hits(words, entries)
     for name, quote in _more_features(once, text, signs):
         learned += _moves(quote, _LEARNED.get(name, ()))
-    found = Found(by_hand, [*_mark_hits(text, signs), *_shape_hits(text, signs, once, chars)], learned)
-    if chars > 2 * SHORT_CHARS:
-        return Found(*([hit for hit in hits if hit[0] != SIMPLE] for hits in found))
-    return found
+    by_shape = _mark_hits(text, signs) + _shape_hits(text, signs, once, chars)
+    return Found(by_hand, by_shape, learned, chars > 2 * SHORT_CHARS)
 
 
 def _length(text: str) -> int:
@@ -295,8 +302,10 @@ def sums(found: Found) -> dict[str, int]:
         totals[signal] += weight
     # Everyday words take back what other words gave; a code fence in a story stays a code fence.
     totals[CODE] = max(0, totals[CODE])
-    for signal, weight, _ in (*found.by_shape, *found.learned):
+    for signal, weight, _ in found.by_shape + found.learned:
         totals[signal] += weight
+    if found.is_long:
+        totals[SIMPLE] = 0
     return totals
 
 
@@ -333,7 +342,7 @@ class Heuristics:
 
     def evidence(self, request: ChatRequest) -> Mapping[str, Sequence[str]]:
         """The words and marks that raised each signal, in lower case, the strongest first."""
-        hits = [hit for text in _asked(request) for part in _hits(text) for hit in part if hit[1] > 0]
+        hits = [hit for text in _asked(request) for hit in _hits(text).hits if hit[1] > 0]
         hits.sort(key=lambda hit: -hit[1])
         return {
             signal: list(dict.fromkeys(quote for moved, _, quote in hits if moved == signal))[:QUOTES]
