@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from muxer import measurements
 from muxer.answers import each, pieces
-from muxer.attempts import written_bytes
+from muxer.attempts import bytes_to_count
 from muxer.catalog import Model
 from muxer.conversations import Conversations
 from muxer.counting import Count
@@ -208,7 +208,7 @@ class Exchange:
         if self._decision.inbound.request.stream:
             self._chunks = each(pieces(answer))
             return
-        self._dispatch.finish(answer.usage, sum(map(written_bytes, answer.choices)))
+        self._dispatch.finish(answer.usage, bytes_to_count(answer))
         if self._decision.inbound.raw_api:
             answer = replace(answer, raw=b"")
         self.answer = await self._watch.whole(answer, self.served.name)

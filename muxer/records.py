@@ -14,7 +14,7 @@ from muxer.inbound import Inbound
 from muxer.interfaces import Signal
 from muxer.money import usd
 from muxer.plans import Plan, Question, Rules
-from muxer.signals import Measured, kept, recorded
+from muxer.signals import Measured, kept
 from muxer.types import Attempt, Caller, Record, RecordState, Usage
 from muxer.wire import openai_text
 
@@ -57,7 +57,7 @@ def opening(inbound: Inbound, question: Question, plan: Plan, rules: Rules, sign
         requested_model=question.requested,
         route=plan.route,
         reason=plan.reason,
-        signals=recorded(measured.values),
+        signals=measured.values,
         needs=measured.needs,
         estimate_tokens=measured.estimate_tokens,
         bound_tokens=measured.bound_tokens or 0,

@@ -70,9 +70,11 @@ def consider(rules: Rules, question: Question) -> Plan:
 def _kept(route: RouteSettings, question: Question, candidates: list[Candidate]) -> tuple[list[Candidate], str]:
     """The candidates of a sticky route with the conversation's own model in front, and what to say of it. Another stays
     there if this request likely costs less at it, though it has to read the whole conversation."""
+    if route.sticky is None:
+        return candidates, ""
     name = question.affinity.model
     place = next((index for index, one in enumerate(candidates) if one.model.name == name), 0)
-    if route.sticky is None or place == 0:
+    if place == 0:
         return candidates, ""
     first, own = candidates[0], candidates[place]
     if first.model.price and own.model.price and first.expected_nanos < own.expected_nanos:

@@ -29,7 +29,7 @@ class Measured(Struct, frozen=True, kw_only=True):
     which is less than the estimate where there are several inputs. `field` is where the prompt stands in the body.
     """
 
-    values: dict[str, SignalValue | tuple[str, ...]]
+    values: dict[str, SignalValue]
     needs: Needs
     estimate_tokens: int
     longest_tokens: int
@@ -51,7 +51,7 @@ def measure(request: ChatRequest, raw: bytes, signals: Mapping[str, Signal], *, 
         likely = [*counts, *(-(-size // BYTES_PER_TOKEN) for size in request.text_bytes)]
         estimate, longest = sum(likely), max(likely)
         text_bytes = sum(counts) + sum(request.text_bytes)  # a token of the caller's own counting is one
-    values: dict[str, SignalValue | tuple[str, ...]] = {
+    values: dict[str, SignalValue] = {
         "tokens": estimate,
         "chars": len(request.question),
         "turns": sum(m.role == "user" for m in request.messages),
@@ -96,11 +96,6 @@ def _bound(request: ChatRequest, parts: Sequence[Part], text_bytes: int, images:
     tools = TOKENS_FOR_TOOLS if needs.tools else 0
     pieces = len(request.inputs) if isinstance(request, InputsRequest) else len(request.messages)
     return text_bytes + TOKENS_PER_MESSAGE * pieces + TOKENS_PER_IMAGE * images + tools
-
-
-def recorded(values: Mapping[str, SignalValue | tuple[str, ...]]) -> dict[str, SignalValue]:
-    """The values that go into the record: all but those of the caller, which it has anyway."""
-    return {name: value for name, value in values.items() if not isinstance(value, tuple)}
 
 
 def kept(request: ChatRequest, signals: Mapping[str, Signal]) -> dict[str, str]:
