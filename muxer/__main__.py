@@ -5,6 +5,8 @@ import sys
 from importlib import import_module
 from importlib.metadata import version
 
+from muxer.errors import MuxerError
+
 # In the order of --help. A command's module is imported when it is asked for, so that none waits for another's imports.
 COMMANDS = {
     "serve": "run the proxy",
@@ -27,7 +29,7 @@ COMMANDS = {
 
 
 def main() -> int:
-    """Runs the command of sys.argv; 0 fine, 1 the answer is no, 2 wrong usage."""
+    """Runs the command of sys.argv; 0 fine, 1 the answer is no, 2 wrong usage, or it could not be done."""
     parser = argparse.ArgumentParser(prog="muxer", description="Sends each LLM request to the right model.")
     parser.add_argument("--version", action="version", version=f"modelmuxer {version('modelmuxer')}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -46,7 +48,16 @@ def main() -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output left; Python would complain on the way out
         return 0
+    except MuxerError as error:
+        return _failed(error)
+    except OSError as error:
+        return _failed(f"{error.filename}: {error.strerror}" if error.filename else error)
     return code
+
+
+def _failed(words: object) -> int:
+    import_module("muxer.cli.output").print_error(words)
+    return 2
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from muxer import measurements
+from muxer.background import beside
 from muxer.errors import Overloaded
 from muxer.interfaces import Log, Meter
 
@@ -35,6 +36,7 @@ class Admission:
         self._places = asyncio.Semaphore(most)
         self._waiting = 0
         self._late = deque([0.0], _TICKS)
+        self._most_late_s = 0.0
         self._share = self._owed = 0.0
         self._meter = meter
         self._log = log
@@ -68,8 +70,14 @@ class Admission:
     def late(self, seconds: float) -> None:
         """Takes in by how much the event loop was late, once every tick."""
         self._late.append(seconds)
+        self._most_late_s = max(self._most_late_s, seconds)
         least = min(self._late) if len(self._late) == _TICKS else 0.0
         self._share = max((share for late_s, share in STEPS if least >= late_s), default=0.0)
+
+    def lateness_s(self) -> float:
+        """How late the event loop was at most since this was last asked: a plugin may block it at any time (F23)."""
+        most_s, self._most_late_s = self._most_late_s, 0.0
+        return most_s
 
     def refused(self, error: Overloaded) -> None:
         """Counts a refusal, also of a connection. The log has the first, and one now and then while it goes on."""
@@ -147,13 +155,8 @@ def memory_bytes(places: Iterable[str] = _LIMITS) -> int:
 @asynccontextmanager
 async def open_admission(admission: Admission, now: Callable[[], float] = time.monotonic) -> AsyncIterator[Admission]:
     """Looks how late the event loop is, for as long as the context is open."""
-    task = asyncio.create_task(_watch(admission, now))
-    try:
+    async with beside(_watch(admission, now)):
         yield admission
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 async def _watch(admission: Admission, now: Callable[[], float]) -> None:

@@ -10,13 +10,14 @@ from msgspec.structs import replace
 
 from muxer.assemble import Assembly
 from muxer.drains import Drain
-from muxer.edge import Patience, caller_of, json_body
+from muxer.edge import Patience, Request, json_body, ours
 from muxer.errors import ClientGone, MuxerError, ShuttingDown
 from muxer.fence import ComponentFailed, Fence
 from muxer.inbound import Inbound
 from muxer.inflight import STOPPED
 from muxer.interfaces import AddsHeaders
 from muxer.log import frames
+from muxer.outgoing import FRAMING, Stream, Whole
 from muxer.pipeline import Exchange, serve
 from muxer.repeats import idempotency_key
 from muxer.wire.inbound import InboundFormat, StreamWriter
@@ -38,35 +39,35 @@ class Answering:
             if isinstance(one, AddsHeaders)
         ]
 
-    async def respond(self, request: web.Request) -> web.StreamResponse:
+    async def respond(self, asked: web.Request) -> Whole | Stream:
         """The answer to one request, whole or streamed. Raises MuxerError when no answer begins."""
+        request = ours(asked)
         inbound = await inbound_of(request, self._format)
-        async with serve(self._assembly.parts, caller_of(request), inbound) as exchange:
+        async with serve(self._assembly.parts, request.caller, inbound) as exchange:
             if exchange.answer is None:
                 return await self._stream(request, exchange, inbound)
             id, now = exchange.record.id, int(time.time())
             answer = self._format.answer(exchange.answer, id, now, exchange.metadata(), inbound)
             exchange.client_gone = request.transport is None or request.transport.is_closing()  # S12
             await exchange.settle()
-            return web.Response(body=answer, content_type="application/json", headers=self._headers(exchange))
+            return Whole(answer, headers=self._headers(exchange))
 
-    async def _stream(self, request: web.Request, exchange: Exchange, inbound: Inbound) -> web.StreamResponse:
+    async def _stream(self, request: Request, exchange: Exchange, inbound: Inbound) -> Stream:
         """Writes chunks as they come. When the caller leaves, the answer is read on for its usage (S11).
 
         The status has been sent by then, so whatever goes wrong can only be told by a last event.
         """
-        headers = self._headers(exchange) | {"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
-        response = web.StreamResponse(headers=headers)
+        stream = Stream(request, self._headers(exchange))
         writer = self._format.stream(exchange.record.id, int(time.time()), exchange.served.name, inbound)
         try:
             async with self._assembly.parts.in_flight.drains.around(self._patience.drain_s) as drain:
-                with _Outlet(request, response, exchange, drain, self._patience.write_s) as outlet:
+                with _Outlet(request, stream, exchange, drain, self._patience.write_s) as outlet:
                     await self._relay(exchange, writer, outlet, request)
         except ClientGone as gone:
             exchange.failed(gone)
-        return response
+        return stream
 
-    async def _relay(self, exchange: Exchange, writer: StreamWriter, outlet: "_Outlet", request: web.Request) -> None:
+    async def _relay(self, exchange: Exchange, writer: StreamWriter, outlet: "_Outlet", request: Request) -> None:
         """All chunks and what ends them, or one error event in its place."""
         try:
             async with aclosing(exchange.chunks()) as chunks:
@@ -100,6 +101,8 @@ class Answering:
         for extension, fence in self._adding:
             with suppress(ComponentFailed), fence.around():
                 added.update(extension.headers(exchange.so_far))
+        for name in [name for name in added if name.lower() in FRAMING]:
+            del added[name]
         return {name: _header_safe(value) for name, value in (added | _exchange_headers(exchange)).items()}
 
 
@@ -123,15 +126,15 @@ class _Outlet:
 
     def __init__(
         self,
-        request: web.Request,
-        response: web.StreamResponse,
+        request: Request,
+        stream: Stream,
         exchange: Exchange,
         drain: Drain,
         write_s: float,
     ) -> None:
         self._write_s = write_s
         self._request = request
-        self._response = response
+        self._stream = stream
         self._exchange = exchange
         self._drain = drain
         self._loop = asyncio.get_running_loop()
@@ -149,9 +152,7 @@ class _Outlet:
             return
         self._writing_since = self._loop.time()
         try:
-            if not self._response.prepared:
-                await self._response.prepare(self._request)
-            await self._response.write(data)
+            await self._stream.write(data)
         except ConnectionError:
             self._leave()
         finally:
@@ -211,7 +212,7 @@ def _header_safe(value: str) -> str:
     return "".join(c if " " <= c <= "~" else "?" for c in value)
 
 
-def unforeseen(assembly: Assembly, request: web.Request, error: Exception) -> MuxerError:
+def unforeseen(assembly: Assembly, request: Request, error: Exception) -> MuxerError:
     """The error a caller is told when something went wrong that nobody foresaw; the log has its place."""
     assembly.parts.log("error", "unforeseen", trace=frames(error), path=request.path[:256])
     return MuxerError("an unforeseen error; it is in the log of the proxy")
@@ -228,12 +229,8 @@ def error_fields(error: MuxerError) -> dict[str, object]:
     }
 
 
-def error_response(error: MuxerError, format: InboundFormat) -> web.Response:
+def error_response(error: MuxerError, format: InboundFormat) -> Whole:
     """An error as an HTTP answer, as a format writes it."""
     ids = _ids(error.request_id) if error.request_id else {}
     body = format.error(error_fields(error), error.request_id)
-    headers = error.headers | ids
-    response = web.Response(body=body, status=error.status, headers=headers, content_type="application/json")
-    if error.closes:
-        response.force_close()
-    return response
+    return Whole(body, error.status, error.headers | ids, closes=error.closes)

@@ -13,6 +13,7 @@ from muxer import measurements
 from muxer.access import Callers, Keys
 from muxer.admin import Desk
 from muxer.admission import Admission, Room, memory_bytes, open_admission, room_bytes
+from muxer.background import beside
 from muxer.breakers import Breakers
 from muxer.budgets import Calendar, FileLimits, key_lines, lines
 from muxer.catalog import build_catalog
@@ -37,7 +38,7 @@ from muxer.stores import Store
 from muxer.types import Caller
 from muxer.upstream import open_client
 
-REPORT_EVERY_S, LOOK_EVERY_S = 5.0, 0.2
+REPORT_EVERY_S = 5.0
 _SHARED_CONNECTIONS = 100
 
 
@@ -172,7 +173,8 @@ class Assembler:
                 grace_s=settings.server.grace_s,
             )
         )
-        await self._opened.enter_async_context(_reporting(ledger, self.meters))
+        admission = await self._opened.enter_async_context(open_admission(self._admission(settings.server)))
+        await self._opened.enter_async_context(beside(_report_for_ever(ledger, admission, self.meters)))
         return _Lasting(
             ring=ring,
             keys=Desk(store, (), ring, Calendar(settings.timezone), self.log, self._clock),
@@ -180,7 +182,7 @@ class Assembler:
             breakers=Breakers(time.monotonic, self.meters),
             retries=RetryBudget(),
             in_flight=InFlight(self.meters),
-            admission=await self._opened.enter_async_context(open_admission(self._admission(settings.server))),
+            admission=admission,
             conversations=Conversations(self._clock),
             learner=await self._opened.enter_async_context(open_learner(ledger.latest, self._clock)),
             begun_at=self._clock(),
@@ -266,37 +268,9 @@ def _keeper(store: Store) -> KeepsKeys | None:
     return store if isinstance(store, KeepsKeys) else None
 
 
-@asynccontextmanager
-async def _reporting(ledger: Ledger, meter: Meter) -> AsyncIterator[None]:
-    """Keeps the gauges that no request sets, for as long as the context is open."""
-    lag = _Lag()
-    tasks = [asyncio.create_task(lag.watch()), asyncio.create_task(_report_for_ever(ledger, meter, lag))]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-
-
-async def _report_for_ever(ledger: Ledger, meter: Meter, lag: "_Lag") -> None:
+async def _report_for_ever(ledger: Ledger, admission: Admission, meter: Meter) -> None:
+    """Keeps the gauges that no request sets."""
     while True:
         meter.set(measurements.STORE_UP, await ledger.measure())
         await asyncio.sleep(REPORT_EVERY_S)
-        meter.set(measurements.LOOP_LAG_SECONDS, lag.most_s)
-        lag.most_s = 0.0
-
-
-class _Lag:
-    """How late the event loop was at most since the last report: a plugin may block it at any time (F23)."""
-
-    def __init__(self) -> None:
-        self.most_s = 0.0
-
-    async def watch(self) -> None:
-        """Looks for ever."""
-        loop = asyncio.get_running_loop()
-        while True:
-            due = loop.time() + LOOK_EVERY_S
-            await asyncio.sleep(LOOK_EVERY_S)
-            self.most_s = max(self.most_s, loop.time() - due)
+        meter.set(measurements.LOOP_LAG_SECONDS, admission.lateness_s())

@@ -69,6 +69,10 @@ class Running(Struct, frozen=True, kw_only=True):
         presumed = self.granted_nanos if self.is_hard else self.candidate.expected_nanos
         return self._attempt("presumed", now, presumed=presumed, error=OUTRUN)
 
+    def unsent(self, now: float) -> Attempt:
+        """Another attempt answered before this one was sent."""
+        return self._attempt("none", now, error=OUTRUN)
+
     def answered(self, usage: Usage | None, written_bytes: int, now: float, error: str = "") -> Attempt:
         """An answer began. Without the provider's usage its cost is unknown: presumed in full under a hard budget,
         counted from what was written otherwise."""

@@ -17,7 +17,7 @@ from muxer.types import Record
 _Z = 1.959964  # 95 % of a normal distribution lie within so many deviations
 
 
-class Measured(Struct, frozen=True):
+class Mean(Struct, frozen=True):
     """A mean and the interval it lies in at 95 %, as far as there is enough to tell."""
 
     value: float | None = None
@@ -41,11 +41,11 @@ class Side:
     """The requests on one side of a share, by conversation."""
 
     def __init__(self) -> None:
-        self._talks: dict[tuple[str, str], Talk] = {}
+        self._talks: dict[tuple[str, str, str], Talk] = {}
 
     def add(self, record: Record) -> None:
         """Counts a finished request. What is presumed spent counts as spent."""
-        talk = self._talks.setdefault((record.key, record.conversation), Talk())
+        talk = self._talks.setdefault((record.key, record.user, record.conversation), Talk())
         talk.requests += 1
         talk.usd += (record.cost_nanos + record.presumed_nanos) / NANOS_PER_USD
         if record.state == "done":
@@ -73,23 +73,23 @@ class Side:
         return sum(talk.scored for talk in self._talks.values())
 
     @property
-    def usd(self) -> Measured:
+    def usd(self) -> Mean:
         """Dollars a request."""
         return _ratio([(talk.usd, talk.requests) for talk in self._talks.values()])
 
     @property
-    def ms(self) -> Measured:
+    def ms(self) -> Mean:
         """Milliseconds until an answer was complete."""
         return _ratio([(talk.ms, talk.answered) for talk in self._talks.values() if talk.answered])
 
     @property
-    def failed(self) -> Measured:
+    def failed(self) -> Mean:
         """The part of the requests that were not answered."""
         found = _ratio([(talk.failed, talk.requests) for talk in self._talks.values()])
         return _within_one(found, self.conversations)
 
     @property
-    def feedback(self) -> Measured:
+    def feedback(self) -> Mean:
         """The score of those that have one."""
         pairs = [(talk.score, talk.scored) for talk in self._talks.values() if talk.scored]
         return _within_one(_ratio(pairs), len(pairs))
@@ -103,22 +103,22 @@ class Comparison(Struct, frozen=True):
     outside: Side
 
     @property
-    def usd(self) -> Measured:
+    def usd(self) -> Mean:
         """The change in dollars a request."""
         return _change(self.inside.usd, self.outside.usd)
 
     @property
-    def ms(self) -> Measured:
+    def ms(self) -> Mean:
         """The change in milliseconds."""
         return _change(self.inside.ms, self.outside.ms)
 
     @property
-    def failed(self) -> Measured:
+    def failed(self) -> Mean:
         """The change in the part that fails."""
         return _change(self.inside.failed, self.outside.failed)
 
     @property
-    def feedback(self) -> Measured:
+    def feedback(self) -> Mean:
         """The change in the score."""
         return _change(self.inside.feedback, self.outside.feedback)
 
@@ -165,20 +165,20 @@ def _fields(one: Side | Comparison) -> dict[str, Any]:
     return {name: msgspec.to_builtins(getattr(one, name)) for name in ("usd", "ms", "failed", "feedback")}
 
 
-def _ratio(pairs: list[tuple[float, int]]) -> Measured:
+def _ratio(pairs: list[tuple[float, int]]) -> Mean:
     """A sum over a count, where the conversations that both come from are drawn: Cochran's ratio estimator."""
     total = sum(count for _, count in pairs)
     if not total:
-        return Measured()
+        return Mean()
     value, drawn = sum(amount for amount, _ in pairs) / total, len(pairs)
     if drawn < 2:
-        return Measured(value)
+        return Mean(value)
     rest = sum((amount - value * count) ** 2 for amount, count in pairs)
     reach = _quantile(drawn - 1) * math.sqrt(rest * drawn / (drawn - 1)) / total
-    return Measured(value, value - reach, value + reach)
+    return Mean(value, value - reach, value + reach)
 
 
-def _within_one(found: Measured, conversations: int) -> Measured:
+def _within_one(found: Mean, conversations: int) -> Mean:
     """The interval of a mean of values from 0 to 1 by Wilson's score, with as many independent draws as the
     conversations are worth: it has a width also where all are the same."""
     if found.value is None or found.low is None:
@@ -187,19 +187,19 @@ def _within_one(found: Measured, conversations: int) -> Measured:
     draws = part * (1 - part) / deviation**2 if deviation else float(conversations)
     middle = (part + _Z**2 / (2 * draws)) / (1 + _Z**2 / draws)
     reach = _Z * math.sqrt(part * (1 - part) / draws + _Z**2 / (4 * draws**2)) / (1 + _Z**2 / draws)
-    return Measured(part, max(0.0, middle - reach), min(1.0, middle + reach))
+    return Mean(part, max(0.0, middle - reach), min(1.0, middle + reach))
 
 
-def _change(inside: Measured, outside: Measured) -> Measured:
+def _change(inside: Mean, outside: Mean) -> Mean:
     """The difference of two independent means, each interval going in by the side that faces the other (Newcombe)."""
     if inside.value is None or outside.value is None:
-        return Measured()
+        return Mean()
     value = inside.value - outside.value
     if inside.low is None or inside.high is None or outside.low is None or outside.high is None:
-        return Measured(value)
+        return Mean(value)
     below = math.hypot(inside.value - inside.low, outside.high - outside.value)
     above = math.hypot(inside.high - inside.value, outside.value - outside.low)
-    return Measured(value, value - below, value + above)
+    return Mean(value, value - below, value + above)
 
 
 def _quantile(freedom: int) -> float:

@@ -25,7 +25,8 @@ class _Turn(Struct, frozen=True):
 
 
 class Conversations:
-    """The last turn of each conversation, by its caller's key and its name; of more than `most` the latest.
+    """The last turn of each conversation, by its caller's key and user, since users may share a key, and its name; of
+    more than `most` the latest.
 
     `now` gives Unix seconds.
     """
@@ -33,30 +34,30 @@ class Conversations:
     def __init__(self, now: Callable[[], float], most: int = MOST) -> None:
         self._now = now
         self._most = most
-        self._turns: OrderedDict[tuple[str, str], _Turn] = OrderedDict()
+        self._turns: OrderedDict[tuple[str, str, str], _Turn] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._turns)
 
-    def affinity(self, key: str, conversation: str) -> Affinity:
+    def affinity(self, key: str, user: str, conversation: str) -> Affinity:
         """Where the conversation is now; without a model, when nobody knows."""
-        turn = self._turns.get((key, conversation))
+        turn = self._turns.get((key, user, conversation))
         if turn is None:
             return _NOWHERE
         return Affinity(turn.model, turn.cached_tokens if self._is_warm(turn) else 0)
 
     def remember(self, record: Record) -> None:
         """Takes note of a turn that was answered."""
-        name, now = (record.key, record.conversation), self._now()
+        name, now = (record.key, record.user, record.conversation), self._now()
         before = self._turns.pop(name, None)
         was_warm = before is not None and before.model == record.model and self._is_warm(before)
         self._turns[name] = _Turn(now, record.model, _kept(record.usage, was_warm=was_warm))
         if len(self._turns) > self._most:
             self._turns.popitem(last=False)
 
-    def forget(self, key: str, conversation: str) -> None:
+    def forget(self, key: str, user: str, conversation: str) -> None:
         """Knows nothing of the conversation any more."""
-        self._turns.pop((key, conversation), None)
+        self._turns.pop((key, user, conversation), None)
 
     def _is_warm(self, turn: _Turn) -> bool:
         return 0 <= self._now() - turn.at <= CACHED_S

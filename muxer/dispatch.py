@@ -255,6 +255,9 @@ class Dispatch:
                 self._waiting.appendleft(other)  # it may fit once the first has ended
             return await race.first()
         if race.is_decided:
+            leg = self._held(other, granted)
+            self._breakers.left(other.model, leg.entry)
+            self._end(leg, leg.running.unsent(time.perf_counter()))
             return await race.first()
         self._has_hedged = True
         number = len(self._legs)
@@ -271,16 +274,7 @@ class Dispatch:
         self, candidate: Candidate, granted_nanos: int, asking: "_Asking", *, is_alone: bool = True
     ) -> _Begun | None:
         """The answer of one candidate; None when it failed so that another may be asked, else raises."""
-        leg = _Leg(
-            Running(
-                candidate=candidate,
-                granted_nanos=granted_nanos,
-                begun_at=time.perf_counter(),
-                estimate_tokens=self._estimate_tokens,
-            ),
-            self._breakers.enter(candidate.model),
-        )
-        self._legs.append(leg)
+        leg = self._held(candidate, granted_nanos)
         try:
             return _Begun(leg, await self._attempt(leg, asking.make_call, is_alone=is_alone))
         except ProviderFailed as error:
@@ -294,6 +288,13 @@ class Dispatch:
             self._refused(leg, error)
             self._errors.append(error)
         return None
+
+    def _held(self, candidate: Candidate, granted_nanos: int) -> _Leg:
+        """The next attempt: each that is held has the number by which the store knows it, sent or not."""
+        begun_at, estimate = time.perf_counter(), self._estimate_tokens
+        running = Running(candidate=candidate, granted_nanos=granted_nanos, begun_at=begun_at, estimate_tokens=estimate)
+        self._legs.append(leg := _Leg(running, self._breakers.enter(candidate.model)))
+        return leg
 
     async def _attempt(self, leg: _Leg, make_call: MakeCall, *, is_alone: bool) -> Answer | AsyncIterator[Chunk]:
         candidate = leg.running.candidate

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 from aiohttp import HttpVersion10, HttpVersion11, web
@@ -25,9 +25,7 @@ from muxer.refusals import BadHTTP, BodyTimeout, HTTPVersionUnsupported
 from muxer.types import Caller
 
 T = TypeVar("T")
-CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
-"""Where the server leaves who calls, before a handler sees the request."""
-
+SERVER = "modelmuxer"  # aiohttp names itself and Python with their versions; that is nobody's business (RELIABILITY 4)
 LEAST_BYTES_PER_S = 1_000  # of a body, once its `body_s` are over
 LEAST_AIOHTTP = (3, 14, 4)
 _VERSIONS = (HttpVersion11, HttpVersion10)
@@ -46,17 +44,55 @@ class Patience(Struct, frozen=True):
 
 
 PATIENCE = Patience()
-PATIENT: web.RequestKey[Patience] = web.RequestKey("patience", Patience)
-"""Where the server leaves how patient it is."""
-BODY: web.RequestKey[bytes] = web.RequestKey("body", bytes)
-"""Where the body is kept, since it comes only once."""
-
-ROOM: web.RequestKey[Room] = web.RequestKey("room", Room)
-"""Where the server leaves the room for large bodies; what a request has taken of it is in ROOM_TAKEN."""
-ROOM_TAKEN: web.RequestKey[int] = web.RequestKey("room_taken", int)
 _SMALL_BYTES = 64 * 1024  # of a body: what aiohttp reads anyway
 
 _BOM = b"\xef\xbb\xbf"
+
+
+class Line(Protocol):
+    """The connection that a request came over, as its answer sees it."""
+
+    @property
+    def writing_paused(self) -> bool:
+        """Whether the caller has yet to take much of what was written."""
+
+    def begin(self, request: "Request", *, closes: bool) -> bool:
+        """An answer begins; True when it is the last one: because it says so itself, or for any other reason. Raises
+        ConnectionError where a part of another one was sent."""
+
+    def write(self, data: bytes) -> None:
+        """Sends. Raises ConnectionError when the caller has left."""
+
+    async def drained(self) -> None:
+        """Waits until the caller has taken of what was written. Raises ConnectionError when it has left."""
+
+
+class Request(web.Request):
+    """A request with what the server finds out about it: who calls, before a handler sees it; its body, which comes but
+    once; and how much it has taken of the room for large bodies."""
+
+    ATTRS = web.Request.ATTRS | {"body", "caller", "patience", "room", "room_taken"}
+    patience: Patience
+    room: Room
+    room_taken = 0
+    caller: Caller
+    body: bytes | None = None
+
+    @property
+    def line(self) -> Line:
+        """The connection it came over."""
+        return self._protocol  # type: ignore[return-value]  # aiohttp knows no connection but its own
+
+    def matched(self, found: web.UrlMappingMatchInfo) -> None:
+        """Takes in which route it goes to."""
+        self._match_info = found
+
+    async def _prepare_hook(self, response: web.StreamResponse) -> None:
+        """Called by aiohttp's own responses, those of extensions, before their heads are written."""
+        response.headers["Server"] = SERVER
+        if self.line.begin(self, closes=response.keep_alive is False):
+            response.headers["Connection"] = "close"
+            response.force_close()
 
 
 def check_library(version: str, *, is_compiled: bool) -> None:
@@ -72,7 +108,7 @@ def check_library(version: str, *, is_compiled: bool) -> None:
 
 def caller_of(request: web.Request) -> Caller:
     """Who calls; their role has been checked against the route's scope. On a public route it is `anonymous`."""
-    return request[CALLER]
+    return ours(request).caller
 
 
 def check_http(request: web.BaseRequest) -> None:
@@ -87,8 +123,9 @@ def check_http(request: web.BaseRequest) -> None:
 async def json_body(request: web.Request) -> bytes:
     """The body, checked for size and kind before it is read, and for what no JSON may have after. Raises
     InvalidRequest."""
-    if BODY in request:
-        return request[BODY]
+    request = ours(request)
+    if request.body is not None:
+        return request.body
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise EncodingUnsupported("send the body uncompressed")
     kind = request.headers.get("Content-Type")
@@ -100,23 +137,29 @@ async def json_body(request: web.Request) -> bytes:
         raise too_large(request)
     body = (await _whole_body(request)).removeprefix(_BOM)
     json_guard.check(body)
-    request[BODY] = body
+    request.body = body
     return body
 
 
-async def _whole_body(request: web.Request) -> bytes:
+def ours(request: web.Request) -> Request:
+    """The request as the server made it."""
+    assert isinstance(request, Request), "routes are served by our own server"
+    return request
+
+
+async def _whole_body(request: Request) -> bytes:
     if request.content.is_eof():
         whole = request.content.read_nowait()
         if len(whole) > request.client_max_size:
             raise too_large(request)
         return whole
     length, most = request.content_length, request.client_max_size
-    if (length is None or length > _SMALL_BYTES) and (room := request.get(ROOM)) is not None:
+    if length is None or length > _SMALL_BYTES:
         size = min(most if length is None else length, most)
-        await room.take(size)
-        request[ROOM_TAKEN] = size
+        await request.room.take(size)
+        request.room_taken = size
     loop = asyncio.get_running_loop()
-    body, last = bytearray(), loop.time() + request.get(PATIENT, PATIENCE).body_s
+    body, last = bytearray(), loop.time() + request.patience.body_s
     try:
         async with asyncio.timeout_at(last) as deadline:
             while piece := await request.content.readany():

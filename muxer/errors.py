@@ -7,12 +7,14 @@ MuxerError
 │   ├── Unsupported, ParametersUnsupported, GuardRefused
 │   ├── Unread               not looked into: broken HTTP, JSON of two meanings (refusals.py)
 │   ├── ContextTooLong, ModelPriceUnknown, CostUnbounded
+│   ├── IdempotencyKeyInvalid, IdempotencyMismatch (repeats.py)
 │   └── NotFound, ModelNotFound, MethodNotAllowed, BodyTooLarge, UnsupportedMediaType, ...
 ├── InvalidAPIKey            401, KeyDisabled
 ├── AuthenticatorUnavailable 503: nobody can tell who calls
 ├── PermissionDenied         403
 ├── BudgetExceeded           402 (or `budget_status`)
 ├── RateLimited              429, ConcurrencyExceeded
+├── IdempotencyInProgress    409, IdempotencyDone (repeats.py)
 ├── ClientGone               only in records: the caller left
 ├── ShuttingDown             503: the proxy ends before the answer does
 ├── NoCandidate              503: nobody is available

@@ -5,12 +5,12 @@ to them and lost on tries before the one that answered. Where little is known, a
 all routes, and where nothing is, on what `docs/routing.md` says of models in general.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from msgspec import Struct
 
-from muxer.scores import ScoreLessons, Scores
+from muxer.scores import Scores, ScoreSamples
 from muxer.types import Record
 
 # What a model likely writes, until its own answers have taught better.
@@ -111,12 +111,12 @@ class _Sample:
         )
 
 
-class Lessons:
+class Samples:
     """Requests as they are learned from, one by one: a few numbers of each are kept, not the records."""
 
     def __init__(self) -> None:
         self._samples: dict[tuple[str, str], _Sample] = {}
-        self._scores = ScoreLessons()
+        self._scores = ScoreSamples()
 
     def add(self, record: Record) -> None:
         """Takes one request in; of one whose usage no provider told, and of embeddings, scores alone are learned."""
@@ -143,14 +143,6 @@ class Lessons:
         for (model, route), sample in self._samples.items():
             tables[model, route] = sample.estimate(general[model])
         return Estimates(tables, self._scores.scores())
-
-
-def learned(records: Iterable[Record]) -> Estimates:
-    """The tables of these requests."""
-    lessons = Lessons()
-    for record in records:
-        lessons.add(record)
-    return lessons.estimates()
 
 
 def _teaches(record: Record) -> bool:

@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
+from muxer.background import beside
 from muxer.errors import StoreUnavailable
-from muxer.estimates import Estimates, Lessons
+from muxer.estimates import Estimates, Samples
 from muxer.types import Record
 
 LEARN_EVERY_S = 60.0
@@ -29,23 +30,18 @@ class Learner:
         """Makes the tables anew. Those there are stay while the store cannot be read."""
         with suppress(StoreUnavailable):
             # One by one: two thousand records at once are 4 MB, which the process would keep.
-            lessons = Lessons()
-            await self._latest(self._clock() - _OLDEST_S, LATEST, lessons.add)
+            samples = Samples()
+            await self._latest(self._clock() - _OLDEST_S, LATEST, samples.add)
             # Some thousandths of a second, which requests should not have to wait for.
-            self.estimates = await asyncio.to_thread(lessons.estimates)
+            self.estimates = await asyncio.to_thread(samples.estimates)
 
 
 @asynccontextmanager
 async def open_learner(latest: Latest, clock: Callable[[], float]) -> AsyncIterator[Learner]:
     """A learner that begins at once and goes on for as long as the context is open."""
     learner = Learner(latest, clock)
-    task = asyncio.create_task(_learn_for_ever(learner))
-    try:
+    async with beside(_learn_for_ever(learner)):
         yield learner
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 async def _learn_for_ever(learner: Learner) -> None:

@@ -30,10 +30,11 @@ here, without the store."""
 
 
 class _Running(Struct, eq=False):
-    """A request under way."""
+    """A request under way. `unsure` is the next attempt where the store may have taken it and nobody heard."""
 
     entry: Entry
     held: Place = "asked"
+    unsure: HoldChoice | None = None
 
 
 class Ledger:
@@ -138,13 +139,15 @@ class Ledger:
     async def extend(self, id: str, leg: int, choice: HoldChoice, ended: Attempt | None) -> Granted | None:
         """Holds for another attempt; None when that does not fit or cannot be checked, so it must not be sent (S7)."""
         running = self._running.get(id)
-        if running is None:
+        # A store that has an attempt of that number answers with what it took for it, whoever is to be asked now (I6).
+        if running is None or running.unsure not in (None, choice):
             return None
         if running.held == "here":
-            return await self._extend_here(running, choice, ended)
+            return await self._extend_here(running, leg, choice, ended)
         if not self._outage.may_ask():
             return None
-        entry = _longer(running.entry, choice, ended)
+        entry = _longer(running.entry, leg, choice, ended)
+        running.unsure = choice
         written = self._journal.intend(entry)
         try:
             reply = await self._outage.watch("extend", partial(self._store.extend, id, leg, choice, ended))
@@ -154,20 +157,24 @@ class Ledger:
                 await written
         except StoreUnavailable:
             return None
+        running.unsure = None
         if isinstance(reply, Granted):
             return reply
         self._journal.intend(running.entry)
         return None
 
-    async def _extend_here(self, running: _Running, choice: HoldChoice, ended: Attempt | None) -> Granted | None:
+    async def _extend_here(
+        self, running: _Running, leg: int, choice: HoldChoice, ended: Attempt | None
+    ) -> Granted | None:
         granted = self._granted_here(running.entry.opening, choice)
         if granted is None:
             return None
-        running.entry = _longer(running.entry, _as_granted(choice, granted), ended)
+        running.entry, running.unsure = _longer(running.entry, leg, _as_granted(choice, granted), ended), choice
         try:
             await self._debts.owe(running.entry)
         except StoreUnavailable:
             return None
+        running.unsure = None
         self._outage.met(_policy(choice), choice, granted, running.entry.opening.at)
         return Granted(choice=0, granted_nanos=granted)
 
@@ -279,8 +286,9 @@ def _as_granted(choice: HoldChoice, granted_nanos: int) -> HoldChoice:
     return replace(choice, bound_nanos=granted_nanos, floor_nanos=min(choice.floor_nanos, granted_nanos))
 
 
-def _longer(entry: Entry, choice: HoldChoice, ended: Attempt | None) -> Entry:
-    return replace(entry, legs=(*entry.legs, Leg(choice, ended)))
+def _longer(entry: Entry, leg: int, choice: HoldChoice, ended: Attempt | None) -> Entry:
+    """The entry with that attempt as its last."""
+    return replace(entry, legs=(*entry.legs[:leg], Leg(choice, ended)))
 
 
 @asynccontextmanager

@@ -60,8 +60,8 @@ class _Kept(Struct, frozen=True, kw_only=True):
 
 
 class Legs:
-    """The attempts of one request. `said` tells of a cascade what came of it, `confidence` how sure its first answer
-    was."""
+    """Asks for one request until there is an answer to give. `said` tells of a cascade what came of it, `confidence`
+    how sure its first answer was."""
 
     def __init__(
         self, dispatch: Dispatch, plan: Plan, needs: Needs, hold: Hold, compose: Compose, meter: Meter
@@ -93,11 +93,11 @@ class Legs:
             if self._kept is None:
                 raise UpstreamTimeout(f"no answer began within the route's timeout_s of {timeout_s}") from error
             self._dispatch.abandon()
-            return self._otherwise(", and who is asked next took too long")
+            return self._give(", and who is asked next took too long")
         except (ProviderFailed, InvalidRequest) as error:
             if self._kept is None:
                 raise
-            return self._otherwise(f", and who is asked next failed: {error.code}")
+            return self._give(f", and who is asked next failed: {error.code}")
 
     async def _first(self, candidates: Sequence[Candidate], granted_nanos: int) -> Begun:
         """The first answer that begins."""
@@ -133,22 +133,22 @@ class Legs:
         asked, granted = candidates, granted_nanos
         while True:
             self._judged = frozenset(one.model.name for one in asked if cascade.after(one.model.name, asked))
-            begun = await self._asked(asked, granted)
+            begun = await self._begun(asked, granted)
             serving = self._dispatch.serving
             assert serving is not None, "an answer has begun, so somebody was asked"
             name = serving.candidate.model.name
             following = cascade.after(name, asked)
             if not following:
                 return begun
-            if await self._is_settled(cascade, begun, serving.candidate):
-                return self._otherwise("")
+            if await self._is_sure_enough(cascade, begun, serving.candidate):
+                return self._give("")
             next_nanos = await self._extended(following[0])
             if next_nanos is None:
-                return self._otherwise(f", and {following[0].model.name} does not fit the budget")
+                return self._give(f", and {following[0].model.name} does not fit the budget")
             self._meter.add(measurements.FALLBACKS, 1, name, following[0].model.name, "unsure")
             asked, granted = following, next_nanos
 
-    async def _asked(self, candidates: Sequence[Candidate], granted_nanos: int) -> Begun:
+    async def _begun(self, candidates: Sequence[Candidate], granted_nanos: int) -> Begun:
         """The first answer that begins; a model that refuses to tell log-probabilities is asked again without."""
         try:
             return await self._first(candidates, granted_nanos)
@@ -175,7 +175,7 @@ class Legs:
         ended = self._dispatch.ended
         return await self._hold(self._dispatch.count, candidate, ended[-1] if ended else None)
 
-    async def _is_settled(self, cascade: Cascade, begun: Begun, candidate: Candidate) -> bool:
+    async def _is_sure_enough(self, cascade: Cascade, begun: Begun, candidate: Candidate) -> bool:
         """Reads an answer, keeps it, and judges it: whether it is to be given. One that breaks off is not."""
         name = candidate.model.name
         try:
@@ -251,8 +251,9 @@ class Legs:
             for number in range(first, self._dispatch.count):
                 self._dispatch.note(number, is_check=True)
 
-    def _otherwise(self, why: str) -> Begun:
-        """The answer there is. Raises, where there is none, what broke off the one there was to be."""
+    def _give(self, why: str) -> Begun:
+        """The answer that is kept, and `why` nobody else is asked. Raises, where none is, what broke off the one there
+        was."""
         kept = self._kept
         if kept is None:
             assert self._broken is not None, "an answer was begun, and is neither kept nor broken"

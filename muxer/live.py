@@ -5,19 +5,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Protocol
 
-from aiohttp import web
 from msgspec import Struct, structs
 
 from muxer import measurements
 from muxer.assemble import Assembler, Assembly
+from muxer.background import beside
 from muxer.config.contents import Contents
 from muxer.config.settings import Configuration
-from muxer.edge import PATIENCE, Patience
+from muxer.edge import PATIENCE, Patience, Request
 from muxer.errors import ConfigInvalid, Fault
-from muxer.listener import Runner
+from muxer.incoming import Outgoing
+from muxer.listener import Listener
 from muxer.log import frames
 from muxer.prices import PriceTable
-from muxer.server import Outcome, Server, application
+from muxer.server import Outcome, Server
 
 POLL_S = 1.0
 _FIXED = ("server", "store")
@@ -110,19 +111,16 @@ class Live:
         self._current = _Serving(assembly, self._server(assembly))
         self._in_force = self._judged = contents.digest
 
-    def application(self) -> web.Application:
-        """The aiohttp application: each request is served to its end by the configuration it began with."""
-        most = self.assembly.configuration.settings.server.max_body_bytes
-        return application(self._respond, most, lambda: self._is_closing)
-
-    def runner(self, *, shutdown_timeout: float, most: int) -> Runner:
-        """What runs that application, for at most so many connections; `shutdown_timeout` is in seconds."""
-        return Runner(
-            self.application(),
+    def listener(self, most: int) -> Listener:
+        """What listens, over at most so many connections: each request is served to its end by the configuration that
+        it began with."""
+        return Listener(
+            self._respond,
             lambda request, error: self.server.refused(request, error),
+            max_body_bytes=self.assembly.configuration.settings.server.max_body_bytes,
             patience=self._patience,
             most=most,
-            shutdown_timeout=shutdown_timeout,
+            is_last=lambda: self._is_closing,
         )
 
     def drain(self) -> None:
@@ -240,7 +238,7 @@ class Live:
     def _server(self, assembly: Assembly) -> Server:
         return Server(assembly, is_loopback=self._is_loopback, patience=self._patience, reloads=self)
 
-    async def _respond(self, request: web.Request) -> web.StreamResponse:
+    async def _respond(self, request: Request) -> Outgoing:
         """Answers by the configuration in force, which stays open until the request that took it has ended."""
         serving = self._serving
         serving.requests += 1
@@ -265,10 +263,5 @@ async def _happens(event: asyncio.Event, within_s: float) -> bool:
 @asynccontextmanager
 async def watching(live: Live, poll_s: float = POLL_S) -> AsyncIterator[None]:
     """Watches the file for as long as the context is open."""
-    task = asyncio.create_task(live.watch(poll_s))
-    try:
+    async with beside(live.watch(poll_s)):
         yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task

@@ -98,7 +98,9 @@ def question(parts: Parts, caller: Caller, inbound: Inbound, id: str, before: De
         measured=measure(inbound.request, inbound.raw, parts.signals, is_priced=inbound.is_priced),
         is_cooling=parts.dispatcher.breakers.reason,
         conversation=conversation,
-        affinity=before.question.affinity if before else parts.conversations.affinity(caller.key, conversation),
+        affinity=before.question.affinity
+        if before
+        else parts.conversations.affinity(caller.key, caller.user, conversation),
         estimates=before.question.estimates if before else parts.learner.estimates,
         settled=before.plan if before else None,
     )

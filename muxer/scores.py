@@ -119,7 +119,7 @@ class _Judged:
         return _thinned(len(own), len(self.later), thresholds[::-1], kept[::-1])
 
 
-class ScoreLessons:
+class ScoreSamples:
     """Requests as scores are learned from them, one by one: a few numbers of each are kept, not the records."""
 
     def __init__(self) -> None:

@@ -1,12 +1,12 @@
 """The HTTP edge: requests in, answers and errors out as JSON or events, nothing decided here."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, Protocol
 
 import aiohttp.http
 import msgspec
-from aiohttp import hdrs, web
+from aiohttp import web
 from aiohttp.http_parser import HttpRequestParserPy
 from msgspec import Struct
 from msgspec.structs import replace
@@ -15,19 +15,7 @@ from muxer import admin, feedback, openapi, views
 from muxer.access import ANONYMOUS
 from muxer.answering import Answering, error_response, inbound_of, unforeseen
 from muxer.assemble import Assembly
-from muxer.edge import (
-    CALLER,
-    PATIENCE,
-    PATIENT,
-    ROOM,
-    ROOM_TAKEN,
-    Patience,
-    caller_of,
-    check_library,
-    json_body,
-    read_json,
-    too_large,
-)
+from muxer.edge import PATIENCE, Patience, Request, caller_of, check_library, json_body, read_json, too_large
 from muxer.errors import (
     Fault,
     InvalidAPIKey,
@@ -40,9 +28,12 @@ from muxer.errors import (
     Unsupported,
 )
 from muxer.explanation import for_caller
+from muxer.incoming import Outgoing
 from muxer.interfaces import HasRoutes, Operation, Route
 from muxer.keys import NewKey, StoredKey
+from muxer.listener import Listener, Respond
 from muxer.operations import OPERATIONS
+from muxer.outgoing import Stream, Whole
 from muxer.pipeline import explained
 from muxer.wire import (
     anthropic_inbound,
@@ -66,7 +57,6 @@ _MORE_FORMATS: Mapping[str, InboundFormat] = {"/v1/messages/count_tokens": anthr
 """Where else errors are written in which format."""
 
 
-Respond = Callable[[web.Request], Awaitable[web.StreamResponse]]
 encode = msgspec.json.Encoder().encode
 
 
@@ -111,24 +101,27 @@ class Server:
         self._patience = patience
         self._answering = {path: Answering(assembly, format, patience).respond for path, format in _FORMATS.items()}
         self._reloads = reloads
-        self._fixed: dict[tuple[str, str], Respond] = {}
+        self._fixed: dict[tuple[str, str], web.UrlMappingMatchInfo] = {}
         self.router = self._routes_added()
 
-    def application(self) -> web.Application:
-        """The aiohttp application of this server alone."""
+    def listener(self) -> Listener:
+        """What listens for this server alone."""
+        most = self._assembly.configuration.settings.server.max_body_bytes
+        return Listener(self.respond, self.refused, max_body_bytes=most)
 
-        return application(self.respond, self._assembly.configuration.settings.server.max_body_bytes)
-
-    async def respond(self, request: web.Request) -> web.StreamResponse:
+    async def respond(self, request: Request) -> Outgoing:
         """Answers any request; every error leaves as our JSON, and what nobody foresaw is logged and answered 500."""
+        request.patience = self._patience
+        request.room = self._assembly.admission.room
         try:
-            request[PATIENT] = self._patience
-            request[ROOM] = room = self._assembly.admission.room
-            try:
-                return await self._routed(request)
-            finally:
-                if ROOM_TAKEN in request:
-                    room.give(request[ROOM_TAKEN])
+            found = self._fixed.get((request.method, request.raw_path))
+            if found is None:
+                found = await self.router.resolve(request)
+            request.matched(found)
+            answer: object = await found.handler(request)
+            if not isinstance(answer, (Whole, Stream, web.StreamResponse)):
+                raise TypeError(f"the route gave no response but {type(answer).__name__}")
+            return answer
         except MuxerError as error:
             return self.refused(request, error)
         except web.HTTPMethodNotAllowed as error:
@@ -140,15 +133,9 @@ class Server:
             return self.refused(request, NotFound("nothing is served at this address; see the README's list"))
         except Exception as error:  # noqa: BLE001  # the process must live on, and the caller gets JSON
             return error_response(unforeseen(self._assembly, request, error), _format_of(request))
-
-    async def _routed(self, request: web.Request) -> web.StreamResponse:
-        handler = self._fixed.get((request.method, request.raw_path))
-        if handler is not None:
-            return await handler(request)
-        found = await self.router.resolve(request)
-        request.match_info.clear()
-        request.match_info.update(found)
-        return await found.handler(request)
+        finally:
+            if request.room_taken:
+                request.room.give(request.room_taken)
 
     def _routes_added(self) -> web.UrlDispatcher:
         """All routes; every one declares the role it needs."""
@@ -156,9 +143,10 @@ class Server:
         for route in self._table():
             handler = self._guarded(route)
             for path in _addresses(route.path):
-                router.add_route(route.method, path, handler)
+                # aiohttp's table of routes calls no handler itself.
+                added = router.add_route(route.method, path, handler)  # type: ignore[arg-type]
                 if "{" not in path:
-                    self._fixed.setdefault((route.method, path), handler)
+                    self._fixed.setdefault((route.method, path), web.UrlMappingMatchInfo({}, added))
         return router
 
     def _table(self) -> list[Route]:
@@ -168,7 +156,7 @@ class Server:
 
     def _routes(self) -> list[Route]:
         return [
-            *(Route("POST", path, self._admitted(respond), "user") for path, respond in self._answering.items()),
+            *(Route("POST", path, respond, "user") for path, respond in self._answering.items()),
             Route("POST", "/v1/messages/count_tokens", self._count_tokens, "user"),
             Route("POST", "/v1/route", self._route, "user"),
             Route("GET", "/v1/models", self._models, "user"),
@@ -189,19 +177,6 @@ class Server:
             Route("GET", "/docs", self._docs, "public"),
         ]
 
-    def _admitted(self, respond: Respond) -> Respond:
-        """The handler behind the gate for requests that models answer; nothing else is shed."""
-        admission = self._assembly.admission
-
-        async def handle(request: web.Request) -> web.StreamResponse:
-            await admission.enter()
-            try:
-                return await respond(request)
-            finally:
-                admission.leave()
-
-        return handle
-
     @property
     def _open_scopes(self) -> frozenset[str]:
         return frozenset({"public", "metrics"} if self._is_loopback else {"public"})
@@ -210,23 +185,31 @@ class Server:
         return [route for one in self._assembly.extensions if isinstance(one, HasRoutes) for route in one.routes()]
 
     def _guarded(self, route: Route) -> Respond:
-        """The handler behind a check of the caller's role. On loopback, metrics are open to all (DESIGN 4)."""
-        is_public = route.scope in self._open_scopes
+        """The handler behind a check of the caller's role, and behind the gate where models answer: nothing else is
+        shed. On loopback, metrics are open to all (DESIGN 4)."""
+        is_public, is_shed = route.scope in self._open_scopes, route.path in self._answering
         needed = _RANKS.get(route.scope, _RANKS["admin"])  # a word nobody knows opens nothing
+        callers, admission = self._assembly.callers, self._assembly.admission
 
-        async def handle(request: web.Request) -> web.StreamResponse:
+        async def handle(request: Request) -> Outgoing:
             if is_public:
-                request[CALLER] = ANONYMOUS
+                request.caller = ANONYMOUS
                 return await route.handler(request)  # type: ignore[no-any-return]  # a plugin's handler is Any
             _check_credentials(request)
-            caller = request[CALLER] = await self._assembly.callers.caller(request.headers)
+            request.caller = caller = await callers.caller(request.headers)
             if _RANKS[caller.role] < needed:
                 raise PermissionDenied(f"this key has the role {caller.role!r}; {route.path} needs {route.scope!r}")
-            return await route.handler(request)  # type: ignore[no-any-return]  # a plugin's handler is Any
+            if not is_shed:
+                return await route.handler(request)  # type: ignore[no-any-return]  # see above
+            await admission.enter()
+            try:
+                return await route.handler(request)  # type: ignore[no-any-return]  # see above
+            finally:
+                admission.leave()
 
         return handle
 
-    def refused(self, request: web.BaseRequest, error: MuxerError) -> web.Response:
+    def refused(self, request: Request, error: MuxerError) -> Whole:
         """An error as an answer, and a line in the log."""
         if isinstance(error, Overloaded):
             self._assembly.admission.refused(error)
@@ -236,49 +219,49 @@ class Server:
             self._assembly.parts.log(level, "refused", **fields)
         return error_response(error, _format_of(request))
 
-    async def _count_tokens(self, request: web.Request) -> web.Response:
+    async def _count_tokens(self, request: web.Request) -> Whole:
         return json_response(views.count_tokens(await json_body(request)))
 
-    async def _route(self, request: web.Request) -> web.Response:
+    async def _route(self, request: web.Request) -> Whole:
         inbound = await inbound_of(request, openai_inbound.CHAT)
         return json_response(for_caller(await explained(self._assembly.parts, caller_of(request), inbound)))
 
-    async def _models(self, request: web.Request) -> web.Response:
+    async def _models(self, request: web.Request) -> Whole:
         return json_response(views.models(self._assembly, caller_of(request)))
 
-    async def _model(self, request: web.Request) -> web.Response:
+    async def _model(self, request: web.Request) -> Whole:
         return json_response(views.model(self._assembly, caller_of(request), request.match_info["name"]))
 
-    async def _request(self, request: web.Request) -> web.Response:
+    async def _request(self, request: web.Request) -> Whole:
         return json_response(await views.request(self._assembly, caller_of(request), request.match_info["id"]))
 
-    async def _feedback(self, request: web.Request) -> web.Response:
+    async def _feedback(self, request: web.Request) -> Whole:
         given = await read_json(request, feedback.Score)
         return json_response(await feedback.keep(self._assembly, caller_of(request), given))
 
-    async def _user_stats(self, request: web.Request) -> web.Response:
+    async def _user_stats(self, request: web.Request) -> Whole:
         return json_response(await views.user_stats(self._assembly, caller_of(request)))
 
-    async def _stats(self, request: web.Request) -> web.Response:
+    async def _stats(self, request: web.Request) -> Whole:
         return json_response(await views.stats(self._assembly, caller_of(request)))
 
-    async def _providers(self, _: web.Request) -> web.Response:
+    async def _providers(self, _: web.Request) -> Whole:
         return json_response(views.providers(self._assembly))
 
-    async def _create_key(self, request: web.Request) -> web.Response:
+    async def _create_key(self, request: web.Request) -> Whole:
         asked = await read_json(request, NewKey)
         key, secret = await self._assembly.keys.create(asked, caller_of(request).key)
         headers = {"Cache-Control": "no-store"}
         return json_response({"key": secret, **self._key(key)}, status=201, headers=headers)
 
-    async def _list_keys(self, _: web.Request) -> web.Response:
+    async def _list_keys(self, _: web.Request) -> Whole:
         return json_response({"keys": [self._key(key) for key in await self._assembly.keys.every()]})
 
-    async def _revoke_key(self, request: web.Request) -> web.Response:
+    async def _revoke_key(self, request: web.Request) -> Whole:
         key = await self._assembly.keys.revoke(request.match_info["id"], caller_of(request).key)
         return json_response(self._key(key))
 
-    async def _reload(self, _: web.Request) -> web.Response:
+    async def _reload(self, _: web.Request) -> Whole:
         if self._reloads is None:
             raise Unsupported("this process reads its file only once")
         outcome = await self._reloads.reload()
@@ -293,17 +276,17 @@ class Server:
     def _described(self) -> openapi.Document:
         return openapi.document(self._table(), version("modelmuxer"), open_scopes=self._open_scopes)
 
-    async def _openapi(self, _: web.Request) -> web.Response:
+    async def _openapi(self, _: web.Request) -> Whole:
         return json_response(self._described())
 
-    async def _docs(self, _: web.Request) -> web.Response:
+    async def _docs(self, _: web.Request) -> Whole:
         text = openapi.page(self._described())
-        return web.Response(text=text, content_type="text/html", headers=openapi.PAGE_HEADERS)
+        return Whole(text.encode(), headers={"Content-Type": "text/html; charset=utf-8", **openapi.PAGE_HEADERS})
 
-    async def _health(self, _: web.Request) -> web.Response:
+    async def _health(self, _: web.Request) -> Whole:
         return json_response(await views.health(self._assembly))
 
-    async def _livez(self, _: web.Request) -> web.Response:
+    async def _livez(self, _: web.Request) -> Whole:
         return json_response({"status": "ok"})
 
     def _configuration(self) -> str:
@@ -312,7 +295,7 @@ class Server:
             return "ok"
         return "invalid" if self._reloads.faults else "needs restart"
 
-    async def _readyz(self, _: web.Request) -> web.Response:
+    async def _readyz(self, _: web.Request) -> Whole:
         health = await views.health(self._assembly)
         is_draining = self._reloads is not None and self._reloads.is_draining
         is_ready = not is_draining and _components(health)["store"] == "ok"
@@ -321,41 +304,13 @@ class Server:
         return json_response(body, status=200 if is_ready else 503)
 
 
-def application(respond: Respond, max_body_bytes: int, is_last: Callable[[], bool] = bool) -> web.Application:
-    """An aiohttp application that has everything answered by `respond`: it has no routes of its own, since they change
-    with the configuration, and aiohttp's cannot. While `is_last`, connections are closed after their answer."""
-
-    async def finish(request: web.BaseRequest, response: web.StreamResponse) -> None:
-        # aiohttp names itself and Python with their versions; that is nobody's business (RELIABILITY 4).
-        response.headers["Server"] = "modelmuxer"
-        # What follows a request to change the protocol may be meant for another one (B12).
-        if is_last() or "Upgrade" in request.headers:
-            response.headers["Connection"] = "close"
-            response.force_close()
-
-    made = web.Application(client_max_size=max_body_bytes)
-    anything = _Anything("/")
-    anything.add_route(hdrs.METH_ANY, respond)
-    made.router.register_resource(anything)
-    made.on_response_prepare.append(finish)
-    return made
-
-
-class _Anything(web.PlainResource):
-    """Matches every path there is. A middleware over an application without routes would see the same, but aiohttp
-    makes an error for each address before it asks it: a twentieth of a request."""
-
-    def _match(self, path: str) -> dict[str, str] | None:
-        return {}
-
-
 def _components(health: Mapping[str, object]) -> dict[str, Any]:
     components = health["components"]
     assert isinstance(components, dict)
     return components
 
 
-def _check_credentials(request: web.Request) -> None:
+def _check_credentials(request: Request) -> None:
     """Two keys are none: who looks at the first and who looks at the last would see two callers (B41)."""
     for name in ("Authorization", "x-api-key"):
         if len(request.headers.getall(name, ())) > 1:
@@ -370,12 +325,12 @@ def _addresses(path: str) -> list[str]:
     return [path, path.removeprefix("/v1"), f"/v1{path}"]
 
 
-def _format_of(request: web.BaseRequest) -> InboundFormat:
+def _format_of(request: Request) -> InboundFormat:
     """How errors are written where this request went."""
     path = "/v1/" + request.path.lstrip("/").removeprefix("v1/").removeprefix("v1/")
     return _MORE_FORMATS.get(path) or _FORMATS.get(path, openai_inbound.CHAT)
 
 
-def json_response(body: object, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+def json_response(body: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Whole:
     """A JSON answer."""
-    return web.Response(body=encode(body), status=status, headers=headers, content_type="application/json")
+    return Whole(encode(body), status, headers)

@@ -52,7 +52,9 @@ class Remote(MemoryStore):
 
     async def extend(self, id: str, leg: int, choice: HoldChoice, ended: Attempt | None) -> Granted | Refused:
         await self.play("extend", id)
-        return await super().extend(id, leg, choice, ended)
+        reply = await super().extend(id, leg, choice, ended)
+        await self.play("extended", id)
+        return reply
 
     async def settle(self, record: Record) -> None:
         await self.play("settle", record.id)

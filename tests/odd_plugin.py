@@ -58,11 +58,15 @@ class Secrets:
         return [
             Route("GET", "/secrets", self._show),
             Route("GET", "/broken", self._break, "user"),
+            Route("GET", "/nothing", self._give_nothing, "user"),
             Route("GET", "/unheard", self._show, "everybody"),  # there is no such role
         ]
 
     async def _show(self, _: web.Request) -> web.Response:
         return web.json_response({})
+
+    async def _give_nothing(self, _: web.Request) -> None:
+        pass
 
     async def _break(self, _: web.Request) -> web.Response:
         return web.json_response(1 / 0)

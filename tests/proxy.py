@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 import msgspec
 from aiohttp import ClientResponse, ClientSession
-from aiohttp.web import TCPSite
 from msgspec import Struct
 
 from muxer.assemble import Assembler, Assembly, open_assembler
@@ -237,14 +236,12 @@ class OpenProxy(Protocol):
 
 @asynccontextmanager
 async def _served(live: Live) -> AsyncIterator[int]:
-    """The port of the application, run as `muxer serve` runs it. (aiohttp's own TestServer cancels handlers.)"""
-    runner = live.runner(shutdown_timeout=10, most=1_000)
-    await runner.setup()
+    """The port of the proxy, run as `muxer serve` runs it."""
+    listener = live.listener(most=1_000)
     try:
-        await TCPSite(runner, "127.0.0.1", 0).start()
-        yield runner.addresses[0][1]
+        yield await listener.listen("127.0.0.1", 0)
     finally:
-        await runner.cleanup()
+        await listener.close(10)
 
 
 @asynccontextmanager

@@ -97,6 +97,13 @@ async def test_a_loop_that_was_blocked_once_refuses_nothing() -> None:
     assert not await refusals(admission, 100)
 
 
+def test_the_longest_delay_is_told_once() -> None:
+    admission = gate()
+    for seconds in (0.0, 2.0, 0.5):
+        admission.late(seconds)
+    assert [admission.lateness_s(), admission.lateness_s()] == [2.0, 0.0]
+
+
 async def test_behind_a_late_loop_nobody_waits() -> None:
     admission = gate(most=1)
     await admission.enter()

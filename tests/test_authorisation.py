@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import pytest
-from aiohttp import web
 
 from muxer.server import Server
 from tests.proxy import OpenProxy, Proxy
@@ -28,6 +27,7 @@ ROLE: Mapping[tuple[str, str], str] = {
     ("GET", "/key/info"): "user",
     ("GET", "/spend/logs"): "user",
     ("GET", "/broken"): "user",
+    ("GET", "/nothing"): "user",
     ("GET", "/metrics"): "metrics",
     ("POST", "/admin/keys"): "admin",
     ("GET", "/admin/keys"): "admin",
@@ -58,13 +58,11 @@ PLUGINS = "[openai, sqlite, prometheus, litellm_compat, tests.odd_plugin]"
 async def elsewhere(opened: Proxy) -> AsyncIterator[tuple[Server, str]]:
     """The same proxy, listening where others reach it too: there, metrics need a key."""
     server = Server(opened.assembly, is_loopback=False, reloads=opened.live)
-    runner = web.AppRunner(server.application())
-    await runner.setup()
+    listener = server.listener()
     try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield server, f"http://127.0.0.1:{runner.addresses[0][1]}"
+        yield server, f"http://127.0.0.1:{await listener.listen('127.0.0.1', 0)}"
     finally:
-        await runner.cleanup()
+        await listener.close(10)
 
 
 def routes(server: Server) -> list[tuple[str, str]]:

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from muxer.branches import Comparison, Comparisons, Measured, Side, as_json
+from muxer.branches import Comparison, Comparisons, Mean, Side, as_json
 from muxer.testing import a_record
 from muxer.types import Record
 
@@ -45,7 +45,7 @@ def test_a_request_that_met_several_shares_counts_for_each() -> None:
 
 def test_what_is_presumed_counts_and_what_failed_has_no_time() -> None:
     side = a_side(a_turn(1), a_turn(2, state="failed", presumed_nanos=2_000_000, cost_nanos=0, ms=9_999.0))
-    assert (side.usd.value, side.ms, side.failed.value) == (0.0015, Measured(100.0), 0.5)
+    assert (side.usd.value, side.ms, side.failed.value) == (0.0015, Mean(100.0), 0.5)
 
 
 def test_a_score_counts_where_there_is_one() -> None:
@@ -53,7 +53,7 @@ def test_a_score_counts_where_there_is_one() -> None:
     (found,) = compared(*judged, a_turn(0, feedback=1.0), a_turn(9, "not trial", feedback=0.25))
     assert (found.inside.scored, found.inside.feedback.value, found.outside.scored) == (4, 0.625, 1)
     assert found.feedback.value == 0.375 and found.feedback.low is None  # one conversation says nothing of others
-    assert as_json([found])[0]["in"]["scored"] == 4 and a_side(a_turn(1)).feedback == Measured()
+    assert as_json([found])[0]["in"]["scored"] == 4 and a_side(a_turn(1)).feedback == Mean()
 
 
 def test_that_all_were_content_does_not_mean_that_all_will_be() -> None:
@@ -64,8 +64,8 @@ def test_that_all_were_content_does_not_mean_that_all_will_be() -> None:
 
 def test_nothing_is_claimed_of_one_conversation_or_of_none() -> None:
     (found,) = compared(a_turn(1), a_turn(1, ms=300.0))
-    assert found.inside.usd == Measured(0.001) and found.inside.ms == Measured(200.0)
-    assert found.outside.usd == found.usd == Measured()
+    assert found.inside.usd == Mean(0.001) and found.inside.ms == Mean(200.0)
+    assert found.outside.usd == found.usd == Mean()
     assert as_json([found])[0]["difference"]["usd"] == {"value": None, "low": None, "high": None}
 
 
@@ -111,7 +111,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
     assert all(0.92 <= count / 300 <= 0.99 for count in held.values()), held
 
 
-def _holds(one: Measured, truth: float) -> bool:
+def _holds(one: Mean, truth: float) -> bool:
     assert one.low is not None and one.high is not None
     return one.low <= truth <= one.high
 

@@ -49,7 +49,7 @@ def test_what_a_provider_keeps_is_learned_from_its_usage(usages: list[dict[str, 
     conversations = Conversations(Clock())
     for usage in usages:
         conversations.remember(replace(turn(), usage=Usage(**usage)))
-    assert conversations.affinity("k", "c") == on("a", cached)
+    assert conversations.affinity("k", "alice", "c") == on("a", cached)
 
 
 def test_what_was_read_is_forgotten_after_a_while_and_the_model_is_not() -> None:
@@ -57,24 +57,25 @@ def test_what_was_read_is_forgotten_after_a_while_and_the_model_is_not() -> None
     conversations = Conversations(clock)
     conversations.remember(turn(input_tokens=5_000))
     clock.now_s += CACHED_S
-    assert conversations.affinity("k", "c") == on("a", 5_000)
+    assert conversations.affinity("k", "alice", "c") == on("a", 5_000)
     clock.now_s += 1
-    assert conversations.affinity("k", "c") == on("a")
+    assert conversations.affinity("k", "alice", "c") == on("a")
     conversations.remember(turn(input_tokens=6_000))  # it could not find anything after so long
-    assert conversations.affinity("k", "c") == on("a", 6_000)
+    assert conversations.affinity("k", "alice", "c") == on("a", 6_000)
 
 
 def test_another_model_has_read_nothing_before() -> None:
     conversations = Conversations(Clock())
     conversations.remember(turn("a", input_tokens=5_000))
     conversations.remember(turn("b", input_tokens=6_000))
-    assert conversations.affinity("k", "c") == on("b", 6_000)
+    assert conversations.affinity("k", "alice", "c") == on("b", 6_000)
 
 
 def test_callers_do_not_share_conversations() -> None:
     conversations = Conversations(Clock())
     conversations.remember(turn(input_tokens=5_000))
-    assert conversations.affinity("other", "c") == Affinity()
+    assert conversations.affinity("other", "alice", "c") == Affinity()
+    assert conversations.affinity("k", "bob", "c") == Affinity(), "tokens of one issuer share its key"
 
 
 @given(st.lists(st.integers(0, 9)))
@@ -84,7 +85,7 @@ def test_the_latest_are_remembered_and_no_more(turns: list[int]) -> None:
         conversations.remember(turn(conversation=str(number)))
     latest = list(dict.fromkeys(reversed(turns)))
     assert len(conversations) == min(3, len(latest))
-    found = [conversations.affinity("k", str(number)).model for number in latest]
+    found = [conversations.affinity("k", "alice", str(number)).model for number in latest]
     assert found == ["a"] * len(conversations) + [""] * (len(latest) - len(conversations))
 
 

@@ -378,6 +378,11 @@ def test_the_map_names_every_page() -> None:
     assert {page for page in PAGES if page.startswith("docs/")} - linked == {"docs/index.md"}
 
 
+def test_the_map_names_every_file_of_the_core() -> None:
+    files = {f"muxer/{path.name}" for path in (ROOT / "muxer").glob("*.py") if path.name != "__init__.py"}
+    assert files - set(re.findall(r"muxer/\w+\.py", PAGES["docs/index.md"])) == set()
+
+
 def test_json_is_json() -> None:
     for block in blocks("json"):
         assert msgspec.json.decode(block.text), block.place

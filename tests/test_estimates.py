@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from muxer import explanation
 from muxer.calibration import Calibration, Fit, as_json
 from muxer.errors import StoreUnavailable
-from muxer.estimates import PRIOR, Estimate, Estimates, learned
+from muxer.estimates import PRIOR, Estimate, Estimates
 from muxer.learner import Learner
 from muxer.money import Price, Rates
 from muxer.plans import Candidate, Question, Rules
@@ -24,7 +24,7 @@ from muxer.testing import Fail, Say, a_record, a_request, an_attempt
 from muxer.types import Affinity, Attempt, Needs, Record, Usage
 from tests.proxy import OpenProxy
 from tests.test_routing import a_model, a_question, a_route, names, some_rules
-from tests.values import measured
+from tests.values import learned, measured
 
 LENGTHS = st.lists(st.integers(0, 5_000), min_size=1, max_size=100)
 

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from muxer.errors import MuxerError
-from muxer.estimates import learned
 from muxer.explanation import explain
 from muxer.pipeline import decide, explained, question
 from muxer.records import conversation_of
@@ -18,6 +17,7 @@ from muxer.types import Caller, Record, Usage
 from muxer.wire.openai_chat import encode
 from muxer.wire.openai_inbound import CHAT
 from tests.proxy import QUESTION, OpenProxy, Proxy, events
+from tests.values import learned
 
 SECTIONS: dict[str, Any] = {
     "plugins": "[heuristics, openai, sqlite]",

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -253,6 +254,30 @@ async def test_of_two_that_answer_at_once_one_serves_and_the_other_is_closed_and
         dispatch.finish(Usage(5, 7), 1)
         assert [one.model for one in dispatch.ended] == ["m", "other"]
     assert provider.closed == (2 if stream else 0)
+
+
+async def test_what_was_held_beside_one_that_answered_meanwhile_keeps_its_number() -> None:
+    """I7: the store answers a number that it knows with what it took for it, so who is asked next needs another."""
+    provider, first = Together(), set[asyncio.Task[Any]]()
+
+    async def holds(leg: int, candidate: object, ended: Attempt | None) -> int | None:
+        await provider.acompletion(a_call())  # with which the first is answered, too
+        while not all(task.done() for task in first):
+            await asyncio.sleep(0)
+        return 0
+
+    dispatcher = Dispatcher({"p": provider}, Breakers(ManualClock(), Silent()), Silent(), Lines())
+    async with dispatcher.begin(estimate_tokens=1) as dispatch:
+        running = asyncio.all_tasks()
+        asking = asyncio.create_task(
+            dispatch.first_answer([CANDIDATE, OTHER], 0, holds, lambda candidate, granted: a_call(), NOW)
+        )
+        while not first:
+            await asyncio.sleep(0)
+            first |= asyncio.all_tasks() - running - {asking}
+        await asking
+        assert (dispatch.count, dispatch.number) == (2, 0)
+        assert [(one.model, one.outcome, one.error) for one in dispatch.ended] == [("other", "none", "outrun")]
 
 
 async def _some(chunks: AsyncIterator[Chunk], count: int) -> AsyncIterator[Chunk]:

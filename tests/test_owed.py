@@ -75,6 +75,23 @@ async def test_a_lost_reply_lets_no_other_model_in_on_the_account_of_the_first(h
         assert house.counted(dear) == (0, 0, 0)
 
 
+async def test_a_lost_reply_lets_no_other_model_in_as_the_next_attempt(house: House) -> None:
+    async def loses(call: str, id: str) -> None:
+        if call == "extended":
+            raise StoreUnavailable("the reply is lost")
+
+    dear, cheap = a_choice(800, CLAIM), a_choice(10, CLAIM)
+    async with house.process() as (ledger, store):
+        await hold(ledger, "r", 100)
+        store.play = loses  # type: ignore[method-assign]  # the fault of this test
+        assert await ledger.extend("r", 1, cheap, an_attempt(cost_nanos=100)) is None
+        store.play = lambda call, id: asyncio.sleep(0)  # type: ignore[method-assign]  # it answers again
+        granted = await ledger.extend("r", 1, dear, an_attempt(cost_nanos=100))
+        assert granted is None or house.counted() == (100, 800, 0), "what is not held must not be sent (I7)"
+        again = await ledger.extend("r", 1, cheap, an_attempt(cost_nanos=100))
+        assert again is not None and house.counted() == (100, 10, 0)
+
+
 async def test_a_settlement_after_the_ledger_was_closed_ends(house: House) -> None:
     async with house.process() as (ledger, store):
         await hold(ledger, "r", 10)

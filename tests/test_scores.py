@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muxer.estimates import Estimates, learned
+from muxer.estimates import Estimates
 from muxer.plans import Plan
 from muxer.routing import plan
-from muxer.scores import Curve, Scored, ScoreLessons, Scores, rising, threshold_held
+from muxer.scores import Curve, Scored, Scores, ScoreSamples, rising, threshold_held
 from muxer.testing import a_record
 from muxer.types import Attempt, Record, Usage
 from tests.test_routing import a_model, a_question, a_route, some_rules
+from tests.values import learned
 
 STRONG = 0.9
 
@@ -45,10 +46,10 @@ def cascaded(number: int, confidence: float, threshold: float, chance: random.Ra
 
 
 def learned_scores(records: Iterable[Record]) -> Scores:
-    lessons = ScoreLessons()
+    samples = ScoreSamples()
     for record in records:
-        lessons.add(record)
-    return lessons.scores()
+        samples.add(record)
+    return samples.scores()
 
 
 def traffic(threshold: float, seed: int, count: int = 2_000) -> list[Record]:

@@ -1,14 +1,16 @@
 """Small values for tests of what decides."""
 
 import random
+from collections.abc import Iterable
 from decimal import Decimal
 
 import msgspec
 from msgspec import Struct
 
 from muxer.config.settings import LimitSettings
+from muxer.estimates import Estimates, Samples
 from muxer.signals import Measured, measure
-from muxer.types import ChatRequest
+from muxer.types import ChatRequest, Record
 
 
 class Nothing(Struct, frozen=True):
@@ -18,6 +20,14 @@ class Nothing(Struct, frozen=True):
 def measured(request: ChatRequest) -> Measured:
     """A request as it would be measured, coming in as its plain JSON."""
     return measure(request, msgspec.json.encode(request), {})
+
+
+def learned(records: Iterable[Record]) -> Estimates:
+    """What a proxy that saw these requests, and no other, expects of the next."""
+    samples = Samples()
+    for record in records:
+        samples.add(record)
+    return samples.estimates()
 
 
 def a_limit(**fields: object) -> LimitSettings:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 from decimal import Decimal
 
-from muxer.branches import Comparison, Comparisons, Measured
+from muxer.branches import Comparison, Comparisons, Mean
 from muxer.cli.output import NOTHING, Cell, Column, good, print_note, print_table, warned
 from muxer.types import Record
 
@@ -52,7 +52,7 @@ def _row(one: Comparison, title: str, name: str, scale: int) -> Sequence[Cell]:
     return (title, _number(inside.value, scale), _number(outside.value, scale), *shown)
 
 
-def _change(one: Measured, scale: int, more: Style, less: Style) -> tuple[Cell, Cell]:
+def _change(one: Mean, scale: int, more: Style, less: Style) -> tuple[Cell, Cell]:
     words = _number(one.value, scale, "+")
     if one.low is None or one.high is None:
         return words, "too few to tell"

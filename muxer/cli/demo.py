@@ -11,7 +11,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import msgspec
-from aiohttp import web
 from msgspec import Struct, structs
 
 from muxer.assemble import assemble
@@ -20,7 +19,6 @@ from muxer.cli.client import Failed, Proxy, Served, open_proxy
 from muxer.cli.configuration import Loaded, read
 from muxer.cli.output import NOTHING, Cell, Column, bad, print_error, print_table, progress
 from muxer.config.settings import Component, Configuration
-from muxer.errors import MuxerError
 from muxer.log import JSONLog
 from muxer.money import Price, usd
 from muxer.plugins import find_kinds
@@ -47,6 +45,7 @@ SAMPLES: Mapping[str, Mapping[str, object]] = {
     "Do I need an umbrella in Zurich today?": {"tools": [_WEATHER]},
 }
 MAX_TOKENS = 300
+_CLOSE_S = 1.0  # how long requests may take to end
 
 
 class _Result(Struct, frozen=True, kw_only=True):
@@ -67,14 +66,14 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Asks and prints; 1 when something was not answered as it should be, 2 when no proxy could be started."""
+    """Asks and prints; 1 when something was not answered as it should be."""
     try:
         if arguments.url is not None:
             return asyncio.run(_ask_running(arguments.url, arguments.api_key))
         return asyncio.run(_ask_own(read(arguments.config, demo=True)))
-    except MuxerError as error:
+    except Failed as error:
         print_error(error)
-        return 1 if isinstance(error, Failed) else 2
+        return 1
 
 
 async def _ask_running(url: str, api_key: str | None) -> int:
@@ -104,14 +103,11 @@ async def _serving(loaded: Loaded) -> AsyncIterator[str]:
     with TemporaryDirectory(prefix="muxer-demo-") as folder:
         configuration = _apart(loaded.configuration, Path(folder))
         async with assemble(configuration, loaded.table, log) as assembly:
-            application = Server(assembly, is_loopback=True).application()
-            runner = web.AppRunner(application, access_log=None, handler_cancellation=False, auto_decompress=False)
-            await runner.setup()
+            listener = Server(assembly, is_loopback=True).listener()
             try:
-                await web.TCPSite(runner, "127.0.0.1", 0).start()
-                yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+                yield f"http://127.0.0.1:{await listener.listen('127.0.0.1', 0)}"
             finally:
-                await runner.cleanup()
+                await listener.close(_CLOSE_S)
 
 
 def _apart(configuration: Configuration, folder: Path) -> Configuration:

@@ -14,8 +14,8 @@ from muxer.assemble import rules_of
 from muxer.cli.artefacts import settings_of
 from muxer.cli.configuration import Loaded, read
 from muxer.cli.eval_tables import as_json, print_story
-from muxer.cli.output import print_error, print_json, progress_bar
-from muxer.errors import InvalidRequest, MuxerError
+from muxer.cli.output import print_json, progress_bar
+from muxer.errors import InvalidRequest
 from muxer.evaluation.chart import Dot, Line, picture
 from muxer.evaluation.curves import Ordered, intervals, measures
 from muxer.evaluation.policies import choices, scores
@@ -60,17 +60,10 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints the table; 2 when it cannot be told."""
-    try:
-        story = asyncio.run(_judge(arguments))
-        if arguments.plot is not None:
-            arguments.plot.write_text(_drawn(story), encoding="utf-8")
-    except MuxerError as error:
-        print_error(error)
-        return 2
-    except OSError as error:
-        print_error(f"{error.filename}: {error.strerror}")
-        return 2
+    """Prints the table."""
+    story = asyncio.run(_judge(arguments))
+    if arguments.plot is not None:
+        arguments.plot.write_text(_drawn(story), encoding="utf-8")
     if arguments.json:
         print_json(as_json(story))
     else:

@@ -46,18 +46,18 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints the decision; 1 when the request would be refused, 2 when the question or the file is not valid."""
+    """Prints the decision; 1 when the request would be refused."""
     if (arguments.text is None) == (arguments.file is None):
         print_error('say what: muxer explain "a question", or muxer explain -f request.json')
         return 2
+    loaded = read(arguments.config, may_choose_demo=True)
+    inbound = openai_inbound.CHAT.read(_body(arguments))
     try:
-        loaded = read(arguments.config, may_choose_demo=True)
-        inbound = openai_inbound.CHAT.read(_body(arguments))
         caller = _caller(loaded.configuration, arguments.key)
-        found = asyncio.run(_explained(loaded, caller, inbound))
-    except (MuxerError, OSError) as error:
+    except KeyDisabled as error:
         print_error(error)
-        return 1 if isinstance(error, KeyDisabled) else 2
+        return 1
+    found = asyncio.run(_explained(loaded, caller, inbound))
     if arguments.json:
         print_json(as_json(found))
     else:

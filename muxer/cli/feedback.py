@@ -11,7 +11,7 @@ from msgspec import Struct
 from muxer.cli.configuration import read
 from muxer.cli.output import counted, print_error, print_json, progress_bar
 from muxer.cli.recorded import change, file_of
-from muxer.errors import ConfigInvalid, Fault, InvalidRequest, MuxerError
+from muxer.errors import ConfigInvalid, Fault, InvalidRequest
 from muxer.evaluation.rows import read_lines
 from muxer.feedback import Score
 from muxer.stores import KeepsFeedback, Store
@@ -50,21 +50,14 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Keeps the scores; 1 when some lines were wrong or their requests unknown, 2 when nothing could be kept."""
-    try:
-        configuration = read(arguments.config).configuration
-        file = file_of(configuration)
-        if file is not None and not file.exists():
-            raise ConfigInvalid([Fault(f"no requests are recorded in {file.name}: no such file", path="store.path")])
-        told = _read(arguments.file)
-        with progress_bar(len(told.scores), "keeping scores") as advance:
-            unknown = change(configuration, lambda store: _keep(store, told.scores, advance))
-    except MuxerError as error:
-        print_error(error)
-        return 2
-    except OSError as error:
-        print_error(f"{arguments.file}: {error.strerror}")
-        return 2
+    """Keeps the scores; 1 when some lines were wrong or their requests unknown."""
+    configuration = read(arguments.config).configuration
+    file = file_of(configuration)
+    if file is not None and not file.exists():
+        raise ConfigInvalid([Fault(f"no requests are recorded in {file.name}: no such file", path="store.path")])
+    told = _read(arguments.file)
+    with progress_bar(len(told.scores), "keeping scores") as advance:
+        unknown = change(configuration, lambda store: _keep(store, told.scores, advance))
     wrong = [*told.wrong, *(f"{told.scores[id].line}: no request {id!r} is recorded" for id in unknown)]
     return _shown(arguments, len(told.scores) - len(unknown), wrong)
 

@@ -26,7 +26,7 @@ from muxer.cli.output import (
 )
 from muxer.cli.recorded import change, duration, fetch
 from muxer.config.settings import Configuration
-from muxer.errors import InvalidRequest, MuxerError, NotFound
+from muxer.errors import InvalidRequest, NotFound
 from muxer.keyring import TTL_S
 from muxer.keys import NewKey, StoredKey, instant, moment
 from muxer.limits import Amounts
@@ -75,7 +75,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Makes, lists or revokes; 1 when there is no such key, 2 when it could not be made or the store not be reached."""
+    """Makes, lists or revokes; 1 when there is no such key."""
     try:
         configuration = read(arguments.config).configuration
         if arguments.action == "create":
@@ -86,9 +86,6 @@ def run(arguments: argparse.Namespace) -> int:
     except NotFound as error:
         print_error(f"{error.message}; muxer keys list shows them")
         return 1
-    except MuxerError as error:
-        print_error(error)
-        return 2
 
 
 def _create(configuration: Configuration, arguments: argparse.Namespace, now: Callable[[], float] = time.time) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from muxer.cli.configuration import read
 from muxer.cli.output import Cell, Column, print_error, print_json, print_table
 from muxer.cli.recorded import fetch
-from muxer.errors import ConfigInvalid, Fault, MuxerError
+from muxer.errors import ConfigInvalid, Fault
 from muxer.money import nanos, usd
 from muxer.records import as_json
 from muxer.stores import Examines, Resolves, Store
@@ -47,22 +47,17 @@ def _dollars(words: str) -> int:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Lists, resolves or checks; 1 when nothing is presumed for the request named or the check finds something, 2 when
-    the store cannot be read."""
+    """Lists, resolves or checks; 1 when nothing is presumed for the request named or the check finds something."""
     if arguments.action == "resolve" and (arguments.id is None or arguments.cost is None):
         print_error("say which and what: muxer ledger resolve ID --cost 0.0123")
         return 2
-    try:
-        configuration = read(arguments.config).configuration
-        if arguments.action == "resolve":
-            resolved = fetch(configuration, lambda store: _able(store).resolve(arguments.id, arguments.cost), False)
-            return _told(arguments, resolved=resolved)
-        if arguments.action == "check":
-            return _checked(arguments, fetch(configuration, lambda store: _examining(store).examine(), list[str]()))
-        records = fetch(configuration, lambda store: _able(store).presumed(MOST), list[Record]())
-    except MuxerError as error:
-        print_error(error)
-        return 2
+    configuration = read(arguments.config).configuration
+    if arguments.action == "resolve":
+        resolved = fetch(configuration, lambda store: _able(store).resolve(arguments.id, arguments.cost), False)
+        return _told(arguments, resolved=resolved)
+    if arguments.action == "check":
+        return _checked(arguments, fetch(configuration, lambda store: _examining(store).examine(), list[str]()))
+    records = fetch(configuration, lambda store: _able(store).presumed(MOST), list[Record]())
     if arguments.json:
         print_json([as_json(record) for record in records])
     elif not records:

@@ -10,8 +10,7 @@ from rich.text import Text
 
 from muxer.catalog import Catalog, Group, Model, build_catalog
 from muxer.cli.configuration import read
-from muxer.cli.output import NOTHING, Cell, Column, bad, good, print_error, print_json, print_table, warned
-from muxer.errors import MuxerError
+from muxer.cli.output import NOTHING, Cell, Column, bad, good, print_json, print_table, warned
 from muxer.views import price_fields
 
 _COLUMNS = (
@@ -34,12 +33,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints the models; 2 when the file is not valid."""
-    try:
-        loaded = read(arguments.config)
-    except MuxerError as error:
-        print_error(error)
-        return 2
+    """Prints the models."""
+    loaded = read(arguments.config)
     catalog = build_catalog(loaded.configuration.settings, loaded.table)
     if arguments.json:
         print_json([_as_json(model) for model in catalog.models.values()] + _groups_as_json(catalog))

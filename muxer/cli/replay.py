@@ -17,7 +17,6 @@ from muxer.cli.configuration import Loaded, read
 from muxer.cli.output import print_error, print_json, progress_bar
 from muxer.cli.recorded import duration, since_s
 from muxer.cli.replay_tables import print_explained, print_tally
-from muxer.errors import MuxerError
 from muxer.interfaces import Archive, Context
 from muxer.keyring import known
 from muxer.opener import Meters
@@ -50,17 +49,14 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints what would change; 1 past a bound, or when the one to explain is not there, 2 when it cannot be told."""
-    try:
-        loaded = read(arguments.file)
-        against = None if arguments.against is None else read(arguments.against)
-        log = log_of(loaded.configuration, arguments.log)
-        if arguments.explain is not None:
-            return asyncio.run(_explain(arguments, loaded, against, log))
-        story = asyncio.run(_replay(arguments, loaded, against, log))
-    except MuxerError as error:
-        print_error(error)
-        return 2
+    """Prints what would change; 1 past a bound, or when the one to explain is not there, 2 when there is nothing to
+    tell."""
+    loaded = read(arguments.file)
+    against = None if arguments.against is None else read(arguments.against)
+    log = log_of(loaded.configuration, arguments.log)
+    if arguments.explain is not None:
+        return asyncio.run(_explain(arguments, loaded, against, log))
+    story = asyncio.run(_replay(arguments, loaded, against, log))
     if not (story.tally.total.requests or story.tally.unknown):
         print_error(f"nothing to replay: no finished request in {log.name} matches")
         return 2
@@ -71,11 +67,7 @@ def _shown(arguments: argparse.Namespace, story: Story) -> int:
     bounds = Bounds(arguments.max_cost_increase, arguments.max_moved)
     passed = bounds.passed(story.tally.total)
     if arguments.html is not None:
-        try:
-            arguments.html.write_text(page(story, passed), encoding="utf-8")
-        except OSError as error:
-            print_error(f"{arguments.html} cannot be written: {error.strerror}")
-            return 2
+        arguments.html.write_text(page(story, passed), encoding="utf-8")
     if arguments.json:
         print_json(as_json(story.tally) | {"limits_simulated": story.has_limits, "exceeded": passed})
     else:

@@ -11,7 +11,6 @@ from muxer.cli.configuration import read
 from muxer.cli.output import NOTHING, Cell, Column, bad, good, print_error, print_json, print_note, print_table, warned
 from muxer.cli.recorded import add_filters, fetch, nothing_recorded, since_s, where
 from muxer.config.settings import Configuration
-from muxer.errors import MuxerError
 from muxer.money import usd
 from muxer.records import as_json
 from muxer.stores import Store
@@ -41,15 +40,11 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints the records; 1 when the one asked for is not there, 2 when they cannot be read."""
-    try:
-        configuration = read(arguments.config).configuration
-        if arguments.id is not None:
-            return _show_one(configuration, arguments)
-        records = fetch(configuration, lambda store: _records(store, arguments), list[Record]())
-    except MuxerError as error:
-        print_error(error)
-        return 2
+    """Prints the records; 1 when the one asked for is not there."""
+    configuration = read(arguments.config).configuration
+    if arguments.id is not None:
+        return _show_one(configuration, arguments)
+    records = fetch(configuration, lambda store: _records(store, arguments), list[Record]())
     if arguments.json:
         print_json([as_json(record) for record in records])
     elif not records:

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import msgspec
 import uvloop
-from aiohttp import web
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -29,7 +28,7 @@ from muxer.config.settings import Configuration, KeySettings
 from muxer.errors import ConfigInvalid, Fault, MuxerError
 from muxer.interfaces import Log
 from muxer.keys import KeepsKeys
-from muxer.listener import most_connections
+from muxer.listener import Listener, most_connections
 from muxer.live import Live, watching
 from muxer.log import Heard, JSONLog, unheard
 from muxer.prices import PriceTable
@@ -263,25 +262,24 @@ async def _serve(
         live = Live(assembler, served, is_loopback=is_loopback(served.host))
         await live.begin(configuration, contents)
         loop.add_signal_handler(signal.SIGHUP, live.ask)
-        runner = live.runner(shutdown_timeout=CANCEL_S, most=most_connections())
-        await runner.setup()
+        listener = live.listener(most_connections())
         try:
             async with watching(live):
-                site = await _listen(runner, served.host, port, shared=served.link is not None)
+                port = await _listen(listener, served.host, port, shared=served.link is not None)
                 _calm_collector()
-                announce(runner.addresses[0][1])
+                announce(port)
                 await stop.wait()
                 live.drain()
             in_flight, settings = live.assembly.parts.in_flight, configuration.settings.server
             log("info", "stopping", in_flight=in_flight.count, grace_s=settings.grace_s)
             await _first([hasten.wait()], settings.drain_delay_s)
             live.close()
-            await site.stop()
+            listener.stop()
             await _first([in_flight.idle(), hasten.wait()], settings.grace_s)
             in_flight.end()
             await _first([in_flight.idle()], CANCEL_S)
         finally:
-            await runner.cleanup()
+            await listener.close(CANCEL_S)
 
 
 def _calm_collector() -> None:
@@ -300,13 +298,11 @@ async def _first(events: Sequence[Coroutine[object, object, object]], timeout_s:
         wait.cancel()
 
 
-async def _listen(runner: web.AppRunner, host: str, port: int, *, shared: bool) -> web.TCPSite:
-    site = web.TCPSite(runner, host, port, reuse_address=True, reuse_port=shared)
+async def _listen(listener: Listener, host: str, port: int, *, shared: bool) -> int:
     try:
-        await site.start()
+        return await listener.listen(host, port, shared=shared)
     except OSError as error:
         raise _cannot_listen(host, port, error) from error
-    return site
 
 
 def _cannot_listen(host: str, port: int, error: OSError) -> ConfigInvalid:

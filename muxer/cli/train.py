@@ -18,7 +18,7 @@ from muxer.cli.artefacts import settings_of
 from muxer.cli.lessons import Told, log_named, told
 from muxer.cli.output import counted, print_error, print_json, print_note, progress_bar
 from muxer.cli.recorded import duration, since_s
-from muxer.errors import InvalidRequest, MuxerError
+from muxer.errors import InvalidRequest
 from muxer.evaluation.curves import Ordered, measures
 from muxer.evaluation.judged import choices, lift
 from muxer.evaluation.policies import scores
@@ -90,18 +90,11 @@ def _names(words: str) -> list[str]:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Writes the artefact; 1 if it is worse than what it would replace, 2 if it cannot be made."""
+    """Writes the artefact; 1 if it is worse than what it would replace."""
     if not arguments.data and arguments.source is None:
         print_error("nothing to learn from: name files with answers of both models, or records with --from")
         return 2
-    try:
-        compared = asyncio.run(_train(arguments))
-    except MuxerError as error:
-        print_error(error)
-        return 2
-    except OSError as error:
-        print_error(f"{error.filename}: {error.strerror}")
-        return 2
+    compared = asyncio.run(_train(arguments))
     if arguments.json:
         print_json(_as_json(compared) | {"written": not compared.is_worse or arguments.force})
     else:

@@ -14,7 +14,6 @@ from muxer.cli.configuration import read
 from muxer.cli.output import NOTHING, Column, print_csv, print_error, print_json, print_table
 from muxer.cli.recorded import add_filters, fetch, nothing_recorded, since_s, where
 from muxer.config.settings import Configuration
-from muxer.errors import MuxerError
 from muxer.money import usd
 from muxer.stores import Summary
 from muxer.types import Record
@@ -50,17 +49,13 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints the sums, or what they are compared with; 2 when they cannot be read."""
+    """Prints the sums, or what they are compared with."""
     by: list[str] = arguments.by
     special = _calibrate if arguments.calibration else _compare if by == [_BRANCH] else None
     if special is not None and arguments.csv:
         print_error("only sums have --csv; take --json")
         return 2
-    try:
-        return _sum_up(arguments, by) if special is None else special(arguments)
-    except MuxerError as error:
-        print_error(error)
-        return 2
+    return _sum_up(arguments, by) if special is None else special(arguments)
 
 
 def _sum_up(arguments: argparse.Namespace, by: list[str]) -> int:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from muxer.catalog import Model
 from muxer.conversations import Conversations
 from muxer.errors import MuxerError
-from muxer.estimates import Estimates, Lessons
+from muxer.estimates import Estimates, Samples
 from muxer.keyring import Known
 from muxer.learner import LATEST
 from muxer.plans import Candidate, Plan, Rules
@@ -60,21 +60,21 @@ class Past:
 
     def __init__(self, most: int = LATEST) -> None:
         self._most = most
-        self._lessons = Lessons()
+        self._samples = Samples()
         self._heard = 0
         self._until_learned = 1
         self.estimates = Estimates()
 
     def add(self, record: Record) -> None:
         """A request is over, by all sides."""
-        self._lessons.add(record)
+        self._samples.add(record)
         self._heard += 1
         self._until_learned -= 1
         if self._until_learned:
             return
-        self.estimates = self._lessons.estimates()
+        self.estimates = self._samples.estimates()
         if self._heard == self._most:
-            self._lessons, self._heard = Lessons(), 0
+            self._samples, self._heard = Samples(), 0
         self._until_learned = min(self._heard or self._most, self._most - self._heard)
 
 
@@ -90,7 +90,7 @@ class _Astray:
         if not len(self._turns):
             return record.affinity
         self._at = record.at
-        here = self._turns.affinity(record.key, record.conversation)
+        here = self._turns.affinity(record.key, record.user, record.conversation)
         return here if here.model else record.affinity
 
     def went(self, record: Record, chosen: Candidate, *, is_sticky: bool) -> None:
@@ -102,7 +102,7 @@ class _Astray:
             usage = replace(record.usage, cached_input_tokens=cached, cache_write_tokens=written)
             self._turns.remember(replace(record, model=chosen.model.name, usage=usage))
         elif is_sticky and len(self._turns):
-            self._turns.forget(record.key, record.conversation)
+            self._turns.forget(record.key, record.user, record.conversation)
 
 
 class Decided:

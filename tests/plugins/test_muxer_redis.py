@@ -63,9 +63,15 @@ class RedisWorld:
         self._copy: dict[Name, bytes] = {}
 
     async def start(self) -> Store:
-        for heartbeat in self._lost:
-            await self._redis.delete(heartbeat)
+        store = await self._started()
+        while self._lost and await self._redis.exists(*self._lost):
+            store = await self._started()  # those who are lost still run here: one has beaten just before it was found
         self._lost.clear()
+        return store
+
+    async def _started(self) -> Store:
+        if self._lost:
+            await self._redis.delete(*self._lost)
         # On a busy machine one of those who live may have been late, and beats again just now.
         known = {*await self._redis.keys("*:alive:*"), *self._heartbeats.values()}
         opened = open_at(self._settings, self._context, lambda: repr(self._context.clock()))
