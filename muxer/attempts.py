@@ -19,6 +19,11 @@ def written_bytes(said: Chunk | Choice) -> int:
     return sum(len(text.encode("utf-8", "surrogatepass")) for text in (said.text or "", said.reasoning, *arguments))
 
 
+def bytes_to_count(answer: Answer) -> int:
+    """The size of what was written in a whole answer, where nothing else tells its cost; 0 where its usage does."""
+    return 0 if answer.usage is not None else sum(map(written_bytes, answer.choices))
+
+
 def most_bytes(tokens: int, asked_bytes: int) -> int:
     """More than so many tokens write, also where they repeat what was asked (`echo`): past it, the upstream ignores
     its cap (B59)."""
@@ -60,7 +65,7 @@ class Running(Struct, frozen=True, kw_only=True):
     def outrun(self, answer: Answer | None, now: float) -> Attempt:
         """Another attempt answered first. It may be billed, unless it has just answered too and said what it costs."""
         if answer is not None:
-            return self.answered(answer.usage, sum(map(written_bytes, answer.choices)), now, OUTRUN)
+            return self.answered(answer.usage, bytes_to_count(answer), now, OUTRUN)
         presumed = self.granted_nanos if self.is_hard else self.candidate.expected_nanos
         return self._attempt("presumed", now, presumed=presumed, error=OUTRUN)
 

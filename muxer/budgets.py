@@ -1,9 +1,11 @@
 """Which limits a request touches, and in which calendar windows: no store."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Sequence, Set
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from operator import attrgetter
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
@@ -177,15 +179,21 @@ class FileLimits:
     def __init__(self, lines: Sequence[Line], calendar: Calendar) -> None:
         self.lines = tuple(lines)
         self.calendar = calendar
-        self._known: dict[tuple[str, str, str, tuple[str, ...], Target], Met] = {}
+        self._known: OrderedDict[Hashable, Met] = OrderedDict()
+        # Who differs only in what no limit looks at meets the same.
+        scopes = {scope for line in self.lines for scope in (line.per, *line.where)}
+        self._of_caller = _reading({"user", "key", "team"} & scopes | ({"tags"} if "tag" in scopes else set()))
+        self._of_target = _reading({"model", "route"} & scopes)
 
     def met(self, caller: Caller, target: Target, now: float) -> Met:
         """What the caller meets there in the windows of `now`."""
-        key = caller.key, caller.user, caller.team, caller.tags, target
+        key: Hashable = self._of_caller(caller), self._of_target(target)
+        if caller.limits:
+            key = caller.key, caller.user, caller.team, caller.tags, target
         known = self._known.get(key)
         if known is None or known.own is not caller.limits or not known.begins_s <= now < known.ends_s:
             if len(self._known) >= MOST_MET:
-                self._known.clear()
+                self._known.popitem(last=False)
             known = self._known[key] = self._find(caller, target, now)
         return known
 
@@ -202,6 +210,11 @@ class FileLimits:
             is_hard=any(not claim.soft for claim in touched),
             has_token_rates=any(quota.unit == "tokens" for quota in drawn),
         )
+
+
+def _reading(fields: Set[str]) -> Callable[[object], Hashable]:
+    """What has the values of these fields."""
+    return attrgetter(*sorted(fields)) if fields else lambda _: None
 
 
 def quotas(limits: Sequence[Line], caller: Caller, target: Target, tokens: int) -> tuple[Quota, ...]:

@@ -182,7 +182,7 @@ def as_json(explanation: Explanation) -> dict[str, Any]:
             "key": question.caller.key,
             "tags": list(question.caller.tags),
         },
-        "signals": {name: list(one) if isinstance(one, tuple) else one for name, one in measured.values.items()},
+        "signals": measured.values,
         "evidence": {name: list(quotes) for name, quotes in explanation.evidence.items()},
         "tokens": {"estimate": measured.estimate_tokens, "bound": measured.bound_tokens},
         "rules": [_rule(rule) for rule in explanation.rules],

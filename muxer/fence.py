@@ -174,5 +174,7 @@ class FencedSignal:
 
 def _fits(value: object, declared: type) -> bool:
     if declared is float:
+        if type(value) is float:
+            return math.isfinite(value)
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     return isinstance(value, declared) and (declared is bool or not isinstance(value, bool))

@@ -127,8 +127,8 @@ class Watch:
 
     async def whole(self, answer: Answer, model: str) -> Answer:
         """A whole answer as the guards leave it. Raises GuardRefused, and PluginFailed as above."""
-        if not answer.choices:
-            return answer  # vectors, which no guard reads
+        if not answer.choices or not self.sees_answers:
+            return answer  # vectors are read by no guard
         given = list(pieces(answer))
         taken = [chunk async for chunk in self.over(each(given), model)]
         if len(given) == len(taken) and all(one is other for one, other in zip(given, taken, strict=True)):

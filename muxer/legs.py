@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from muxer import measurements
 from muxer.answers import collect, each
-from muxer.attempts import written_bytes
+from muxer.attempts import bytes_to_count
 from muxer.catalog import Model
 from muxer.checking import check_call, check_of
 from muxer.confidence import confidence, said
@@ -198,7 +198,7 @@ class Legs:
         chunks: tuple[Chunk, ...] = ()
         if isinstance(begun.answer, Answer):
             answer = begun.answer
-            self._dispatch.finish(answer.usage, sum(map(written_bytes, answer.choices)))
+            self._dispatch.finish(answer.usage, bytes_to_count(answer))
         else:
             chunks = await self._drained(begun.answer, begun.sent.most_bytes)
             answer = await collect(each(chunks))
@@ -243,7 +243,7 @@ class Legs:
         try:
             answer = await self._dispatch.first_answer([check], granted, self._hold, lambda *_: call)
             assert isinstance(answer, Answer), "the check is asked for whole"
-            self._dispatch.finish(answer.usage, sum(map(written_bytes, answer.choices)))
+            self._dispatch.finish(answer.usage, bytes_to_count(answer))
             return said(answer.choices[0].text or "") if answer.choices else None
         except (ProviderFailed, InvalidRequest):
             return None

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from muxer import measurements
 from muxer.answers import each, pieces
-from muxer.attempts import written_bytes
+from muxer.attempts import bytes_to_count
 from muxer.catalog import Model
 from muxer.conversations import Conversations
 from muxer.counting import Count
@@ -88,8 +88,7 @@ def decide(parts: Parts, caller: Caller, inbound: Inbound, id: str, before: Deci
 def question(parts: Parts, caller: Caller, inbound: Inbound, id: str, before: Decision | None = None) -> Question:
     """What there is to decide: the request measured, who asks, and the state of the models."""
     conversation = before.question.conversation if before else conversation_of(inbound, caller)
-    picked = tuple(tag for tag in caller.tags if tag in inbound.tags)
-    if picked:
+    if inbound.tags and (picked := tuple(tag for tag in caller.tags if tag in inbound.tags)):
         caller = replace(caller, tags=picked)
     return Question(
         id=id,
@@ -211,7 +210,7 @@ class Exchange:
         if self._decision.inbound.request.stream:
             self._chunks = each(pieces(answer))
             return
-        self._dispatch.finish(answer.usage, sum(map(written_bytes, answer.choices)))
+        self._dispatch.finish(answer.usage, bytes_to_count(answer))
         if self._decision.inbound.raw_api:
             answer = replace(answer, raw=b"")
         self.answer = await self._watch.whole(answer, self.served.name)

@@ -1,7 +1,7 @@
 """The row about a request: opened with the decision, completed with what came of it, shown as JSON."""
 
 import hashlib
-import secrets
+import os
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from muxer.inbound import Inbound
 from muxer.interfaces import Signal
 from muxer.money import usd
 from muxer.plans import Plan, Question, Rules
-from muxer.signals import Measured, kept, recorded
+from muxer.signals import Measured, kept
 from muxer.types import Attempt, Caller, Record, RecordState, Usage
 from muxer.wire import openai_text
 
@@ -23,7 +23,7 @@ MAX_END_USER = 256  # B38
 
 def new_id(now: Callable[[], float] = time.time) -> str:
     """A request id: sorts by time, and nobody can guess another's."""
-    return f"req_{int(now() * 1000):011x}{secrets.token_hex(10)}"
+    return f"req_{int(now() * 1000):011x}{os.urandom(10).hex()}"
 
 
 def conversation_of(inbound: Inbound, caller: Caller) -> str:
@@ -57,7 +57,7 @@ def opening(inbound: Inbound, question: Question, plan: Plan, rules: Rules, sign
         requested_model=question.requested,
         route=plan.route,
         reason=plan.reason,
-        signals=recorded(measured.values),
+        signals=measured.values,
         needs=measured.needs,
         estimate_tokens=measured.estimate_tokens,
         bound_tokens=measured.bound_tokens or 0,

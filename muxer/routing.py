@@ -1,8 +1,7 @@
 """From a measured request to a plan: which rule, which candidates in which order, and why not the others. Pure."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -20,7 +19,7 @@ from muxer.errors import (
     MuxerError,
     NoCandidate,
 )
-from muxer.expressions import Compared
+from muxer.expressions import Compared, Expression
 from muxer.gates import Excluded, Gate
 from muxer.judging import judge
 from muxer.plans import Candidate, Plan, Question, Rules, Terms
@@ -71,9 +70,11 @@ def consider(rules: Rules, question: Question) -> Plan:
 def _kept(route: RouteSettings, question: Question, candidates: list[Candidate]) -> tuple[list[Candidate], str]:
     """The candidates of a sticky route with the conversation's own model in front, and what to say of it. Another stays
     there if this request likely costs less at it, though it has to read the whole conversation."""
+    if route.sticky is None:
+        return candidates, ""
     name = question.affinity.model
     place = next((index for index, one in enumerate(candidates) if one.model.name == name), 0)
-    if route.sticky is None or place == 0:
+    if place == 0:
         return candidates, ""
     first, own = candidates[0], candidates[place]
     if first.model.price and own.model.price and first.expected_nanos < own.expected_nanos:
@@ -87,17 +88,25 @@ def elsewhere(rules: Rules, question: Question, route: str) -> dict[str, Candida
 
 
 class Asked(Struct, frozen=True):
-    """A rule that a request was held against; `values` are those that its condition reads, `compared` how it came out.
-    `is_drawn` is whether the request is in the rule's share, where it has one and its condition holds."""
+    """A rule that a request of these facts was held against. `is_drawn` is whether the request is in the rule's share,
+    where it has one and its condition holds."""
 
     name: str
     line: int
     when: str
     holds: bool
-    compared: Callable[[], Sequence[Compared]]
-    values: Callable[[], Mapping[str, object]]
+    condition: Expression | None
+    facts: Mapping[str, object]
     share: float | None = None
     is_drawn: bool | None = None
+
+    def values(self) -> Mapping[str, object]:
+        """What its condition reads."""
+        return self.condition.read(self.facts) if self.condition else {}
+
+    def compared(self) -> Sequence[Compared]:
+        """How its condition came out."""
+        return self.condition.explain(self.facts) if self.condition else ()
 
     @property
     def decides(self) -> bool:
@@ -121,11 +130,9 @@ def asked(rules: Rules, question: Question, *, only_held: bool = False) -> Itera
         holds = condition is None or condition(facts)
         if only_held and not holds:
             continue
-        compared = partial(condition.explain, facts) if condition is not None else list
-        values = partial(condition.read, facts) if condition is not None else dict
         share = route.share
         in_share = is_drawn(share, f"{question.conversation}/{route.name}") if holds and share is not None else None
-        yield route, Asked(route.name, line, route.when or "", holds, compared, values, share, in_share)
+        yield route, Asked(route.name, line, route.when or "", holds, condition, facts, share, in_share)
 
 
 def _facts(question: Question) -> Mapping[str, object]:

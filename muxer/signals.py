@@ -1,13 +1,13 @@
 """What a request looks like: the free signals, its needs and its sizes, measured once."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
 from muxer.inputs import EmbeddingRequest, InputsRequest, TextRequest
 from muxer.interfaces import Signal
 from muxer.lessons import KeepsFeatures
-from muxer.parts import FilePart, ImagePart
+from muxer.parts import FilePart, ImagePart, Part
 from muxer.types import ChatRequest, Needs, SignalValue
 
 BYTES_PER_TOKEN = 4
@@ -29,7 +29,7 @@ class Measured(Struct, frozen=True, kw_only=True):
     which is less than the estimate where there are several inputs. `field` is where the prompt stands in the body.
     """
 
-    values: dict[str, SignalValue | tuple[str, ...]]
+    values: dict[str, SignalValue]
     needs: Needs
     estimate_tokens: int
     longest_tokens: int
@@ -40,7 +40,9 @@ class Measured(Struct, frozen=True, kw_only=True):
 def measure(request: ChatRequest, raw: bytes, signals: Mapping[str, Signal], *, is_priced: bool = True) -> Measured:
     """Measures a request with the free signals and those of the plugins, but embeddings with the free ones alone: no
     rule looks at them. What is not priced has no bound."""
-    images = [part.image_url.url for m in request.messages for part in m.parts if isinstance(part, ImagePart)]
+    # Of a text alone no parts are made: nearly all messages are one.
+    parts = [part for m in request.messages if not isinstance(m.content, str) for part in m.content or ()]
+    images = [part.image_url.url for part in parts if isinstance(part, ImagePart)]
     needs = _needs(request, has_images=bool(images))
     text_bytes = len(raw) - sum(map(len, images))
     estimate = longest = text_bytes // BYTES_PER_TOKEN + TYPICAL_TOKENS_PER_IMAGE * len(images)
@@ -49,7 +51,7 @@ def measure(request: ChatRequest, raw: bytes, signals: Mapping[str, Signal], *, 
         likely = [*counts, *(-(-size // BYTES_PER_TOKEN) for size in request.text_bytes)]
         estimate, longest = sum(likely), max(likely)
         text_bytes = sum(counts) + sum(request.text_bytes)  # a token of the caller's own counting is one
-    values: dict[str, SignalValue | tuple[str, ...]] = {
+    values: dict[str, SignalValue] = {
         "tokens": estimate,
         "chars": len(request.question),
         "turns": sum(m.role == "user" for m in request.messages),
@@ -65,7 +67,7 @@ def measure(request: ChatRequest, raw: bytes, signals: Mapping[str, Signal], *, 
         needs=needs,
         estimate_tokens=estimate,
         longest_tokens=longest,
-        bound_tokens=_bound(request, text_bytes, len(images), needs) if is_priced else None,
+        bound_tokens=_bound(request, parts, text_bytes, len(images), needs) if is_priced else None,
         field=request.field if isinstance(request, InputsRequest) else "messages",
     )
 
@@ -83,9 +85,9 @@ def _needs(request: ChatRequest, *, has_images: bool) -> Needs:
     )
 
 
-def _bound(request: ChatRequest, text_bytes: int, images: int, needs: Needs) -> int | None:
+def _bound(request: ChatRequest, parts: Sequence[Part], text_bytes: int, images: int, needs: Needs) -> int | None:
     """Byte-level tokenizers never make more tokens than bytes, and a JSON text is never shorter than what it says."""
-    if any(isinstance(part, FilePart) for m in request.messages for part in m.parts):
+    if any(isinstance(part, FilePart) for part in parts):
         return None
     if any(tool.type != "function" for tool in request.tools or ()):
         return None  # tools that run at the vendor read as much as they like
@@ -94,11 +96,6 @@ def _bound(request: ChatRequest, text_bytes: int, images: int, needs: Needs) -> 
     tools = TOKENS_FOR_TOOLS if needs.tools else 0
     pieces = len(request.inputs) if isinstance(request, InputsRequest) else len(request.messages)
     return text_bytes + TOKENS_PER_MESSAGE * pieces + TOKENS_PER_IMAGE * images + tools
-
-
-def recorded(values: Mapping[str, SignalValue | tuple[str, ...]]) -> dict[str, SignalValue]:
-    """The values that go into the record: all but those of the caller, which it has anyway."""
-    return {name: value for name, value in values.items() if not isinstance(value, tuple)}
 
 
 def kept(request: ChatRequest, signals: Mapping[str, Signal]) -> dict[str, str]:

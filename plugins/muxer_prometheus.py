@@ -145,7 +145,7 @@ def _taker(child: Counter | Gauge | Histogram) -> _Action:
     """What takes a value, past the library's checks of labels, signs and exemplars: a request has a dozen values, and
     the checks cost as much as the rest."""
     if isinstance(child, Gauge):
-        return child.set
+        return child.set if child._is_most_recent else child._value.set
     if isinstance(child, Counter):
         count: _Action = child._value.inc
         return count

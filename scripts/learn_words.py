@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import muxer_heuristics
-from muxer_heuristics import SHORT_CHARS, SIGNALS, Found, features, sums
+from muxer_heuristics import SHORT_CHARS, SIGNALS, features, sums
 from muxer_heuristics.words import CODE, COMPLEXITY, SIMPLE
 
 TARGET = Path(muxer_heuristics.__file__).parent / "learned.py"
@@ -62,7 +62,7 @@ def _prompt(label: str, text: str, *, trap: bool = False, licence: str = "") -> 
     words = muxer_heuristics._words(lowered)
     seen = {name: 1 / divisor for name, _, divisor in features(words, dict.fromkeys(words), lowered, frozenset(words))}
     kept = {name: value for name, value in seen.items() if not name.isdigit() and name not in POLITE}
-    return Prompt(label, sums(Found(found.by_words, found.by_shape, [])), kept, len(text), trap, licence)
+    return Prompt(label, sums(found._replace(learned=[])), kept, len(text), trap, licence)
 
 
 def _rows(data: Path, name: str) -> list[dict[str, str]]:

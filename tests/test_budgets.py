@@ -237,6 +237,13 @@ def test_what_a_caller_meets_is_its_own() -> None:
         assert limits.met(caller, target, NOON).drawn(7) == quotas(limits.lines, caller, target, 7)
 
 
+def test_who_differs_in_what_no_limit_looks_at_meets_the_same() -> None:
+    limits = FileLimits(lines([a_limit(per="user", daily_usd=1, where={"model": "m-1"})]), Calendar("UTC"))
+    met = limits.met(ALICE, TARGET, NOON)
+    assert limits.met(replace(ALICE, key="k-2", team="blue", tags=()), Target("m-1", "r-2"), NOON) is met
+    assert limits.met(ALICE, Target("m-2", "r-1"), NOON).claims == ()
+
+
 def test_of_rates_of_tokens_the_estimate_is_drawn() -> None:
     limits = FileLimits(lines([a_limit(per="key", requests_per_minute=60, tokens_per_minute=99)]), Calendar("UTC"))
     met = limits.met(ALICE, TARGET, NOON)

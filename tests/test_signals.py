@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muxer.signals import TOKENS_FOR_TOOLS, TOKENS_PER_IMAGE, TOKENS_PER_MESSAGE, Measured, measure, recorded
+from muxer.signals import TOKENS_FOR_TOOLS, TOKENS_PER_IMAGE, TOKENS_PER_MESSAGE, Measured, measure
 from muxer.testing import a_request
 from muxer.types import ChatRequest, SignalValue
 from muxer.wire.openai_inbound import decode_request
@@ -123,7 +123,6 @@ class Shouting:
         return {"shouting": float(request.question.isupper())}
 
 
-def test_signals_of_plugins_are_measured_too_and_recorded_without_the_caller_s_own() -> None:
+def test_signals_of_plugins_are_measured_too() -> None:
     found = measure(a_request("HELP"), b"{}", {"shouting": Shouting()})
     assert found.values["shouting"] == 1.0
-    assert recorded({**found.values, "tags": ("a", "b")}).keys() == found.values.keys()

@@ -6,6 +6,7 @@ The tables of words.py say what people know; that of learned.py corrects them by
 import re
 from collections.abc import AsyncIterator, Container, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import asynccontextmanager
+from itertools import chain
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -20,7 +21,7 @@ INLINE_CODE, LATEX, SHORT, QUESTION_MARK, MANY_NUMBERS, LONG_QUESTION = 30, 30, 
 
 SHORT_CHARS = 100  # SEED's bound for a short prompt; a longer question fades out at twice that
 READ_CHARS = 8_192  # of a longer text the head and the tail, each this long, are read: the cost has a bound
-ASK_WORDS = 80  # people ask at the start or the end: words further in have a third of their weight
+ASK_WORDS, FURTHER_IN = 80, 3  # people ask at the start or the end: words further in have a third of their weight
 FOLLOW_UP_WORDS = 12
 INHERITED = 0.7
 QUOTES, QUOTE_CHARS = 5, 60
@@ -54,12 +55,14 @@ _Pair = tuple[str, str, int, str, int]
 
 
 class _Entry(NamedTuple):
-    """What the tables say about one word."""
+    """What the tables say about one word: what it moves by words.py and by learned.py, each where people ask and
+    further in."""
 
     word: str
-    weights: tuple[tuple[str, int], ...]
-    learned: tuple[tuple[str, int], ...]
-    roles: tuple[tuple[str, tuple[_Pair, ...]], ...]  # each with the pairs it is the second word of
+    by_hand: tuple[tuple[_Hit, ...], tuple[_Hit, ...]]
+    learned: tuple[tuple[_Hit, ...], tuple[_Hit, ...]]
+    roles: tuple[str, ...]
+    closes: tuple[tuple[str, tuple[_Pair, ...]], ...]  # each role with the pairs it is the second word of
 
 
 def _by_word(tables: Mapping[str, Mapping[int, str]]) -> dict[str, list[tuple[str, int]]]:
@@ -79,15 +82,22 @@ def _lexicon() -> dict[str, _Entry]:
         for word in members.split():
             roles.setdefault(word, []).append(role)
     closes = {role: tuple(pair for pair in PAIRS if pair[1] == role) for role in ROLES}
-    return {
-        word: _Entry(
-            word,
-            tuple(weights.get(word, ())),
-            tuple(learned.get(word, ())),
-            tuple((role, closes[role]) for role in roles.get(word, ())),
+
+    def entry(word: str) -> _Entry:
+        own, by_hand, taught = tuple(roles.get(word, ())), weights.get(word, ()), learned.get(word, ())
+        return _Entry(
+            word=word,
+            by_hand=(_moves(word, by_hand), _moves(word, [(signal, full // FURTHER_IN) for signal, full in by_hand])),
+            learned=(_moves(word, taught), _moves(word, [(signal, int(full / FURTHER_IN)) for signal, full in taught])),
+            roles=own,
+            closes=tuple((role, closes[role]) for role in own),
         )
-        for word in weights | learned | roles
-    }
+
+    return {word: entry(word) for word in weights | learned | roles}
+
+
+def _moves(word: str, weights: Iterable[tuple[str, int]]) -> tuple[_Hit, ...]:
+    return tuple((signal, weight, word) for signal, weight in weights)
 
 
 def _marks_by_sign() -> dict[str, list[_Hit]]:
@@ -126,76 +136,76 @@ def _may_count(text: str, signs: Set[str]) -> bool:
     return not text.isascii() or not signs.isdisjoint(_DIGITS)
 
 
-def _divisor(words: Sequence[str], word: str) -> int:
-    """By what the weight of a word is divided that stands there first."""
-    if len(words) <= 2 * ASK_WORDS:
-        return 1
-    return _share(words.index(word), len(words))
+def _is_further_in(place: int, count: int) -> bool:
+    """Whether a word of so many has a part of its weight."""
+    return ASK_WORDS <= place < count - ASK_WORDS
 
 
-def _share(place: int, count: int) -> int:
-    return 1 if place < ASK_WORDS or place >= count - ASK_WORDS else 3
-
-
-def _word_hits(words: Sequence[str], entries: Sequence[_Entry]) -> Iterator[_Hit]:
-    """The words of words.py, and their pairs."""
-    roles = {role for entry in entries for role, _ in entry.roles}
+def _word_hits(words: Sequence[str], entries: Iterable[_Entry]) -> tuple[list[_Hit], list[_Hit]]:
+    """What words and their pairs move by words.py, and what words move by learned.py."""
+    by_hand: list[_Hit] = []
+    learned: list[_Hit] = []
+    roles: set[str] = set()
+    is_long = len(words) > 2 * ASK_WORDS
+    for entry in entries:
+        is_further_in = is_long and _is_further_in(words.index(entry.word), len(words))
+        by_hand += entry.by_hand[is_further_in]
+        learned += entry.learned[is_further_in]
+        if entry.roles:
+            roles.update(entry.roles)
     # Where each word stands matters for pairs alone, and most texts have both words of none.
     if roles and any(map(roles.issuperset, _PAIRED)):
-        yield from _pair_hits(words)
-    for word, weights, _, _ in entries:
-        if weights:
-            divisor = _divisor(words, word)
-            for signal, weight in weights:
-                yield signal, weight // divisor, word
+        by_hand[:0] = _pair_hits(words)
+    return by_hand, learned
 
 
 def _pair_hits(words: Sequence[str]) -> Iterator[_Hit]:
     latest: dict[str, tuple[int, str]] = {}
     seen: set[_Pair] = set()
     for place, entry in enumerate(map(_LEXICON.get, words)):
-        for role, pairs in entry.roles if entry else ():
+        for role, pairs in entry.closes if entry else ():
             for pair in pairs:
                 first, _, distance, signal, weight = pair
                 at, opener = latest.get(first, (-ASK_WORDS, ""))
                 if place - at <= distance and pair not in seen:
                     seen.add(pair)
-                    share = _share(place, len(words))
-                    yield signal, weight // 2 // share, opener
-                    yield signal, weight // 2 // share, words[place]
+                    half = weight // 2 // (FURTHER_IN if _is_further_in(place, len(words)) else 1)
+                    yield signal, half, opener
+                    yield signal, half, words[place]
             latest[role] = place, words[place]
             if role == "end":  # the object of "write" ends here: "write a text for my website" asks for no website
                 latest.pop("make", None)
 
 
-def _mark_hits(text: str, signs: Set[str]) -> Iterator[_Hit]:
+def _mark_hits(text: str, signs: Set[str]) -> list[_Hit]:
     """What needs no word: fences, backticks, the punctuation of code and of mathematics, characters of CJK."""
     has_signs = "\\" in signs or "^" in signs
     latex = has_signs and ("\\frac" in text or text.count("$") > 1)
     # The braces and arrows of a formula are not those of a program; a fence or an #include still is.
     least = 60 if latex else 0
-    for sign in sorted(_MARKS.keys() & signs, key=_PLACES.__getitem__):
-        for hit in _MARKS[sign]:
-            if hit[2] in text and (hit[0] != CODE or hit[1] >= least):
-                yield hit
+    marks = [hit for sign in sorted(_MARKS.keys() & signs, key=_PLACES.__getitem__) for hit in _MARKS[sign]]
+    found = [hit for hit in marks if hit[2] in text and (hit[0] != CODE or hit[1] >= least)]
     if latex:
-        yield COMPLEXITY, LATEX, "$" if "$" in text else "\\"
+        found.append((COMPLEXITY, LATEX, "$" if "$" in text else "\\"))
     if "`" in signs and text.count("`") > 1:
-        yield CODE, INLINE_CODE, "`"
+        found.append((CODE, INLINE_CODE, "`"))
+    return found
 
 
-def _shape_hits(text: str, signs: Set[str], words: Iterable[str], chars: int) -> Iterator[_Hit]:
+def _shape_hits(text: str, signs: Set[str], words: Iterable[str], chars: int) -> list[_Hit]:
     """What length, numbers and a closing question mark say."""
+    found: list[_Hit] = []
     asks = text.endswith(("?", "？"))
     if chars < SHORT_CHARS:
-        yield SIMPLE, SHORT, text[:QUOTE_CHARS]
+        found.append((SIMPLE, SHORT, text[:QUOTE_CHARS]))
     elif _may_count(text, signs) and len(numbers := set(filter(str.isdigit, words))) > 2:
         # Several quantities and a question: a problem to be worked out.
-        yield COMPLEXITY, MANY_NUMBERS, min(numbers)
+        found.append((COMPLEXITY, MANY_NUMBERS, min(numbers)))
         if asks:
-            yield COMPLEXITY, LONG_QUESTION, text[-1]
+            found.append((COMPLEXITY, LONG_QUESTION, text[-1]))
     if asks:
-        yield SIMPLE, QUESTION_MARK, text[-1]
+        found.append((SIMPLE, QUESTION_MARK, text[-1]))
+    return found
 
 
 def features(
@@ -205,8 +215,9 @@ def features(
 
     Of the words, each of them `once`, only those that are wanted.
     """
+    is_long = len(words) > 2 * ASK_WORDS
     for word in filter(wanted.__contains__, once):
-        yield word, word, _divisor(words, word)
+        yield word, word, FURTHER_IN if is_long and _is_further_in(words.index(word), len(words)) else 1
     for name, quote in _more_features(once, text, _signs(text)):
         yield name, quote, 1
 
@@ -224,23 +235,19 @@ def _more_features(once: Mapping[str, object], text: str, signs: Set[str]) -> It
         yield LETTERS, min(letters)
 
 
-def _learned_hits(words: Sequence[str], entries: Sequence[_Entry], more: Iterable[tuple[str, str]]) -> Iterator[_Hit]:
-    for word, _, learned, _ in entries:
-        if learned:
-            divisor = _divisor(words, word)
-            for signal, weight in learned:
-                yield signal, int(weight / divisor), word
-    for name, quote in more:
-        for signal, weight in _LEARNED.get(name, ()):
-            yield signal, weight, quote
-
-
 class Found(NamedTuple):
-    """All that moves a signal in one text."""
+    """All that moves a signal in one text. A long one is not simple, whatever it has of that."""
 
     by_words: list[_Hit]
     by_shape: list[_Hit]
     learned: list[_Hit]
+    is_long: bool = False
+
+    @property
+    def hits(self) -> Iterator[_Hit]:
+        """Those that count."""
+        hits = chain(self.by_words, self.by_shape, self.learned)
+        return (hit for hit in hits if hit[0] != SIMPLE) if self.is_long else hits
 
 
 def _hits(text: str) -> Found:
@@ -253,14 +260,11 @@ def _hits(text: str) -> Found:
     words, signs, chars = _words(text), _signs(text), _length(text)
     once = dict.fromkeys(words)
     entries = [*filter(None, map(_LEXICON.get, once))]
-    found = Found(
-        [*_word_hits(words, entries)],
-        [*_mark_hits(text, signs), *_shape_hits(text, signs, once, chars)],
-        [*_learned_hits(words, entries, _more_features(once, text, signs))],
-    )
-    if chars > 2 * SHORT_CHARS:
-        return Found(*([hit for hit in hits if hit[0] != SIMPLE] for hits in found))
-    return found
+    by_hand, learned = _word_hits(words, entries)
+    for name, quote in _more_features(once, text, signs):
+        learned += _moves(quote, _LEARNED.get(name, ()))
+    by_shape = _mark_hits(text, signs) + _shape_hits(text, signs, once, chars)
+    return Found(by_hand, by_shape, learned, chars > 2 * SHORT_CHARS)
 
 
 def _length(text: str) -> int:
@@ -298,8 +302,10 @@ def sums(found: Found) -> dict[str, int]:
         totals[signal] += weight
     # Everyday words take back what other words gave; a code fence in a story stays a code fence.
     totals[CODE] = max(0, totals[CODE])
-    for signal, weight, _ in (*found.by_shape, *found.learned):
+    for signal, weight, _ in found.by_shape + found.learned:
         totals[signal] += weight
+    if found.is_long:
+        totals[SIMPLE] = 0
     return totals
 
 
@@ -336,7 +342,7 @@ class Heuristics:
 
     def evidence(self, request: ChatRequest) -> Mapping[str, Sequence[str]]:
         """The words and marks that raised each signal, in lower case, the strongest first."""
-        hits = [hit for text in _asked(request) for part in _hits(text) for hit in part if hit[1] > 0]
+        hits = [hit for text in _asked(request) for hit in _hits(text).hits if hit[1] > 0]
         hits.sort(key=lambda hit: -hit[1])
         return {
             signal: list(dict.fromkeys(quote for moved, _, quote in hits if moved == signal))[:QUOTES]
