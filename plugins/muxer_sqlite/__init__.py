@@ -1,6 +1,5 @@
 """The default store: one SQLite file with holds, counters and records. The hold row of a request is its record."""
 
-import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from muxer import (
     Kind,
     Store,
     StoreUnavailable,
+    beside,
     file_words,
     hookimpl,
     transaction,
@@ -79,9 +79,8 @@ async def open_at(settings: SqliteSettings, context: Context, bounds: Bounds) ->
     health = FileCondition(context.log)
     with ExitStack() as opened:
         try:
-            path = (
-                context.folder / settings.path
-            ).resolve()  # one file, one folder of locks, whatever links lead to it
+            # One file, one folder of locks, whatever links lead to it.
+            path = (context.folder / settings.path).resolve()
             connection = opened.enter_context(closing(_connect(path, settings)))
             schema.prepare(connection, settings.busy_timeout_s)
             readers = [opened.enter_context(closing(_reading(path, settings))) for _ in range(3)]
@@ -99,16 +98,9 @@ async def open_at(settings: SqliteSettings, context: Context, bounds: Bounds) ->
                 await upkeep.sweep()
             except (StoreUnavailable, OSError) as error:
                 raise _cannot_open(settings, str(error)) from error
-            tasks = [
-                asyncio.create_task(upkeep.sweep_for_ever(bounds)),
-                asyncio.create_task(upkeep.tidy_for_ever(bounds, settings.retention_days)),
-            ]
-            try:
+            tidying = upkeep.tidy_for_ever(bounds, settings.retention_days)
+            async with beside(upkeep.sweep_for_ever(bounds), tidying):
                 yield SqliteStore(writer, book, reader, sums, key_reader, health, owner.name, context.clock)
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @asynccontextmanager
