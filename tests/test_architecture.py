@@ -1,6 +1,8 @@
 """The rules of how the house is built that import-linter and ruff cannot say."""
 
 import ast
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -112,6 +114,11 @@ def test_every_plugin_has_its_entry_point_and_its_test() -> None:
 @pytest.mark.parametrize("path", CORE + PLUGINS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_module_opens_with_what_it_is_for(path: Path) -> None:
     assert ast.get_docstring(TREES[path])
+
+
+def test_the_server_starts_without_what_draws_tables() -> None:
+    program = "import sys, muxer.cli.serve; print([name for name in sys.modules if name.partition('.')[0] == 'rich'])"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout == b"[]\n"
 
 
 def test_no_file_is_over_400_lines() -> None:

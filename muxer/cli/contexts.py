@@ -3,9 +3,9 @@
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from importlib import import_module
 from pathlib import Path
 
-from muxer.cli.output import print_note
 from muxer.interfaces import Context, Log
 from muxer.opener import Meters
 from muxer.upstream import open_client
@@ -14,7 +14,9 @@ from muxer.upstream import open_client
 def note_event(level: str, event: str, **fields: object) -> None:
     """A log for commands: what a person should know of it, on stderr."""
     if level in ("warning", "error"):
-        print_note(f"{level}: {event}: {', '.join(f'{name} {value}' for name, value in fields.items())}")
+        words = f"{level}: {event}: {', '.join(f'{name} {value}' for name, value in fields.items())}"
+        # What prints is imported when there is something to print: the server opens contexts too, and need not wait.
+        import_module("muxer.cli.output").print_note(words)
 
 
 def silent(level: str, event: str, **fields: object) -> None:
