@@ -61,39 +61,39 @@ class Answering:
         writer = self._format.stream(exchange.record.id, int(time.time()), exchange.served.name, inbound)
         try:
             async with self._assembly.parts.in_flight.drains.around(self._patience.drain_s) as drain:
-                with _Outlet(request, stream, exchange, drain, self._patience.write_s) as outlet:
-                    await self._relay(exchange, writer, outlet, request)
+                with _Writing(request, stream, exchange, drain, self._patience.write_s) as writing:
+                    await self._relay(exchange, writer, writing, request)
         except ClientGone as gone:
             exchange.failed(gone)
         return stream
 
-    async def _relay(self, exchange: Exchange, writer: StreamWriter, outlet: "_Outlet", request: Request) -> None:
+    async def _relay(self, exchange: Exchange, writer: StreamWriter, writing: "_Writing", request: Request) -> None:
         """All chunks and what ends them, or one error event in its place."""
         try:
             async with aclosing(exchange.chunks()) as chunks:
                 async for chunk in chunks:
-                    await outlet.write(writer.write(chunk, exchange.metadata() if chunk.usage else {}))
-            await outlet.write(writer.end())
+                    await writing.write(writer.write(chunk, exchange.metadata() if chunk.usage else {}))
+            await writing.write(writer.end())
         except asyncio.CancelledError as error:
             if not self._assembly.parts.in_flight.is_over:
                 raise
-            await self._broken(exchange, writer, outlet, error, ShuttingDown(STOPPED))
+            await self._broken(exchange, writer, writing, error, ShuttingDown(STOPPED))
         except Exception as error:  # noqa: BLE001  # the process must live on, and the caller gets an event
             told = error if isinstance(error, MuxerError) else unforeseen(self._assembly, request, error)
-            await self._broken(exchange, writer, outlet, error, told)
+            await self._broken(exchange, writer, writing, error, told)
 
     async def _broken(
         self,
         exchange: Exchange,
         writer: StreamWriter,
-        outlet: "_Outlet",
+        writing: "_Writing",
         error: BaseException,
         told: MuxerError,
     ) -> None:
         """What `error` ended is settled, and its last event tells why."""
         exchange.failed(error)
         await exchange.settle()
-        await outlet.write(writer.error(error_fields(told)))
+        await writing.write(writer.error(error_fields(told)))
 
     def _headers(self, exchange: Exchange) -> dict[str, str]:
         """Ours, and under them those of extensions; one that fails has none."""
@@ -118,7 +118,7 @@ async def inbound_of(request: web.Request, format: InboundFormat) -> Inbound:
     )
 
 
-class _Outlet:
+class _Writing:
     """Where a stream is written; once the caller is gone it swallows the rest, and the drain begins.
 
     One timer looks after all writes of a stream: a deadline of its own for each was a tenth of what a chunk costs.
@@ -140,7 +140,7 @@ class _Outlet:
         self._loop = asyncio.get_running_loop()
         self._waiting_since = math.inf
 
-    def __enter__(self) -> "_Outlet":
+    def __enter__(self) -> "_Writing":
         self._timer = self._loop.call_later(self._write_s, self._look)
         return self
 

@@ -87,7 +87,12 @@ def decide(parts: Parts, caller: Caller, inbound: Inbound, id: str, before: Deci
 
 def question(parts: Parts, caller: Caller, inbound: Inbound, id: str, before: Decision | None = None) -> Question:
     """What there is to decide: the request measured, who asks, and the state of the models."""
-    conversation = before.question.conversation if before else conversation_of(inbound, caller)
+    if before is None:
+        conversation, estimates = conversation_of(inbound, caller), parts.learner.estimates
+        affinity = parts.conversations.affinity(caller.key, caller.user, conversation)
+    else:
+        earlier = before.question
+        conversation, estimates, affinity = earlier.conversation, earlier.estimates, earlier.affinity
     if inbound.tags and (picked := tuple(tag for tag in caller.tags if tag in inbound.tags)):
         caller = replace(caller, tags=picked)
     return Question(
@@ -98,11 +103,9 @@ def question(parts: Parts, caller: Caller, inbound: Inbound, id: str, before: De
         measured=measure(inbound.request, inbound.raw, parts.signals, is_priced=inbound.is_priced),
         is_cooling=parts.dispatcher.breakers.reason,
         conversation=conversation,
-        affinity=before.question.affinity
-        if before
-        else parts.conversations.affinity(caller.key, caller.user, conversation),
-        estimates=before.question.estimates if before else parts.learner.estimates,
-        settled=before.plan if before else None,
+        affinity=affinity,
+        estimates=estimates,
+        decided=before.plan if before else None,
     )
 
 

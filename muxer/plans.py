@@ -141,7 +141,7 @@ class Question(Struct, frozen=True, kw_only=True):
     `conversation` ties the turns of one together: what is drawn for it is drawn alike for each. `affinity` is where it
     is. `estimates` are the tables of what is likely.
 
-    `settled` is the plan made before a guard of its route changed the request: its route stands, its costs do not.
+    `decided` is the plan made before a guard of its route changed the request: its route stands, its costs do not.
     """
 
     id: str
@@ -153,4 +153,4 @@ class Question(Struct, frozen=True, kw_only=True):
     conversation: str = ""
     affinity: Affinity = Affinity()
     estimates: Estimates = Estimates()
-    settled: Plan | None = None
+    decided: Plan | None = None

@@ -50,7 +50,7 @@ def consider(rules: Rules, question: Question) -> Plan:
     candidates, kept = _kept(route, question, [one for one in judged if isinstance(one, Candidate)])
     excluded = [one for one in judged if isinstance(one, Excluded)]
     cascade, staged = cascade_of(rules, route, question, candidates)
-    if question.settled is None:
+    if question.decided is None:
         reason += _ORDERED.get(route.order, "") + kept + staged
     return Plan(
         route=route.name,
@@ -150,9 +150,9 @@ def _facts(question: Question) -> Mapping[str, object]:
 
 def _route(rules: Rules, question: Question) -> tuple[RouteSettings, str, str]:
     """The route, the reason for it, and the sides of the shares that were met on the way."""
-    requested, settled = question.requested, question.settled
-    if settled is not None and (again := _named(rules, settled.route)) is not None:
-        return again, settled.reason, settled.branch
+    requested, decided = question.requested, question.decided
+    if decided is not None and (again := _named(rules, decided.route)) is not None:
+        return again, decided.reason, decided.branch
     if question.measured.needs.embeddings and requested.partition(":")[0] == "auto":
         raise InvalidModel(
             "model: vectors of different models do not compare, so no route picks one; name a model or a group",
