@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
@@ -111,7 +112,7 @@ class Repeats:
         request that came before, Unsupported for a store that cannot tell, and StoreUnavailable."""
         whose = _sha256(f"{caller.key}\0{caller.user}\0{sent.name}".encode())
         keyed = KeyedRequest(digest=whose, body=sent.body, id=id, at=self._clock())
-        for left in list(self._left.values())[:_AT_ONCE]:
+        for left in tuple(islice(self._left.values(), _AT_ONCE)):
             await self._forget(left)
         first = await self._first(keyed)
         if first.id == id:

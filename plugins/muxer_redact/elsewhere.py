@@ -1,8 +1,9 @@
 """The texts of a request that its messages do not show as text, so that nothing in them can be replaced."""
 
-import json
 from collections.abc import Iterator
 from typing import Any
+
+import msgspec
 
 # Named in docs/plugins/redact.md as not looked at, or bytes that are no text, or names that systems gave.
 _LEFT_OUT = frozenset(
@@ -17,7 +18,7 @@ _SHOWN = {"text": "text", "refusal": "refusal", "tool_use": "input"}
 def elsewhere(raw: bytes) -> Iterator[str]:
     """Texts of documents and search results, also where a tool returned them, of quotations, of calls in the old form,
     and the suffix of a completion."""
-    fields: dict[str, Any] = json.loads(raw)
+    fields: dict[str, Any] = msgspec.json.decode(raw)
     yield from _texts(fields.get("suffix"))
     for message in fields.get("messages") or ():
         yield from _parts(message.get("content"))
