@@ -2,7 +2,9 @@
 
 import asyncio
 import math
+import re
 import time
+from collections.abc import Mapping
 from contextlib import aclosing, suppress
 
 from aiohttp import web
@@ -22,6 +24,7 @@ from muxer.pipeline import Exchange, serve
 from muxer.repeats import idempotency_key
 from muxer.wire.inbound import InboundFormat, StreamWriter
 
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 _FORWARDED = ("anthropic-beta",)
 """Headers that a provider of the caller's own format may send on: they say which fields of the body it may read."""
 
@@ -100,10 +103,8 @@ class Answering:
         added: dict[str, str] = {}
         for extension, fence in self._adding:
             with suppress(ComponentFailed), fence.around():
-                added.update(extension.headers(exchange.so_far))
-        for name in [name for name in added if name.lower() in FRAMING]:
-            del added[name]
-        return {name: _header_safe(value) for name, value in (added | _exchange_headers(exchange)).items()}
+                added |= _added(extension.headers(exchange.so_far))
+        return added | {name: _header_safe(value) for name, value in _exchange_headers(exchange).items()}
 
 
 async def inbound_of(request: web.Request, format: InboundFormat) -> Inbound:
@@ -204,6 +205,15 @@ def _ids(id: str) -> dict[str, str]:
 def _as_text(value: str) -> str:
     """A header's value; bytes in it that are no UTF-8 come as lone surrogates, which nothing can store or send."""
     return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _added(headers: Mapping[str, str]) -> dict[str, str]:
+    """Of an extension's headers those that may stand in an answer: the others would break it, when it has been paid."""
+    return {
+        name: _header_safe(value)
+        for name, value in headers.items()
+        if _NAME.fullmatch(name) and name.lower() not in FRAMING
+    }
 
 
 def _header_safe(value: str) -> str:

@@ -1,14 +1,14 @@
 """A plugin that does what plugins should not: a provider that breaks as its settings say, and a route for admins."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Literal
 
 from aiohttp import web
 from msgspec import Struct
 
-from muxer import Call, Chunk, Context, Kind, Provider, Route, Unsupported, Usage, hookimpl
+from muxer import Call, Chunk, Context, Kind, Provider, Record, Route, Unsupported, Usage, hookimpl
 
 Does = Literal["raises", "raises midway", "refuses", "refuses midway", "drops", "says nothing", "times out midway"]
 
@@ -61,6 +61,9 @@ class Secrets:
             Route("GET", "/nothing", self._give_nothing, "user"),
             Route("GET", "/unheard", self._show, "everybody"),  # there is no such role
         ]
+
+    def headers(self, _: Record) -> Mapping[str, str]:
+        return {"Content-Length": "1", "transfer-encoding": "gzip", "x-odd\r\nx-split": "a", "": "b", "x-odd": "c\r\nd"}
 
     async def _show(self, _: web.Request) -> web.Response:
         return web.json_response({})

@@ -305,6 +305,16 @@ async def test_an_error_nobody_foresaw_is_500_in_our_json_and_in_the_log(proxy: 
     assert str(line["trace"]).startswith("['ZeroDivisionError', 'odd_plugin.py:")
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_no_header_of_an_extension_breaks_an_answer(proxy: OpenProxy, stream: bool) -> None:
+    opened = await proxy(plugins="[openai, sqlite, tests.odd_plugin]")
+    response = await opened.chat(model="small", stream=stream)
+    assert (response.status, response.headers["x-odd"]) == (200, "c??d")
+    assert (b"data: [DONE]" if stream else b'"choices":') in await response.read()
+    assert "x-split" not in response.headers
+    assert response.headers.get("Transfer-Encoding") == ("chunked" if stream else None)
+
+
 async def test_no_damage_to_a_body_breaks_the_edge(proxy: OpenProxy) -> None:
     opened = await proxy()
     chance = random.Random(7)
