@@ -5,7 +5,7 @@ import math
 import re
 import time
 from collections.abc import Mapping
-from contextlib import aclosing, suppress
+from contextlib import suppress
 
 from aiohttp import web
 from msgspec.structs import replace
@@ -73,7 +73,7 @@ class Answering:
     async def _relay(self, exchange: Exchange, writer: StreamWriter, writing: "_Writing", request: Request) -> None:
         """All chunks and what ends them, or one error event in its place."""
         try:
-            async with aclosing(exchange.chunks()) as chunks:
+            async with exchange.chunks() as chunks:
                 async for chunk in chunks:
                     await writing.write(writer.write(chunk, exchange.metadata() if chunk.usage else {}))
             await writing.write(writer.end())

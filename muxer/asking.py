@@ -1,9 +1,9 @@
 """How a provider is asked for what a call wants: the answer to a chat, the rest of a text, or vectors."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from functools import lru_cache
-from typing import TypeGuard
+from typing import Self, TypeGuard
 
 from msgspec.structs import replace
 
@@ -84,3 +84,22 @@ def _begun(provider: Provider, call: Call, mode: str) -> tuple[AsyncIterator[Chu
 def _takes_text(provider: CompletesText, call: Call, mode: str) -> bool:
     """Whether this model goes on with texts. One known for chats is asked in a chat, wherever it is served."""
     return mode in ("", "completion") and provider.completes_text(call.model)
+
+
+class Resumed:
+    """A stream of which the first chunk has been taken. A generator would be one more that each chunk passes."""
+
+    def __init__(self, first: Chunk, rest: AsyncIterator[Chunk]) -> None:
+        self._first: Chunk | None = first
+        self._rest = rest
+
+    def __aiter__(self) -> Self:
+        return self
+
+    def __anext__(self) -> Awaitable[Chunk]:
+        return self._rest.__anext__() if self._first is None else self._take_first()
+
+    async def _take_first(self) -> Chunk:
+        first, self._first = self._first, None
+        assert first is not None, "it is taken once"
+        return first

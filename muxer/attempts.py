@@ -13,10 +13,14 @@ MAX_BYTES_PER_TOKEN = 16  # on average over an answer: English has 4 to 5, Hindi
 
 def written_bytes(said: Chunk | Choice) -> int:
     """The size of what a model wrote: text, reasoning and arguments of tools."""
-    arguments = [
-        call.arguments if isinstance(call, ToolCallDelta) else call.function.arguments for call in said.tool_calls
-    ]
-    return sum(len(text.encode("utf-8", "surrogatepass")) for text in (said.text or "", said.reasoning, *arguments))
+    size = _size(said.text or "") + _size(said.reasoning)
+    for call in said.tool_calls:
+        size += _size(call.arguments if isinstance(call, ToolCallDelta) else call.function.arguments)
+    return size
+
+
+def _size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def bytes_to_count(answer: Answer) -> int:

@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from muxer import measurements
-from muxer.asking import streamed, whole
+from muxer.asking import Resumed, streamed, whole
 from muxer.attempts import Running
 from muxer.breakers import Breakers, Entry
 from muxer.errors import InvalidRequest, MuxerError
@@ -324,7 +324,7 @@ class Dispatch:
             await chunks.aclose()
             raise
         leg.dropped = first.dropped
-        return _chained(first, chunks)
+        return Resumed(first, chunks)
 
     async def _serve(self, leg: _Leg) -> None:
         """This attempt answers. What was sent beside it is given up: it may be billed, unless it has said what it
@@ -388,9 +388,3 @@ def _most_telling(errors: Sequence[ProviderFailed | InvalidRequest]) -> Provider
     if limited and len(limited) == len(failures):
         return min(limited, key=lambda error: error.retry_after_s or 0.0)
     return (failures or errors)[-1]
-
-
-async def _chained(first: Chunk, rest: AsyncIterator[Chunk]) -> AsyncIterator[Chunk]:
-    yield first
-    async for chunk in rest:
-        yield chunk

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -110,7 +110,7 @@ async def _stream(assembly: Assembly, caller: Caller, inbound: Inbound) -> Async
             exchange.record.id, int(time.time()), exchange.served.name, wants_usage=inbound.request.wants_usage
         )
         try:
-            async with aclosing(exchange.chunks()) as chunks:
+            async with exchange.chunks() as chunks:
                 async for chunk in chunks:
                     for event in writer.events(chunk, exchange.metadata() if chunk.usage else {}):
                         yield _reply(msgspec.json.decode(event))

@@ -5,7 +5,7 @@ takes it away: it is paid for, and given when the next model cannot be held, fai
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import aclosing, nullcontext
+from contextlib import nullcontext
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -212,14 +212,14 @@ class Legs:
         )
 
     async def _drained(self, stream: AsyncIterator[Chunk], most_bytes: int | None) -> tuple[Chunk, ...]:
-        count, chunks, kept_bytes = Count(self._meter), [], 0
+        count, chunks, kept_bytes = Count(self._meter, most_bytes), [], 0
         try:
-            async with aclosing(count.over(stream, most_bytes)) as counted:
-                async for chunk in counted:
-                    chunks.append(chunk)
-                    kept_bytes += len(chunk.raw)
-                    if max(kept_bytes, count.written_bytes) > MOST_KEPT_BYTES:
-                        raise UpstreamBadResponse("an answer that is to be judged goes on past what is kept of one")
+            async for chunk in stream:
+                count.take(chunk)
+                chunks.append(chunk)
+                kept_bytes += len(chunk.raw)
+                if max(kept_bytes, count.written_bytes) > MOST_KEPT_BYTES:
+                    raise UpstreamBadResponse("an answer that is to be judged goes on past what is kept of one")
         except ProviderFailed as error:
             self._dispatch.finish(count.final_usage(self._needs.n), count.written_bytes, error.code)
             raise

@@ -206,6 +206,7 @@ class Exchange:
         else:
             self._first_byte_ms = self._ms()
             self._chunks, self.dropped = begun.answer, begun.dropped
+            self._count = Count(self._parts.meter, begun.sent.most_bytes)
 
     async def _answered(self, answer: Answer) -> None:
         """A whole answer is there: to be given as one, or in pieces to who asked for a stream."""
@@ -253,21 +254,23 @@ class Exchange:
         granted = await self._parts.ledger.extend(self.record.id, leg, candidate.choice, ended)
         return None if granted is None else granted.granted_nanos
 
-    async def chunks(self) -> AsyncGenerator[Chunk, None]:
-        """The chunks of a streamed answer. It ends when the request is settled, so what the caller writes after it
-        is the last byte of a finished record (I4). Raises ProviderFailed when the upstream breaks off."""
+    @asynccontextmanager
+    async def chunks(self) -> AsyncIterator[AsyncIterator[Chunk]]:
+        """The chunks of a streamed answer. Left when they have been read, the request is settled, so what the caller
+        writes after it is the last byte of a finished record (I4). Reading raises ProviderFailed when the upstream
+        breaks off."""
         assert self._chunks is not None, "only a streamed request has chunks"
         counted = self._counted(self._chunks)
         async with aclosing(counted), aclosing(self._watch.over(counted, self.served.name)) as seen:
-            async for chunk in seen:
-                yield chunk
+            yield seen
             async for _ in counted:
                 pass  # a guard may stop early; the usage comes last
         await self.settle()
 
     async def _counted(self, chunks: AsyncIterator[Chunk]) -> AsyncGenerator[Chunk, None]:
-        keeps_raw, most_bytes = self._keeps_raw, self._given.sent.most_bytes if self._given else None
-        async for chunk in self._count.over(chunks, most_bytes):
+        keeps_raw, count = self._keeps_raw, self._count
+        async for chunk in chunks:
+            count.take(chunk)
             yield chunk if keeps_raw else replace(chunk, raw=b"")
 
     @property

@@ -1,7 +1,7 @@
 """A provider for any upstream that speaks OpenAI's formats; vendors differ by what they adapt."""
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import AbstractAsyncContextManager
 
 from msgspec import Raw, Struct
 from msgspec.structs import replace
@@ -60,7 +60,8 @@ class OpenAIProvider:
     def astreaming(self, call: Call) -> AsyncGenerator[Chunk, None]:
         """The answer as it comes, each event's bytes passed through to a call of the same format."""
         read = openai_chat.read_chunks if call.api == openai_chat.API else _read_foreign
-        return self._streamed("/chat/completions", *self._chat_body(call), read)
+        body, dropped = self._chat_body(call)
+        return openai_chat.read_stream(self._posted("/chat/completions", body), self._who, read, dropped)
 
     def completes_text(self, model: str) -> bool:
         """See CompletesText."""
@@ -76,7 +77,7 @@ class OpenAIProvider:
     def atext_streaming(self, call: Call) -> AsyncGenerator[Chunk, None]:
         """The same as it comes."""
         body, dropped = self._body(call, *openai_text.request_fields(call))
-        return self._streamed("/completions", body, dropped, openai_text.read_chunks)
+        return openai_chat.read_stream(self._posted("/completions", body), self._who, openai_text.read_chunks, dropped)
 
     async def aembedding(self, call: Call) -> Answer:
         """The vectors, their bytes passed through."""
@@ -90,16 +91,6 @@ class OpenAIProvider:
             await raise_for_status(reply, self._who)
             answer = openai_embeddings.read_answer(await reply.read(), len(request.inputs), self._who)
             return _naming(answer, names)
-
-    async def _streamed(
-        self, path: str, body: bytes, dropped: tuple[str, ...], read: openai_chat.ReadChunks
-    ) -> AsyncGenerator[Chunk, None]:
-        async with self._posted(path, body) as reply:
-            await raise_for_status(reply, self._who)
-            async with aclosing(openai_chat.read_stream(reply, self._who, read)) as chunks:
-                async for chunk in chunks:
-                    yield replace(chunk, dropped=dropped) if dropped else chunk
-                    dropped = ()
 
     def _posted(self, path: str, body: bytes) -> AbstractAsyncContextManager[Reply]:
         return self._http.post(self._url + path, headers=self._headers, body=body, timeouts=self._timeouts)

@@ -3,7 +3,7 @@ it shows. Vendors' own documentation is where the shapes are from."""
 
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ def compact(data: Raw) -> bytes:
 async def read(*pieces: bytes) -> tuple[list[Chunk], str]:
     """The chunks, and the name of the error that ended them."""
     chunks: list[Chunk] = []
-    async with aclosing(openai_chat.read_stream(Played(*pieces), "the vendor")) as stream:
+    async with aclosing(openai_chat.read_stream(nullcontext(Played(*pieces)), "the vendor")) as stream:
         try:
             async for chunk in stream:
                 chunks.append(chunk)
