@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import math
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from muxer.cli.artefacts import settings_of
 from muxer.cli.configuration import Loaded, read
 from muxer.cli.contexts import open_context, silent, stopped
 from muxer.cli.eval_tables import as_json, print_story
-from muxer.cli.output import print_json, progress_bar
+from muxer.cli.output import print_json, print_note, progress_bar
 from muxer.errors import InvalidRequest
 from muxer.evaluation.chart import Dot, lines, picture
 from muxer.evaluation.curves import intervals, measures
@@ -27,6 +28,7 @@ from muxer.opener import open_signals
 from muxer.plugins import find_kinds, installed
 
 SEED = 7
+_MOST_NAMED = 20
 _OF_SIGNALS = ("heuristics", "difficulty")
 
 
@@ -53,7 +55,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--artefact", type=Path, metavar="FILE", help="what `muxer train` made, for the signal to use")
     parser.add_argument("--prices", type=Path, metavar="FILE", help='JSON: {"MODEL": {"in": 2.5, "out": 10}, ...}')
     words = "resamples for the 95%% intervals; default: 300, 0 for none"
-    parser.add_argument("--bootstrap", type=int, default=300, metavar="N", help=words)
+    parser.add_argument("--bootstrap", type=_times, default=300, metavar="N", help=words)
     parser.add_argument("--scores", type=Path, metavar="FILE", help="write the signal's value of each prompt")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the curves as SVG")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -68,7 +70,15 @@ def run(arguments: argparse.Namespace) -> int:
         print_json(as_json(story))
     else:
         print_story(story)
+        if not arguments.signal and not arguments.policy:
+            print_note("nothing was judged: name a --signal or a --policy")
     return 0
+
+
+def _times(words: str) -> int:
+    if not (words.isascii() and words.isdigit()):
+        raise argparse.ArgumentTypeError(f"{words!r} is no whole number from 0")
+    return int(words)
 
 
 def _mapped(words: str) -> tuple[str, str]:
@@ -80,9 +90,17 @@ def _mapped(words: str) -> tuple[str, str]:
 
 def _asked(arguments: argparse.Namespace) -> Asked:
     strong, cheap = arguments.strong, arguments.cheap
-    rows = [row for row in read_rows(arguments.data) if strong in row.models and cheap in row.models]
+    if strong == cheap:
+        raise InvalidRequest(f"--strong and --cheap are both {strong!r}: name two models to choose between")
+    every = list(read_rows(arguments.data))
+    rows = [row for row in every if strong in row.models and cheap in row.models]
+    if not every:
+        raise InvalidRequest("the data has no row")
     if not rows:
-        raise InvalidRequest(f"no row of the data has both {strong!r} and {cheap!r}")
+        counts = Counter(name for row in every for name in row.models)
+        known = ", ".join(f"{name} ({count:,})" for name, count in counts.most_common(_MOST_NAMED)) or "none"
+        more = f" and {len(counts) - _MOST_NAMED:,} more" if len(counts) > _MOST_NAMED else ""
+        raise InvalidRequest(f"no row of the data has both {strong!r} and {cheap!r}; its models: {known}{more}")
     return Asked(rows, read_prices(arguments.prices) if arguments.prices else {}, strong, cheap)
 
 
@@ -103,7 +121,8 @@ async def _judge(arguments: argparse.Namespace) -> Story:
                 by_name = {kind.name: signal for kind, signal in signals}
                 rules = rules_of(loaded.configuration, loaded.table)
                 story.policy = choices(rows, rules, by_name, dict(arguments.map), asked.prices, advance)
-            if set(story.policy.models) <= {asked.strong, asked.cheap}:
+            # A curve knows one answer a prompt and what that one costs.
+            if not story.policy.is_cascade and set(story.policy.models) <= {asked.strong, asked.cheap}:
                 story.judge("policy", [float(model == asked.strong) for model in story.policy.models])
     story.add_bounds()
     _measure(story, arguments.bootstrap)

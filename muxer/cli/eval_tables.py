@@ -23,6 +23,8 @@ def print_story(story: Story) -> None:
     if any("save@99q" in one.measures for one in story.judged):
         columns.append(Column("$ saved per 1,000 prompts at 99 %", is_number=True))
     print_table(columns, [_cells(one)[: len(columns)] for one in story.judged])
+    if story.strong_usd is None:
+        print_note("No dollars: some answers have no cost. --prices FILE gives prices to those with tokens.")
     print_note("In brackets 95 % intervals. Shares are of what the strong model alone does or costs.")
 
 

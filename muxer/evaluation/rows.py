@@ -14,12 +14,14 @@ _PER_MILLION = 1e6
 
 
 class Cell(Struct, frozen=True):
-    """One model's answer: its quality `s` from 0 to 1, and its cost in dollars or its tokens where they are known."""
+    """One model's answer: its quality `s` from 0 to 1, its cost in dollars or its tokens where they are known, and how
+    sure the model was of it, as a cascade judges it."""
 
     s: float
     cost: float | None = None
     input_tokens: float | None = msgspec.field(name="in", default=None)
     output_tokens: float | None = msgspec.field(name="out", default=None)
+    confidence: float | None = None
 
 
 class Row(Struct, frozen=True):
