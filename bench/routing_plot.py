@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from bench.routing_found import LEFT_OUT, RULES, WITHIN, Found, OfSet, Ranked
 from muxer.evaluation.chart import Line, picture
-from muxer.evaluation.sheet import COLOURS, sheet, text
+from muxer.evaluation.sheet import COLOURS, sheet, text, ticks
 from muxer.replay.markup import Markup, tag
 
 # Sets that show what learning does at its best, and where it has only others' prompts to learn from.
@@ -73,10 +73,9 @@ def _legend() -> list[Markup]:
 
 def _axis(frame: _Frame, floor: float) -> list[Markup]:
     parts = []
-    for tick in (tick / 10 for tick in range(11)):
-        if frame.holds(tick):
-            parts.append(_upright(frame.x(tick), floor, class_="grid"))
-            parts.append(text(frame.x(tick), floor + 18, f"{tick:.1f}", "middle"))
+    for tick in ticks(frame.least, frame.most, 10):
+        parts.append(_upright(frame.x(tick), floor, class_="grid"))
+        parts.append(text(frame.x(tick), floor + 18, f"{tick:.6g}", "middle"))
     parts.append(_upright(frame.x(0.5), floor, stroke=COLOURS[0], stroke_width=2, stroke_dasharray="6 5"))
     parts.append(text(frame.x(0.5), _TOP - 8, "chance", "middle"))
     return parts

@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from muxer.evaluation.curves import Curve
-from muxer.evaluation.sheet import COLOURS, sheet, text
+from muxer.evaluation.sheet import COLOURS, sheet, text, ticks
 from muxer.evaluation.story import Judged
 from muxer.replay.markup import Markup, tag
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 720, 440, 64, 20, 34, 52
-_TICKS = 5
 _MOST_PLACES = 200  # a place every few pixels; a curve has one a prompt
 
 
@@ -94,11 +93,10 @@ def _line(frame: _Frame, line: Line, path: Sequence[tuple[float, float]], at: in
 def _axes(frame: _Frame, words: str) -> list[Markup]:
     parts = [text((_WIDTH + _LEFT) / 2, _HEIGHT - 10, words, "middle"), text(8, 14, "quality")]
     floor = _HEIGHT - _BOTTOM
-    for tick in range(_TICKS + 1):
-        x = frame.most_x * tick / _TICKS
-        y = frame.least_y + (frame.most_y - frame.least_y) * tick / _TICKS
+    for x in ticks(0.0, frame.most_x):
+        parts.append(text(frame.x(x), floor + 18, f"{x:.6g}", "middle"))
+    for y in ticks(frame.least_y, frame.most_y):
         across = f"{frame.y(y):.1f}"
         parts.append(tag("line", x1=_LEFT, x2=_WIDTH - _RIGHT, y1=across, y2=across, class_="grid"))
-        parts.append(text(_LEFT - 8, frame.y(y) + 4, f"{y:.3f}", "end"))
-        parts.append(text(frame.x(x), floor + 18, f"{x:.3g}", "middle"))
+        parts.append(text(_LEFT - 8, frame.y(y) + 4, f"{y:.6g}", "end"))
     return parts

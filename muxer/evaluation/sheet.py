@@ -1,5 +1,7 @@
 """A picture as an SVG file that needs nothing else and is read on light pages and on dark ones."""
 
+import math
+
 from muxer.replay.markup import Markup, tag
 
 # Each is seen on both papers.
@@ -18,6 +20,13 @@ def sheet(title: str, width: float, height: float, *parts: str) -> str:
     head = (tag("title", title), tag("style", Markup(_STYLE)), paper)
     box = f"0 0 {width:g} {height:g}"
     return tag("svg", *head, *parts, xmlns="http://www.w3.org/2000/svg", viewBox=box, role="img", class_="sheet") + "\n"
+
+
+def ticks(low: float, high: float, most: int = 7) -> list[float]:
+    """Round numbers from low to high for an axis, a few."""
+    power = 10.0 ** (math.floor(math.log10(high - low)) - 1)
+    step = next(one * power for one in (1, 2, 5, 10, 20, 50) if (high - low) / (one * power) <= most)
+    return [number * step for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
 def text(x: float, y: float, words: str, anchor: str = "start", **attributes: object) -> Markup:
