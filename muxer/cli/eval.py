@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import math
-from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,14 +20,13 @@ from muxer.errors import InvalidRequest
 from muxer.evaluation.chart import Dot, lines, picture
 from muxer.evaluation.curves import intervals, measures
 from muxer.evaluation.policies import choices, scores
-from muxer.evaluation.rows import Price, Row, pairs, read_prices, read_rows
+from muxer.evaluation.rows import Price, Row, pairs, read_prices, read_rows, rows_with
 from muxer.evaluation.story import Story
 from muxer.interfaces import Kind, Signal
 from muxer.opener import open_signals
 from muxer.plugins import find_kinds, installed
 
 SEED = 7
-_MOST_NAMED = 20
 _OF_SIGNALS = ("heuristics", "difficulty")
 
 
@@ -92,15 +90,7 @@ def _asked(arguments: argparse.Namespace) -> Asked:
     strong, cheap = arguments.strong, arguments.cheap
     if strong == cheap:
         raise InvalidRequest(f"--strong and --cheap are both {strong!r}: name two models to choose between")
-    every = list(read_rows(arguments.data))
-    rows = [row for row in every if strong in row.models and cheap in row.models]
-    if not every:
-        raise InvalidRequest("the data has no row")
-    if not rows:
-        counts = Counter(name for row in every for name in row.models)
-        known = ", ".join(f"{name} ({count:,})" for name, count in counts.most_common(_MOST_NAMED)) or "none"
-        more = f" and {len(counts) - _MOST_NAMED:,} more" if len(counts) > _MOST_NAMED else ""
-        raise InvalidRequest(f"no row of the data has both {strong!r} and {cheap!r}; its models: {known}{more}")
+    rows = rows_with(read_rows(arguments.data), strong, cheap)
     return Asked(rows, read_prices(arguments.prices) if arguments.prices else {}, strong, cheap)
 
 

@@ -13,15 +13,16 @@ _COLUMNS = {
     "save@eq": "saved at 100 % quality, %",
     "save@99q": "saved at 99 % quality, %",
 }
+_ALWAYS = ("apgr", "save@99q")  # what a narrow terminal keeps
 
 
 def print_story(story: Story) -> None:
     """The two tables and a line of remarks."""
     _print_places(story)
     print()
-    columns = [Column("ranked by"), *(Column(title) for title in _COLUMNS.values())]
+    columns = [Column("ranked by"), *(Column(title, is_spare=name not in _ALWAYS) for name, title in _COLUMNS.items())]
     if any("save@99q" in one.measures for one in story.judged):
-        columns.append(Column("$ saved per 1,000 prompts at 99 %", is_number=True))
+        columns.append(Column("$ saved per 1,000 prompts at 99 %", is_number=True, is_spare=True))
     print_table(columns, [_cells(one)[: len(columns)] for one in story.judged])
     if story.strong_usd is None:
         print_note("No dollars: some answers have no cost. --prices FILE gives prices to those with tokens.")

@@ -26,7 +26,7 @@ from muxer.evaluation.judged import choices, lift
 from muxer.evaluation.policies import scores
 from muxer.evaluation.reliability import groups
 from muxer.evaluation.report import report
-from muxer.evaluation.rows import Pair, Row, pairs, read_prices, read_rows
+from muxer.evaluation.rows import Pair, Row, pairs, read_prices, read_rows, rows_with
 from muxer.evaluation.story import Story
 from muxer.interfaces import Kind, Labelled, Signal, Trainable
 from muxer.lessons import LearnsLater, Lesson
@@ -137,6 +137,10 @@ def _print(compared: Compared) -> None:
 
 async def _train(arguments: argparse.Namespace) -> Compared:
     kind = _kind(arguments.plugin or arguments.signal, arguments.signal)
+    for file in (arguments.out, arguments.report):
+        # Before the work, not after it.
+        if file is not None and not file.parent.is_dir():
+            raise InvalidRequest(f"{file}: there is no folder {file.parent}")
     told = None if arguments.source is None else await _told(arguments, kind)
     learned, held = _split(_rows(arguments), told.lessons if told else [])
     _check(arguments, learned, held)
@@ -165,7 +169,7 @@ async def _train(arguments: argparse.Namespace) -> Compared:
 def _rows(arguments: argparse.Namespace) -> list[tuple[Row, Pair]]:
     """The rows of the files that have both models."""
     strong, cheap = arguments.strong[0], arguments.cheap[0]
-    rows = [row for row in read_rows(arguments.data) if strong in row.models and cheap in row.models]
+    rows = rows_with(read_rows(arguments.data), strong, cheap) if arguments.data else []
     prices = read_prices(arguments.prices) if arguments.prices else {}
     return list(zip(rows, pairs(rows, strong, cheap, prices), strict=True))
 
