@@ -9,7 +9,8 @@ from muxer.evaluation.sheet import COLOURS, sheet, text, ticks
 from muxer.evaluation.story import Judged
 from muxer.replay.markup import Markup, tag
 
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 720, 440, 64, 20, 34, 52
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 720, 450, 64, 20, 44, 52
+_LETTER = 6.8  # about the width of one
 _MOST_PLACES = 200  # a place every few pixels; a curve has one a prompt
 
 
@@ -59,8 +60,9 @@ def picture(title: str, drawn: Sequence[Line], dots: Sequence[Dot]) -> str:
     margin = (max(ys) - min(ys)) * 0.06 or 0.01
     frame = _Frame(max(xs) or 1.0, min(ys) - margin, max(ys) + margin)
     parts = _axes(frame, "US$ per 1,000 prompts" if has_usd else "% of calls to the strong model")
+    parts += _legend([line for line, _ in places])
     for at, (line, path) in enumerate(places):
-        parts += _line(frame, line, path, at)
+        parts.append(_curve("L".join(f"{frame.x(x):.1f} {frame.y(y):.1f}" for x, y in path), line, at))
     for dot in marks:
         x, y = f"{frame.x(dot.x):.1f}", frame.y(dot.quality)
         parts.append(tag("circle", cx=x, cy=f"{y:.1f}", r=5))
@@ -76,22 +78,23 @@ def _places(curve: Curve, *, has_usd: bool) -> list[tuple[float, float]]:
     return [(xs[at], curve.qualities[at]) for at in kept]
 
 
-def _line(frame: _Frame, line: Line, path: Sequence[tuple[float, float]], at: int) -> list[Markup]:
-    colour = COLOURS[at % len(COLOURS)]
-    d = "M" + "L".join(f"{frame.x(x):.1f} {frame.y(y):.1f}" for x, y in path)
+def _curve(places: str, line: Line, at: int) -> Markup:
     dash = {"stroke_dasharray": "6 5"} if line.is_dashed else {}
-    legend_y = _HEIGHT - _BOTTOM - 18 * (at + 1)
-    legend_x = _WIDTH - 230
-    key = f"M{legend_x} {legend_y}h28"
-    return [
-        tag("path", d=d, class_="curve", stroke=colour, **dash),
-        tag("path", d=key, class_="curve", stroke=colour, **dash),
-        text(legend_x + 36, legend_y + 4, line.name),
-    ]
+    return tag("path", d=f"M{places}", class_="curve", stroke=COLOURS[at % len(COLOURS)], **dash)
+
+
+def _legend(drawn: Sequence[Line]) -> list[Markup]:
+    """Above the curves, which may be anywhere below."""
+    parts: list[Markup] = []
+    x = float(_LEFT)
+    for at, line in enumerate(drawn):
+        parts += [_curve(f"{x:.1f} 14h24", line, at), text(x + 30, 18, line.name)]
+        x += 30 + _LETTER * len(line.name) + 22
+    return parts
 
 
 def _axes(frame: _Frame, words: str) -> list[Markup]:
-    parts = [text((_WIDTH + _LEFT) / 2, _HEIGHT - 10, words, "middle"), text(8, 14, "quality")]
+    parts = [text((_WIDTH + _LEFT) / 2, _HEIGHT - 10, words, "middle"), text(8, _TOP - 10, "quality")]
     floor = _HEIGHT - _BOTTOM
     for x in ticks(0.0, frame.most_x):
         parts.append(text(frame.x(x), floor + 18, f"{x:.6g}", "middle"))

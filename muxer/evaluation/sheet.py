@@ -22,7 +22,7 @@ def sheet(title: str, width: float, height: float, *parts: str) -> str:
     return tag("svg", *head, *parts, xmlns="http://www.w3.org/2000/svg", viewBox=box, role="img", class_="sheet") + "\n"
 
 
-def ticks(low: float, high: float, most: int = 7) -> list[float]:
+def ticks(low: float, high: float, most: int = 9) -> list[float]:
     """Round numbers from low to high for an axis, a few."""
     power = 10.0 ** (math.floor(math.log10(high - low)) - 1)
     step = next(one * power for one in (1, 2, 5, 10, 20, 50) if (high - low) / (one * power) <= most)

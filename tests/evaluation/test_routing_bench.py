@@ -53,11 +53,11 @@ def test_what_was_kept_is_checked_and_drawn_again(
     within: float, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = tmp_path / "kept.json"
-    kept.write_bytes(msgspec.json.encode(Found({"mmlu_pro": a_set(within, 0.6)})))
+    kept.write_bytes(msgspec.json.encode(Found({"mmlu_pro": a_set(within, 0.6), "routellm_mmlu": a_set(0.7, 0.6)})))
     words = ["routing", "--from", str(kept), "--plot", str(tmp_path), "--check"]
     monkeypatch.setattr("sys.argv", words)
     assert main() == code
-    assert {path.name for path in tmp_path.glob("*.svg")} == {"routing-apgr.svg", "routing-mmlu-pro.svg"}
+    assert {path.name for path in tmp_path.glob("*.svg")} == {"routing-apgr.svg", "routing-routellm-mmlu.svg"}
 
 
 def test_the_picture_names_the_sets_and_shows_what_leaves_its_frame() -> None:
