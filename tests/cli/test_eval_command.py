@@ -155,6 +155,8 @@ def test_a_person_is_told_why_there_is_nothing_to_see(data: str, muxer: Run) -> 
     told = muxer("eval", data, *PAIR, "--bootstrap", "0").err
     assert "No dollars: some answers have no cost. --prices" in told
     assert "nothing was judged: name a --signal or a --policy" in told
+    turned = muxer("eval", data, "--strong", "small", "--cheap", "big", "--signal", "code", "--bootstrap", "0").err
+    assert "small is no better than big here" in turned and "is no better than" not in told
 
 
 def test_rows_that_are_none_are_named(muxer: Run, tmp_path: Path) -> None:
