@@ -5,7 +5,8 @@ folds) and from the other sets that may be learned from (this one left out), ora
 interval, and the share of dollars saved at 99 % of the strong model's quality; how much quality `difficulty` with the
 set left out has above `complexity`; what one decision costs; which promises are not kept (with `--check` exit code 1).
 
-`--json FILE` keeps all of it, `--from FILE` takes it from there, `--plot FOLDER` draws it.
+`--json FILE` keeps all of it, `--from FILE` takes it from there, `--plot FOLDER` draws it,
+`--tables` prints it as docs/routing-quality.md has it.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from bench import rules
 from bench.routing_found import LEFT_OUT, RULES, WITHIN, Found, Gain, OfSet, Ranked, missed
 from bench.routing_plot import drawn
 from bench.routing_sets import ALLOWED, BORROWED, MOST, PAIRS, labelled, mixed, read_set, stem
+from bench.routing_tables import tables
 from muxer import ChatRequest, Labelled, Message
 from muxer.evaluation.curves import Curve, Ordered, area, interpolated, intervals, measures, percentile
 from muxer.evaluation.policies import scores
@@ -137,6 +139,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep what was found")
     parser.add_argument("--from", type=Path, dest="source", metavar="FILE", help="take what --json kept")
     parser.add_argument("--plot", type=Path, metavar="FOLDER", help="draw it there as SVG")
+    parser.add_argument("--tables", action="store_true", help="print the tables of docs/routing-quality.md")
     parser.add_argument("--check", action="store_true", help="exit with 1 where a promise is not kept")
     arguments = parser.parse_args()
     if arguments.source is not None:
@@ -150,6 +153,8 @@ def main() -> int:
     if arguments.plot is not None:
         for name, picture in drawn(found).items():
             (arguments.plot / name).write_text(picture, encoding="utf-8")
+    if arguments.tables:
+        print(*tables(found), sep="\n")
     for how in next(iter(found.sets.values())).ranked:
         values = found.values(how)
         print(f"| mean | {how} | {sum(values) / len(values):.3f}, least {min(values):.3f} | |")

@@ -10,6 +10,7 @@ from bench import rules
 from bench.routing import gain, main
 from bench.routing_found import LEFT_OUT, RULES, WITHIN, Found, Gain, OfSet, Ranked, missed
 from bench.routing_plot import drawn
+from bench.routing_tables import tables
 from muxer.evaluation.curves import Curve, Ordered
 from muxer.evaluation.rows import Cell, Pair, Row
 
@@ -58,6 +59,16 @@ def test_what_was_kept_is_checked_and_drawn_again(
     monkeypatch.setattr("sys.argv", words)
     assert main() == code
     assert {path.name for path in tmp_path.glob("*.svg")} == {"routing-apgr.svg", "routing-routellm-mmlu.svg"}
+
+
+def test_the_tables_have_a_line_a_set() -> None:
+    one = a_set(0.7, 0.6)
+    one.ranked.update(dict.fromkeys(("rules before", "rules now"), one.ranked["length"]))
+    lines = list(tables(Found({"one": one, "other": one})))
+    within, left_out = "0.700 [0.680, 0.720]; 10.0 %", "0.600 [0.580, 0.620]; 10.0 %"
+    assert lines[2] == f"| one | 0.550; 10.0 % | 0.500; 10.0 % | {within} | {left_out} | 1.200; 10.0 % |"
+    rules_cell = "0.550 [0.530, 0.570]; 10.0 %"
+    assert lines[7] == f"| one | 0.5; 10.0 % | {rules_cell} | {rules_cell} | +0.0000 [-0.0100, +0.0100] |"
 
 
 def test_the_picture_names_the_sets_and_shows_what_leaves_its_frame() -> None:
