@@ -129,7 +129,8 @@ def _measure(story: Story, times: int) -> None:
 def _owner(signals: Sequence[tuple[Kind[Signal], Signal]], name: str) -> Signal:
     known = {own: signal for kind, signal in signals for own in kind.signals}
     if name not in known:
-        raise InvalidRequest(f"no signal {name!r}; there are: {', '.join(sorted(known)) or 'none'}")
+        there = ", ".join(sorted(known)) or "none"
+        raise InvalidRequest(f"no signal {name!r}; there are: {there}; --plugin names where others come from")
     return known[name]
 
 

@@ -122,7 +122,9 @@ def test_scores_are_written_and_the_curves_drawn(data: str, muxer: Run, tmp_path
     ("words", "told"),
     [
         (("--signal", "cod"), "no signal 'cod'; there are: code, complexity"),
+        (("--signal", "difficulty", "--policy", "policy.yaml"), "simple; --plugin names where others come from"),
         (("--signal", "code", "--artefact", "x"), "it uses no artefact"),
+        (("--signal", "difficulty", "--artefact", "gone.model"), "gone.model: No such file or directory"),
         (("--signal", "code", "--prices", "missing.json"), "missing.json: No such file"),
         (("--signal", "code", "--plot", "no/folder.svg"), "no/folder.svg: No such file"),
         (("--policy", "policy.yaml", "--map", "large=huge"), "--map large=NAME"),
