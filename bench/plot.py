@@ -8,6 +8,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from muxer.evaluation.sheet import sheet
+from muxer.replay.markup import Markup
+
 COLOURS = (
     "#9aa0a6", "#5f6368", "#1a73e8", "#e8710a", "#d93025", "#188038", "#9334e6", "#12b5cb", "#b06000", "#c5221f",
 )  # fmt: skip
@@ -38,14 +41,7 @@ def bars(figures: Mapping[str, Mapping[str, list[float]]], names: Sequence[str])
             rows.append(f'<text x="{LEFT + ratio * scale + 4:.1f}" y="{y + 13}">{escape(name)} {ratio:.2f}</text>')
             y += ROW
         y += ROW // 2
-    return svg(LEFT + WIDTH + 140, y + 10, rows)
-
-
-def svg(width: int, height: int, rows: Sequence[str]) -> str:
-    """A picture of these elements."""
-    space = 'xmlns="http://www.w3.org/2000/svg" font-family="sans-serif" font-size="11"'
-    head = f'<svg {space} viewBox="0 0 {width} {height}">'
-    return "\n".join([head, f'<rect width="{width}" height="{height}" fill="white"/>', *rows, "</svg>", ""])
+    return sheet("Ratios to a bare pass-through", LEFT + WIDTH + 140, y + 10, Markup("\n".join(rows)))
 
 
 def curves(found: Mapping[str, Sequence[tuple[int, float]]]) -> str:
@@ -65,4 +61,4 @@ def curves(found: Mapping[str, Sequence[tuple[int, float]]]) -> str:
         rows.append(f'<text x="{places[-1][0] + 50:.1f}" y="{places[-1][1]:.1f}" fill="{colour}">{escape(name)}</text>')
     decades = range(int(most_x) + 1)
     rows += [f'<text x="{60 + n / most_x * WIDTH:.1f}" y="350">{10**n:,}</text>' for n in decades]
-    return svg(WIDTH + 260, 360, rows)
+    return sheet("What grows with what", WIDTH + 260, 360, Markup("\n".join(rows)))

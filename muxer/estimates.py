@@ -124,7 +124,7 @@ class Samples:
         if not _teaches(record):
             return
         self._of(record.model, record.route).add_answer(record)
-        if record.confidence is None:  # the legs of a cascade are no tries that failed
+        if not _was_judged(record):  # the legs of a cascade are no tries that failed
             self._of(record.attempts[0].model, record.route).add_tries(record)
 
     def _of(self, model: str, route: str) -> _Sample:
@@ -153,6 +153,11 @@ def _teaches(record: Record) -> bool:
         and not record.needs.embeddings
         and record.route != ""
     )
+
+
+def _was_judged(record: Record) -> bool:
+    """Whether a cascade judged an answer, though it may not have learned how sure the first one was."""
+    return record.confidence is not None or any(one.is_check or one.confidence is not None for one in record.attempts)
 
 
 def _share(part: int, whole: int, otherwise: float = 0.0) -> float:

@@ -1,7 +1,8 @@
 """Makes plugins/muxer_heuristics/learned.py from labelled prompts: what the tables of words.py leave to correct.
 
-`ROUTING_DATA=DIR python scripts/learn_words.py` writes the table, `--check` cross-validates instead: every prompt is
-judged by a table that was learned without its fold. Only rows under the Apache-2.0 and MIT licences are learned from.
+`ROUTING_DATA=DIR python -m scripts.learn_words` writes the table, `--check` cross-validates instead: every prompt is
+judged by a table that was learned without its fold; exit code 1 where that is worse than was promised. Only rows under
+the Apache-2.0 and MIT licences are learned from.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import math
 import os
 import random
 import re
+import sys
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +22,8 @@ from typing import NamedTuple
 import muxer_heuristics
 from muxer_heuristics import SHORT_CHARS, SIGNALS, features, sums
 from muxer_heuristics.words import CODE, COMPLEXITY, SIMPLE
+
+from bench import rules
 
 TARGET = Path(muxer_heuristics.__file__).parent / "learned.py"
 LABELS = {"code": CODE, "complex": COMPLEXITY, "simple": SIMPLE, "general": ""}
@@ -37,6 +41,7 @@ BESIDE = {
 }
 OF_EACH, GENERAL_COUNTS, FOLDS, SEED = 60, 3, 5, 1
 THRESHOLD, LEAST, MOST, LEAST_PROMPTS = 20, 3, 30, 8
+LEAST_MACRO, LEAST_RECALL, MOST_TRAPPED = 0.87, 0.80, 6 / 33
 EPOCHS, RATE, SHRINK = 12, 0.2, 1.5
 # How one asks says nothing of what is asked.
 _POLITE = """please could would can you your me my i hi hey hello thanks thank kindly tell help need want give let know
@@ -125,28 +130,35 @@ def routed(prompt: Prompt, table: Mapping[str, Mapping[str, int]]) -> str:
     return "general"
 
 
-def check(prompts: Sequence[Prompt], more: Sequence[Prompt], seed: int) -> None:
-    """Prints F1 of each label, their mean, recall of complex, and the traps that went to the dear routes."""
+def went_to(prompts: Sequence[Prompt], more: Sequence[Prompt], seed: int) -> list[str]:
+    """The route of each prompt by a table that was learned without its fold."""
     order = list(range(len(prompts)))
     random.Random(seed).shuffle(order)
-    went: Counter[tuple[str, str]] = Counter()
-    traps = 0
+    routes = [""] * len(prompts)
     for fold in range(FOLDS):
         held = set(order[fold::FOLDS])
         kept = [prompts[at] for at in order if at not in held]
         table = {signal: learn([*kept, *more], signal) for signal in SIGNALS}
         for at in held:
-            route = routed(prompts[at], table)
-            went[prompts[at].label, route] += 1
-            traps += prompts[at].trap and route in ("code", "complex")
+            routes[at] = routed(prompts[at], table)
+    return routes
+
+
+def check(prompts: Sequence[Prompt], routes: Sequence[str], title: str) -> bool:
+    """Prints F1 of each label, their mean, recall of complex, and the traps that went to the dear routes; whether that
+    is as good as it has to be."""
+    went = Counter((prompt.label, route) for prompt, route in zip(prompts, routes, strict=True))
     scores = {}
     for label in LABELS:
         both = sum(went[label, other] + went[other, label] for other in LABELS)
         scores[label] = 2 * went[label, label] / both
+    macro = sum(scores.values()) / len(scores)
     recall = went["complex", "complex"] / sum(went["complex", other] for other in LABELS)
+    trapped = [route in ("code", "complex") for prompt, route in zip(prompts, routes, strict=True) if prompt.trap]
     words = ", ".join(f"{label} {score:.3f}" for label, score in scores.items())
-    print(f"macro-F1 {sum(scores.values()) / len(scores):.3f} ({words}); complex recall {recall:.3f}; "
-          f"{traps} of {sum(prompt.trap for prompt in prompts)} traps to code or complex", flush=True)  # fmt: skip
+    print(f"{title}: macro-F1 {macro:.3f} ({words}); complex recall {recall:.3f}; "
+          f"{sum(trapped)} of {len(trapped)} traps to code or complex", flush=True)  # fmt: skip
+    return macro >= LEAST_MACRO and recall >= LEAST_RECALL and sum(trapped) <= MOST_TRAPPED * len(trapped)
 
 
 def written(table: Mapping[str, Mapping[str, int]]) -> Iterable[str]:
@@ -167,7 +179,7 @@ def written(table: Mapping[str, Mapping[str, int]]) -> Iterable[str]:
     yield "}"
 
 
-def main() -> None:
+def main() -> int:
     """Learns, and writes or checks."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     there = os.environ.get("ROUTING_DATA")
@@ -178,13 +190,14 @@ def main() -> None:
     prompts = [_prompt(row["label"], row["prompt"], trap=bool(row["trap"]), licence=row["licence"]) for row in rows]
     more = beside(arguments.data, frozenset(_stem(row["prompt"]) for row in rows))
     if arguments.check is not None:
-        check(prompts, more, arguments.check)
-        return
+        check(prompts, [rules.route(row["prompt"]) for row in rows], "rules before")
+        return int(not check(prompts, went_to(prompts, more, arguments.check), "rules now"))
     allowed = [prompt for prompt in prompts if not prompt.licence.startswith(NOT_OURS)]
     table = {signal: learn([*allowed, *more], signal) for signal in SIGNALS}
     TARGET.write_text("\n".join([*written(table), ""]), encoding="utf-8")
     print(", ".join(f"{signal} {len(weights)}" for signal, weights in table.items()), "words")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -107,6 +107,13 @@ def test_what_failed_tries_cost_is_a_share_of_what_answers_did() -> None:
     assert of_many(records, "n").retry_share == 0
 
 
+@pytest.mark.parametrize("leg", [tried("m", cost_nanos=50, is_check=True), tried("k", cost_nanos=50, confidence=0.2)])
+def test_what_a_cascade_judged_was_no_failed_try_also_where_the_first_answer_said_nothing(leg: Attempt) -> None:
+    judged = answered(model="n", attempts=(tried("m", cost_nanos=500), leg, tried("n", cost_nanos=1_000)))
+    assert judged.confidence is None
+    assert of_many([answered(), judged]).retry_share == 0
+
+
 @pytest.mark.parametrize(
     "changes",
     [

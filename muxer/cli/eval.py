@@ -15,12 +15,12 @@ from muxer.cli.artefacts import settings_of
 from muxer.cli.configuration import Loaded, read
 from muxer.cli.contexts import open_context, silent, stopped
 from muxer.cli.eval_tables import as_json, print_story
-from muxer.cli.output import print_json, progress_bar
+from muxer.cli.output import print_json, print_note, progress_bar
 from muxer.errors import InvalidRequest
 from muxer.evaluation.chart import Dot, lines, picture
 from muxer.evaluation.curves import intervals, measures
 from muxer.evaluation.policies import choices, scores
-from muxer.evaluation.rows import Price, Row, pairs, read_prices, read_rows
+from muxer.evaluation.rows import Price, Row, pairs, read_prices, read_rows, rows_with
 from muxer.evaluation.story import Story
 from muxer.interfaces import Kind, Signal
 from muxer.opener import open_signals
@@ -53,7 +53,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--artefact", type=Path, metavar="FILE", help="what `muxer train` made, for the signal to use")
     parser.add_argument("--prices", type=Path, metavar="FILE", help='JSON: {"MODEL": {"in": 2.5, "out": 10}, ...}')
     words = "resamples for the 95%% intervals; default: 300, 0 for none"
-    parser.add_argument("--bootstrap", type=int, default=300, metavar="N", help=words)
+    parser.add_argument("--bootstrap", type=_times, default=300, metavar="N", help=words)
     parser.add_argument("--scores", type=Path, metavar="FILE", help="write the signal's value of each prompt")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the curves as SVG")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -68,7 +68,15 @@ def run(arguments: argparse.Namespace) -> int:
         print_json(as_json(story))
     else:
         print_story(story)
+        if not arguments.signal and not arguments.policy:
+            print_note("nothing was judged: name a --signal or a --policy")
     return 0
+
+
+def _times(words: str) -> int:
+    if not (words.isascii() and words.isdigit()):
+        raise argparse.ArgumentTypeError(f"{words!r} is no whole number from 0")
+    return int(words)
 
 
 def _mapped(words: str) -> tuple[str, str]:
@@ -80,9 +88,9 @@ def _mapped(words: str) -> tuple[str, str]:
 
 def _asked(arguments: argparse.Namespace) -> Asked:
     strong, cheap = arguments.strong, arguments.cheap
-    rows = [row for row in read_rows(arguments.data) if strong in row.models and cheap in row.models]
-    if not rows:
-        raise InvalidRequest(f"no row of the data has both {strong!r} and {cheap!r}")
+    if strong == cheap:
+        raise InvalidRequest(f"--strong and --cheap are both {strong!r}: name two models to choose between")
+    rows = rows_with(read_rows(arguments.data), strong, cheap)
     return Asked(rows, read_prices(arguments.prices) if arguments.prices else {}, strong, cheap)
 
 
@@ -103,7 +111,8 @@ async def _judge(arguments: argparse.Namespace) -> Story:
                 by_name = {kind.name: signal for kind, signal in signals}
                 rules = rules_of(loaded.configuration, loaded.table)
                 story.policy = choices(rows, rules, by_name, dict(arguments.map), asked.prices, advance)
-            if set(story.policy.models) <= {asked.strong, asked.cheap}:
+            # A curve knows one answer a prompt and what that one costs.
+            if not story.policy.is_cascade and set(story.policy.models) <= {asked.strong, asked.cheap}:
                 story.judge("policy", [float(model == asked.strong) for model in story.policy.models])
     story.add_bounds()
     _measure(story, arguments.bootstrap)
@@ -120,7 +129,8 @@ def _measure(story: Story, times: int) -> None:
 def _owner(signals: Sequence[tuple[Kind[Signal], Signal]], name: str) -> Signal:
     known = {own: signal for kind, signal in signals for own in kind.signals}
     if name not in known:
-        raise InvalidRequest(f"no signal {name!r}; there are: {', '.join(sorted(known)) or 'none'}")
+        there = ", ".join(sorted(known)) or "none"
+        raise InvalidRequest(f"no signal {name!r}; there are: {there}; --plugin names where others come from")
     return known[name]
 
 

@@ -2,7 +2,7 @@
 
 import math
 
-from muxer.cli.output import NOTHING, Column, print_note, print_table
+from muxer.cli.output import NOTHING, Column, counted, print_note, print_table
 from muxer.evaluation.story import Judged, Story
 
 _SHARES = {"cpt50", "cpt80", "save@eq", "save@99q", "save@95g"}
@@ -13,16 +13,24 @@ _COLUMNS = {
     "save@eq": "saved at 100 % quality, %",
     "save@99q": "saved at 99 % quality, %",
 }
+_ALWAYS = ("apgr", "save@99q")  # what a narrow terminal keeps
 
 
 def print_story(story: Story) -> None:
     """The two tables and a line of remarks."""
     _print_places(story)
     print()
-    columns = [Column("ranked by"), *(Column(title) for title in _COLUMNS.values())]
+    columns = [Column("ranked by"), *(Column(title, is_spare=name not in _ALWAYS) for name, title in _COLUMNS.items())]
     if any("save@99q" in one.measures for one in story.judged):
-        columns.append(Column("$ saved per 1,000 prompts at 99 %", is_number=True))
+        columns.append(Column("$ saved per 1,000 prompts at 99 %", is_number=True, is_spare=True))
     print_table(columns, [_cells(one)[: len(columns)] for one in story.judged])
+    strong, cheap = story.qualities
+    if strong <= cheap:
+        print_note(
+            f"{story.strong} is no better than {story.cheap} here: there is no gap of which APGR and CPT are shares."
+        )
+    if story.strong_usd is None:
+        print_note("No dollars: some answers have no cost. --prices FILE gives prices to those with tokens.")
     print_note("In brackets 95 % intervals. Shares are of what the strong model alone does or costs.")
 
 
@@ -37,7 +45,7 @@ def _print_places(story: Story) -> None:
         models = ", ".join(f"{name} {count:,}" for name, count in policy.counts.items())
         rows.append(["policy", f"{policy.quality:.4f}", _usd(usd), _less(story, usd), models])
     titles = (Column("quality", True), Column("$ per 1,000", True), Column("saved", True), Column("models", wraps=True))
-    print_table([Column(f"{len(story.pairs):,} prompts"), *titles], rows)
+    print_table([Column(counted(len(story.pairs), "prompt")), *titles], rows)
 
 
 def _cells(one: Judged) -> list[str]:

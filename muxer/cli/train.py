@@ -26,7 +26,7 @@ from muxer.evaluation.judged import choices, lift
 from muxer.evaluation.policies import scores
 from muxer.evaluation.reliability import groups
 from muxer.evaluation.report import report
-from muxer.evaluation.rows import Pair, Row, pairs, read_prices, read_rows
+from muxer.evaluation.rows import Pair, Row, pairs, read_prices, read_rows, rows_with
 from muxer.evaluation.story import Story
 from muxer.interfaces import Kind, Labelled, Signal, Trainable
 from muxer.lessons import LearnsLater, Lesson
@@ -48,6 +48,12 @@ class Evidence(Struct, frozen=True):
     def count(self) -> int:
         """How many."""
         return len(self.rows) + len(self.lessons)
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """All as choices between two models, the rows first; of records the costs are not known, so of none then."""
+        known = [pair for _, pair in self.rows]
+        return [*(Pair(pair.strong, pair.cheap) for pair in known), *choices(self.lessons)] if self.lessons else known
 
 
 class Compared(Struct, frozen=True):
@@ -137,6 +143,10 @@ def _print(compared: Compared) -> None:
 
 async def _train(arguments: argparse.Namespace) -> Compared:
     kind = _kind(arguments.plugin or arguments.signal, arguments.signal)
+    for file in (arguments.out, arguments.report):
+        # Before the work, not after it.
+        if file is not None and not file.parent.is_dir():
+            raise InvalidRequest(f"{file}: there is no folder {file.parent}")
     told = None if arguments.source is None else await _told(arguments, kind)
     learned, held = _split(_rows(arguments), told.lessons if told else [])
     _check(arguments, learned, held)
@@ -165,7 +175,7 @@ async def _train(arguments: argparse.Namespace) -> Compared:
 def _rows(arguments: argparse.Namespace) -> list[tuple[Row, Pair]]:
     """The rows of the files that have both models."""
     strong, cheap = arguments.strong[0], arguments.cheap[0]
-    rows = [row for row in read_rows(arguments.data) if strong in row.models and cheap in row.models]
+    rows = rows_with(read_rows(arguments.data), strong, cheap) if arguments.data else []
     prices = read_prices(arguments.prices) if arguments.prices else {}
     return list(zip(rows, pairs(rows, strong, cheap, prices), strict=True))
 
@@ -242,33 +252,38 @@ async def _fitted(kind: Kind[Signal], learned: Evidence, advance: Callable[[int]
 
 async def _measured(kind: Kind[Signal], artefact: Path | None, held: Evidence) -> float:
     """How well the signal ranks what was held back."""
-    known, name = [pair for _, pair in held.rows], next(iter(kind.signals))
-    async with _opened(kind, artefact) as signal:
-        values = scores([row for row, _ in held.rows], signal, name, lambda more: None)
-        if held.lessons and isinstance(signal, LearnsLater):
-            values += [float(signal.recall(one.features)[name]) for one in held.lessons]
+    ordered = Ordered(await _values(kind, artefact, held), held.pairs)
     if held.lessons:
-        return lift(Ordered(values, [*known, *choices(held.lessons)]))
-    value = measures(Ordered(values, known))["apgr"]
+        return lift(ordered)
+    value = measures(ordered)["apgr"]
     if math.isnan(value):
         raise InvalidRequest("the two models are equally good on what was held back: there is nothing to learn")
     return value
 
 
+async def _values(kind: Kind[Signal], artefact: Path | None, held: Evidence) -> list[float]:
+    """What the signal says of what was held back."""
+    name = next(iter(kind.signals))
+    async with _opened(kind, artefact) as signal:
+        found = scores([row for row, _ in held.rows], signal, name, lambda more: None)
+        if held.lessons and isinstance(signal, LearnsLater):
+            found += [float(signal.recall(one.features)[name]) for one in held.lessons]
+    return found
+
+
 async def _report(
     arguments: argparse.Namespace, kind: Kind[Signal], trial: Path, learned_from: int, held: Evidence
 ) -> str:
-    rows, known, name = [row for row, _ in held.rows], [pair for _, pair in held.rows], next(iter(kind.signals))
-    if not rows:
-        raise InvalidRequest("--report: it is about prompts with answers of both models, and none was held back")
-    story = Story(arguments.strong[0], arguments.cheap[0], known)
+    story = Story(arguments.strong[0], arguments.cheap[0], held.pairs)
     chances: list[float] = []
-    for words, artefact in (("before", arguments.out if arguments.out.exists() else None), (name, trial)):
-        async with _opened(kind, artefact) as signal:
-            chances = scores(rows, signal, name, lambda more: None)
+    artefacts = {"before": arguments.out if arguments.out.exists() else None, next(iter(kind.signals)): trial}
+    for words, artefact in artefacts.items():
+        chances = await _values(kind, artefact, held)
         story.judge(words, chances)
     story.add_bounds()
-    return report(story, learned_from, groups(chances, [pair.strong > pair.cheap for pair in known]))
+    # Of a record nobody knows which answer would have been the better one.
+    happened = [pair.strong > pair.cheap for _, pair in held.rows]
+    return report(story, learned_from, len(held.lessons), groups(chances[: len(happened)], happened))
 
 
 @asynccontextmanager

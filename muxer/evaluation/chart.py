@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from muxer.evaluation.curves import Curve
+from muxer.evaluation.sheet import COLOURS, sheet, text, ticks
 from muxer.evaluation.story import Judged
 from muxer.replay.markup import Markup, tag
 
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 720, 440, 64, 20, 34, 52
-_TICKS = 5
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 720, 450, 64, 20, 44, 52
+_LETTER = 6.8  # about the width of one
 _MOST_PLACES = 200  # a place every few pixels; a curve has one a prompt
-_COLOURS = ("#767676", "#c2410c", "#6b21a8", "#15803d")
-_STYLE = "text{font:13px system-ui,sans-serif;fill:#333}.grid{stroke:#ddd}.curve{fill:none;stroke-width:2}"
 
 
 class Line(Struct, frozen=True):
@@ -60,17 +59,16 @@ def picture(title: str, drawn: Sequence[Line], dots: Sequence[Dot]) -> str:
     ys = [y for _, path in places for _, y in path] + [dot.quality for dot in marks]
     margin = (max(ys) - min(ys)) * 0.06 or 0.01
     frame = _Frame(max(xs) or 1.0, min(ys) - margin, max(ys) + margin)
-    parts = [tag("title", title), tag("style", _STYLE), tag("rect", width=_WIDTH, height=_HEIGHT, fill="#fff")]
-    parts += _axes(frame, "US$ per 1,000 prompts" if has_usd else "% of calls to the strong model")
+    parts = _axes(frame, "US$ per 1,000 prompts" if has_usd else "% of calls to the strong model")
+    parts += _legend([line for line, _ in places])
     for at, (line, path) in enumerate(places):
-        parts += _line(frame, line, path, at)
+        parts.append(_curve("L".join(f"{frame.x(x):.1f} {frame.y(y):.1f}" for x, y in path), line, at))
     for dot in marks:
         x, y = f"{frame.x(dot.x):.1f}", frame.y(dot.quality)
-        parts.append(tag("circle", cx=x, cy=f"{y:.1f}", r=5, fill="#111"))
+        parts.append(tag("circle", cx=x, cy=f"{y:.1f}", r=5))
         is_right = frame.x(dot.x) > _WIDTH / 2
-        parts.append(_text(frame.x(dot.x) + (-9 if is_right else 9), y - 8, dot.name, "end" if is_right else "start"))
-    svg = tag("svg", *parts, xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {_WIDTH} {_HEIGHT}", role="img")
-    return f"{svg}\n"
+        parts.append(text(frame.x(dot.x) + (-9 if is_right else 9), y - 8, dot.name, "end" if is_right else "start"))
+    return sheet(title, _WIDTH, _HEIGHT, *parts)
 
 
 def _places(curve: Curve, *, has_usd: bool) -> list[tuple[float, float]]:
@@ -80,32 +78,28 @@ def _places(curve: Curve, *, has_usd: bool) -> list[tuple[float, float]]:
     return [(xs[at], curve.qualities[at]) for at in kept]
 
 
-def _line(frame: _Frame, line: Line, path: Sequence[tuple[float, float]], at: int) -> list[Markup]:
-    colour = _COLOURS[at % len(_COLOURS)]
-    d = "M" + "L".join(f"{frame.x(x):.1f} {frame.y(y):.1f}" for x, y in path)
+def _curve(places: str, line: Line, at: int) -> Markup:
     dash = {"stroke_dasharray": "6 5"} if line.is_dashed else {}
-    legend_y = _HEIGHT - _BOTTOM - 18 * (at + 1)
-    legend_x = _WIDTH - 230
-    key = f"M{legend_x} {legend_y}h28"
-    return [
-        tag("path", d=d, class_="curve", stroke=colour, **dash),
-        tag("path", d=key, class_="curve", stroke=colour, **dash),
-        _text(legend_x + 36, legend_y + 4, line.name),
-    ]
+    return tag("path", d=f"M{places}", class_="curve", stroke=COLOURS[at % len(COLOURS)], **dash)
 
 
-def _axes(frame: _Frame, words: str) -> list[Markup]:
-    parts = [_text((_WIDTH + _LEFT) / 2, _HEIGHT - 10, words, "middle"), _text(8, 14, "quality")]
-    floor = _HEIGHT - _BOTTOM
-    for tick in range(_TICKS + 1):
-        x = frame.most_x * tick / _TICKS
-        y = frame.least_y + (frame.most_y - frame.least_y) * tick / _TICKS
-        across = f"{frame.y(y):.1f}"
-        parts.append(tag("line", x1=_LEFT, x2=_WIDTH - _RIGHT, y1=across, y2=across, class_="grid"))
-        parts.append(_text(_LEFT - 8, frame.y(y) + 4, f"{y:.3f}", "end"))
-        parts.append(_text(frame.x(x), floor + 18, f"{x:.3g}", "middle"))
+def _legend(drawn: Sequence[Line]) -> list[Markup]:
+    """Above the curves, which may be anywhere below."""
+    parts: list[Markup] = []
+    x = float(_LEFT)
+    for at, line in enumerate(drawn):
+        parts += [_curve(f"{x:.1f} 14h24", line, at), text(x + 30, 18, line.name)]
+        x += 30 + _LETTER * len(line.name) + 22
     return parts
 
 
-def _text(x: float, y: float, words: str, anchor: str = "start") -> Markup:
-    return tag("text", words, x=f"{x:.1f}", y=f"{y:.1f}", text_anchor=anchor)
+def _axes(frame: _Frame, words: str) -> list[Markup]:
+    parts = [text((_WIDTH + _LEFT) / 2, _HEIGHT - 10, words, "middle"), text(8, _TOP - 10, "quality")]
+    floor = _HEIGHT - _BOTTOM
+    for x in ticks(0.0, frame.most_x):
+        parts.append(text(frame.x(x), floor + 18, f"{x:.6g}", "middle"))
+    for y in ticks(frame.least_y, frame.most_y):
+        across = f"{frame.y(y):.1f}"
+        parts.append(tag("line", x1=_LEFT, x2=_WIDTH - _RIGHT, y1=across, y2=across, class_="grid"))
+        parts.append(text(_LEFT - 8, frame.y(y) + 4, f"{y:.6g}", "end"))
+    return parts

@@ -11,7 +11,7 @@ from muxer.catalog import Model
 from muxer.errors import InvalidRequest, MuxerError
 from muxer.evaluation.rows import Price, Row, cost_usd
 from muxer.interfaces import Signal
-from muxer.plans import Question, Rules
+from muxer.plans import Plan, Question, Rules
 from muxer.routing import plan
 from muxer.signals import measure
 from muxer.types import Caller, ChatRequest, Message
@@ -20,12 +20,14 @@ _ANYBODY = Caller(key="eval", user="eval")
 
 
 class Chosen(Struct, frozen=True):
-    """What rules make of some prompts: the model of each, their mean quality and dollars, and how often each model."""
+    """What rules make of some prompts: the model that answers each, their mean quality and dollars, how often each
+    model answers, and whether others were asked before it."""
 
     models: list[str]
     quality: float
     usd: float | None
     counts: dict[str, int]
+    is_cascade: bool
 
 
 def scores(rows: Sequence[Row], signal: Signal, name: str, advance: Callable[[int], None]) -> list[float]:
@@ -49,31 +51,54 @@ def choices(
     prices: Mapping[str, Price],
     advance: Callable[[int], None],
 ) -> Chosen:
-    """The first candidate of each prompt by the code that decides live requests, every provider taken to have its key
-    and nothing spent. `names` maps models of the file to those of the rows; else a model is found by its own or its
-    upstream's name. Raises InvalidRequest for a prompt that is refused or has no answer by the chosen model."""
+    """What answers each prompt by the code that decides live requests, every provider taken to have its key and nothing
+    spent: the first candidate, of a cascade the first that is sure enough. `names` maps models of the file to those of
+    the rows; else a model is found by its own or its upstream's name. Raises InvalidRequest for a prompt that is
+    refused, has no answer by the chosen model, or one of which nobody knows how sure the model was."""
     available = {name: replace(model, unavailable="") for name, model in rules.catalog.models.items()}
     rules = replace(rules, catalog=replace(rules.catalog, models=available))
-    models: list[str] = []
+    asked: list[list[str]] = []
     for number, row in enumerate(rows):
         try:
-            models.append(_player(row, _first(row, rules, signals), names))
+            asked.append(_asked(row, _planned(row, rules, signals), names))
         except MuxerError as error:
             raise InvalidRequest(f"prompt {row.id or number}: {error}") from error
         advance(1)
-    answers = [row.models[name] for row, name in zip(rows, models, strict=True)]
-    costs = [cost_usd(cell, prices.get(name)) for cell, name in zip(answers, models, strict=True)]
+    models = [names[-1] for names in asked]
+    costs = [
+        cost_usd(row.models[name], prices.get(name)) for row, names in zip(rows, asked, strict=True) for name in names
+    ]
     known = [cost for cost in costs if cost is not None]
     return Chosen(
         models=models,
-        quality=sum(cell.s for cell in answers) / len(rows),
-        usd=sum(known) / len(rows) if len(known) == len(rows) else None,
+        quality=sum(row.models[name].s for row, name in zip(rows, models, strict=True)) / len(rows),
+        usd=sum(known) / len(rows) if len(known) == len(costs) else None,
         counts=dict(Counter(models).most_common()),
+        is_cascade=len(costs) > len(rows),
     )
 
 
-def _first(row: Row, rules: Rules, signals: Mapping[str, Signal]) -> Model:
-    """The model that is asked first. Raises the error of a request that is refused."""
+def _asked(row: Row, planned: Plan, names: Mapping[str, str]) -> list[str]:
+    """The models of the row that are asked, of which the last one's answer is given. Raises InvalidRequest."""
+    found, left = list[str](), planned.candidates
+    while True:
+        model = left[0].model
+        found.append(_player(row, model, names))
+        left = () if planned.cascade is None else planned.cascade.after(model.name, left)
+        if planned.cascade is None or not left:
+            return found
+        sure = row.models[found[-1]].confidence
+        if sure is None:
+            raise InvalidRequest(
+                f"{model.name!r} is asked first of a cascade, and the data does not say how sure it was of its answer "
+                f"(`confidence` beside `s`)"
+            )
+        if sure >= planned.cascade.threshold:
+            return found
+
+
+def _planned(row: Row, rules: Rules, signals: Mapping[str, Signal]) -> Plan:
+    """Whom the rules would ask. Raises the error of a request that is refused."""
     request = _request(row.prompt)
     question = Question(
         id=row.id,
@@ -84,7 +109,7 @@ def _first(row: Row, rules: Rules, signals: Mapping[str, Signal]) -> Model:
         is_cooling=lambda model: "",
         conversation=row.id,
     )
-    return plan(rules, question).candidates[0].model
+    return plan(rules, question)
 
 
 def _player(row: Row, model: Model, names: Mapping[str, str]) -> str:

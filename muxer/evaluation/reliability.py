@@ -54,7 +54,7 @@ def drawn(found: Sequence[Group]) -> Markup:
     parts = [tag("title", "Chance that was said, and share that happened"), tag("style", _STYLE)]
     for tick in range(0, 101, 25):
         at = tick / 100
-        parts.append(tag("line", x1=x(0), x2=x(1), y1=y(at), y2=y(at), stroke="#ddd"))
+        parts.append(tag("line", x1=x(0), x2=x(1), y1=y(at), y2=y(at), class_="grid"))
         parts.append(tag("text", f"{tick} %", x=x(0), y=y(at), dx="-8", dy="4", text_anchor="end"))
         parts.append(tag("text", f"{tick} %", x=x(at), y=y(0), dy="18", text_anchor="middle"))
     parts.append(tag("line", x1=x(0), x2=x(1), y1=y(0), y2=y(1), class_="ideal"))

@@ -2,6 +2,7 @@
 
 import gzip
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -11,15 +12,18 @@ from msgspec import Struct
 from muxer.errors import InvalidRequest
 
 _PER_MILLION = 1e6
+_MOST_NAMED = 20
 
 
 class Cell(Struct, frozen=True):
-    """One model's answer: its quality `s` from 0 to 1, and its cost in dollars or its tokens where they are known."""
+    """One model's answer: its quality `s` from 0 to 1, its cost in dollars or its tokens where they are known, and how
+    sure the model was of it, as a cascade judges it."""
 
     s: float
     cost: float | None = None
     input_tokens: float | None = msgspec.field(name="in", default=None)
     output_tokens: float | None = msgspec.field(name="out", default=None)
+    confidence: float | None = None
 
 
 class Row(Struct, frozen=True):
@@ -57,6 +61,24 @@ def read_rows(paths: Iterable[Path]) -> Iterator[Row]:
                 yield decoder.decode(line)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise InvalidRequest(f"{path.name}:{number}: {error}") from error
+
+
+def rows_with(rows: Iterable[Row], strong: str, cheap: str) -> list[Row]:
+    """Those that have both models. Raises InvalidRequest, which names the models there are, where none has."""
+    counts: Counter[str] = Counter()
+    found, is_empty = [], True
+    for row in rows:
+        is_empty = False
+        counts.update(list(row.models))
+        if strong in row.models and cheap in row.models:
+            found.append(row)
+    if is_empty:
+        raise InvalidRequest("the data has no row")
+    if not found:
+        known = ", ".join(f"{name} ({count:,})" for name, count in counts.most_common(_MOST_NAMED)) or "none"
+        more = f" and {len(counts) - _MOST_NAMED:,} more" if len(counts) > _MOST_NAMED else ""
+        raise InvalidRequest(f"no row of the data has both {strong!r} and {cheap!r}; its models: {known}{more}")
+    return found
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:

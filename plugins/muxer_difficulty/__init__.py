@@ -68,7 +68,8 @@ async def open_difficulty(settings: DifficultySettings, context: Context) -> Asy
     try:
         model = load(_bytes(settings, context.folder))
     except (OSError, NotAnArtefact) as error:
-        raise ConfigInvalid([Fault(f"{settings.artefact or USUAL}: {error}", path="signal difficulty")]) from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigInvalid([Fault(f"{settings.artefact or USUAL}: {reason}", path="signal difficulty")]) from error
     yield Difficulty(model)
 
 

@@ -71,6 +71,24 @@ def test_a_policy_is_decided_as_live_requests_are(data: str, muxer: Run) -> None
     assert found["ranked"]["policy"]["value"]["pgr@50"] == pytest.approx(1)
 
 
+def test_a_cascade_asks_on_where_the_first_was_not_sure(data: str, muxer: Run, tmp_path: Path) -> None:
+    order = "{name: default, use: [small, large], order: cascade, confidence: 0.8}"
+    (tmp_path / "cascade.yaml").write_text(POLICY[: POLICY.index("  - {name: code")] + f"  - {order}\n")
+    words = ("--policy", "cascade.yaml", "--map", "small=small", "--prices", "prices.json", "--json")
+    ran = muxer("eval", data, *PAIR, *words)
+    assert ran.code == 2
+    assert "does not say how sure it was of its answer (`confidence` beside `s`)" in ran.err
+    lines = []
+    for one, sure in zip(ROWS, (0.3, 0.9, 0.8, 0.5), strict=False):
+        line = json.dumps(one)
+        lines.append(line.replace('"cost": 0.001', f'"cost": 0.001, "confidence": {sure}'))
+    (tmp_path / "sure.jsonl").write_text("\n".join(lines))
+    found = json.loads(muxer("eval", "sure.jsonl", *PAIR, *words).out)
+    # Of four two are asked twice: 0.001 for each, and 0.01 for those.
+    assert found["policy"] == {"quality": 0.5, "usd": pytest.approx(0.006), "models": {"big": 2, "small": 2}}
+    assert "policy" not in found["ranked"]
+
+
 def test_people_get_tables(data: str, muxer: Run) -> None:
     words = ("--policy", "policy.yaml", "--signal", "code", "--prices", "prices.json", "--bootstrap", "5")
     ran = muxer("eval", data, *PAIR, *words)
@@ -104,7 +122,9 @@ def test_scores_are_written_and_the_curves_drawn(data: str, muxer: Run, tmp_path
     ("words", "told"),
     [
         (("--signal", "cod"), "no signal 'cod'; there are: code, complexity"),
+        (("--signal", "difficulty", "--policy", "policy.yaml"), "simple; --plugin names where others come from"),
         (("--signal", "code", "--artefact", "x"), "it uses no artefact"),
+        (("--signal", "difficulty", "--artefact", "gone.model"), "gone.model: No such file or directory"),
         (("--signal", "code", "--prices", "missing.json"), "missing.json: No such file"),
         (("--signal", "code", "--plot", "no/folder.svg"), "no/folder.svg: No such file"),
         (("--policy", "policy.yaml", "--map", "large=huge"), "--map large=NAME"),
@@ -116,10 +136,37 @@ def test_what_cannot_be_told_is_an_error(words: tuple[str, ...], told: str, data
     assert told in ran.err
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            ("--strong", "huge", "--cheap", "small"),
+            "no row of the data has both 'huge' and 'small'; its models: big (5), small (4)",
+        ),
+        (("--strong", "big", "--cheap", "big"), "both 'big': name two models"),
+        ((*PAIR, "--bootstrap", "-3"), "'-3' is no whole number"),
+    ],
+)
+def test_a_wrong_pair_is_told_what_there_is(words: tuple[str, ...], told: str, data: str, muxer: Run) -> None:
+    ran = muxer("eval", data, "--signal", "code", *words)
+    assert ran.code == 2
+    assert told in ran.err
+
+
+def test_a_person_is_told_why_there_is_nothing_to_see(data: str, muxer: Run) -> None:
+    told = muxer("eval", data, *PAIR, "--bootstrap", "0").err
+    assert "No dollars: some answers have no cost. --prices" in told
+    assert "nothing was judged: name a --signal or a --policy" in told
+    turned = muxer("eval", data, "--strong", "small", "--cheap", "big", "--signal", "code", "--bootstrap", "0").err
+    assert "small is no better than big here" in turned and "is no better than" not in told
+
+
 def test_rows_that_are_none_are_named(muxer: Run, tmp_path: Path) -> None:
     (tmp_path / "bad.jsonl").write_text('{"prompt": "a", "models": {}}\n\n{"prompt": 1}\n')
     assert "bad.jsonl:3: Expected `str`" in muxer("eval", "bad.jsonl", *PAIR).err
     (tmp_path / "cut.jsonl.gz").write_bytes(gzip.compress(b"x" * 1000)[:-9])
     assert "cut.jsonl.gz: no whole gzip file" in muxer("eval", "cut.jsonl.gz", *PAIR).err
+    (tmp_path / "empty.jsonl").write_text("\n")
+    assert "the data has no row" in muxer("eval", "empty.jsonl", *PAIR).err
     (tmp_path / "none.jsonl").write_text('{"prompt": "a", "models": {"big": {"s": 1}}}\n')
     assert "no row of the data has both 'big' and 'small'" in muxer("eval", "none.jsonl", *PAIR).err

@@ -78,7 +78,12 @@ def test_a_report_needs_prompts_that_were_held_back(tmp_path: Path, muxer: Run) 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ((*WORDS[:5], "no/folder.model"), "no/folder.model"),
+        ((*WORDS[:5], "no/folder.model"), "no/folder.model: there is no folder no"),
+        ((*WORDS, "--report", "no/page.html"), "no/page.html: there is no folder no"),
+        (
+            ("--strong", "huge", *WORDS[2:]),
+            "no row of the data has both 'huge' and 'small'; its models: big (300), small (300)",
+        ),
         ((*WORDS, "--signal", "code", "--plugin", "heuristics"), "it does not learn"),
         ((*WORDS, "--signal", "cod", "--plugin", "heuristics"), "has no signal 'cod'"),
     ],

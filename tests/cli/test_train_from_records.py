@@ -140,6 +140,16 @@ def test_two_hundred_scores_of_own_traffic_help(tmp_path: Path, muxer: Run) -> N
     assert quality(muxer, tmp_path, "--artefact", "difficulty.model") > max(before + 0.05, 0.7)
 
 
+def test_a_report_of_records_has_their_curve_and_says_what_is_not_known(tmp_path: Path, muxer: Run) -> None:
+    write(tmp_path, records(200))
+    ran = muxer("train", "--from", "muxer.db", *WORDS, "--report", "report.html", "--json")
+    assert ran.code == 0, ran.err
+    found, page = json.loads(ran.out), (tmp_path / "report.html").read_text()
+    assert f"{found['held']} of those are records with one answer each" in page
+    assert f"<td>{found['after']:+.3f}</td>" in page
+    assert page.count("<svg") == 1 and "thirty in a hundred" not in page
+
+
 def test_scores_and_graded_prompts_are_learned_from_together(tmp_path: Path, muxer: Run) -> None:
     write(tmp_path, records(60))
     ran = muxer("train", graded(tmp_path / "own.jsonl", 60), *FROM, *WORDS)
