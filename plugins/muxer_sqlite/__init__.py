@@ -28,6 +28,7 @@ from muxer_sqlite import ledger, schema
 from muxer_sqlite.archive import open_archive
 from muxer_sqlite.book import Book
 from muxer_sqlite.bounds import Bounds
+from muxer_sqlite.checkpoints import Checkpoints
 from muxer_sqlite.owners import Owner
 from muxer_sqlite.store import Reader, SqliteStore
 from muxer_sqlite.upkeep import Upkeep
@@ -44,6 +45,20 @@ class SqliteSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     synchronous: Literal["normal", "full"] = "normal"
     busy_timeout_s: Annotated[float, Meta(gt=0, le=4)] = 2.0  # under the 5 s that the core waits for a hold
     retention_days: Annotated[int, Meta(ge=1)] | None = 400
+
+
+def _writing(path: Path, settings: SqliteSettings) -> sqlite3.Connection:
+    """The connection that writes: its log is emptied beside it, and by SQLite itself only where that falls behind."""
+    connection = _connect(path, settings)
+    connection.execute("PRAGMA wal_autocheckpoint = 16384")
+    return connection
+
+
+def _emptying(path: Path, settings: SqliteSettings) -> sqlite3.Connection:
+    """The connection that empties the log: while it waited for a reader, nobody could write."""
+    connection = _connect(path, settings)
+    connection.execute("PRAGMA busy_timeout = 0")
+    return connection
 
 
 def _reading(path: Path, settings: SqliteSettings) -> sqlite3.Connection:
@@ -81,25 +96,30 @@ async def open_at(settings: SqliteSettings, context: Context, bounds: Bounds) ->
         try:
             # One file, one folder of locks, whatever links lead to it.
             path = (context.folder / settings.path).resolve()
-            connection = opened.enter_context(closing(_connect(path, settings)))
+            connection = opened.enter_context(closing(_writing(path, settings)))
             schema.prepare(connection, settings.busy_timeout_s)
             readers = [opened.enter_context(closing(_reading(path, settings))) for _ in range(3)]
+            emptying = opened.enter_context(closing(_emptying(path, settings)))
             owner = Owner(path.with_name(path.name + ".owners"))
         except (sqlite3.Error, OSError, ValueError) as error:  # ValueError: a NUL in the path
             raise _cannot_open(settings, file_words(error)) from error
         opened.callback(owner.close)
         book = Book(connection)
         opened.callback(_leave, book, owner, context)
-        threads = [opened.enter_context(ThreadPoolExecutor(1, f"sqlite-{what}")) for what in ("reader", "sums", "keys")]
+        *threads, emptier = (
+            opened.enter_context(ThreadPoolExecutor(1, f"sqlite-{what}")) for what in ("reader", "sums", "keys", "log")
+        )
         reader, sums, key_reader = (Reader(*one, health) for one in zip(readers, threads, strict=True))
-        async with FileWriter(connection, path.with_name(path.name + "-wal"), health, bounds, book) as writer:
+        log_path = path.with_name(path.name + "-wal")
+        checkpoints = Checkpoints(emptying, emptier, log_path)
+        async with FileWriter(connection, log_path, health, bounds, book) as writer:
             upkeep = Upkeep(writer, book, owner, health, path, context)
             try:
                 await upkeep.sweep()
             except (StoreUnavailable, OSError) as error:
                 raise _cannot_open(settings, str(error)) from error
             tidying = upkeep.tidy_for_ever(bounds, settings.retention_days)
-            async with beside(upkeep.sweep_for_ever(bounds), tidying):
+            async with beside(upkeep.sweep_for_ever(bounds), tidying, checkpoints.empty_for_ever(bounds)):
                 yield SqliteStore(writer, book, reader, sums, key_reader, health, owner.name, context.clock)
 
 

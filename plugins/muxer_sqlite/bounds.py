@@ -5,9 +5,11 @@ from muxer import WriterBounds
 
 class Bounds(WriterBounds, frozen=True, kw_only=True):
     """How often the dead are buried and old rows are looked for; how many of those are looked at in one go, and the
-    pause between."""
+    pause between; how often the log is looked at, and from which length it is emptied."""
 
     sweep_every_s: float = 5.0
     tidy_every_s: float = 60.0
     tidy_rows: int = 50
     tidy_pause_s: float = 0.1
+    empty_every_s: float = 0.5
+    emptied_at_bytes: int = 16 * 2**20
