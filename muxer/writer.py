@@ -22,6 +22,7 @@ Work = Callable[[sqlite3.Connection], T]
 _MAX_BATCH = 500
 _MOST_GATHERED = 4  # of one turn of the loop, before they go over to the thread
 _JOB_BYTES = 1_024  # what a job takes besides the texts it carries
+_TURN_S = 0.0005  # SQLite itself asks again after ever longer pauses, of 0.1 s in the end, when a turn is one of 1 ms
 
 
 class WriteBehind(Protocol):
@@ -39,12 +40,13 @@ class WriteBehind(Protocol):
 
 class WriterBounds(Struct, frozen=True, kw_only=True):
     """Rows and bytes of writes that may wait, and the length of SQLite's log (F13); how often a file that could not be
-    written is tried again."""
+    written is tried again, and how long a transaction waits for another process's, beyond what its connection does."""
 
     waiting_rows: int = 10_000
     waiting_bytes: int = 32 * 2**20
     log_bytes: int = 256 * 2**20
     probe_every_s: float = 1.0
+    patience_s: float = 0.0
 
 
 class _Job(Generic[T]):
@@ -185,7 +187,8 @@ class Writer:
         if not jobs:
             return None
         try:
-            results = transaction(self._connection, [job.work for job in jobs], self._behind)
+            works = [job.work for job in jobs]
+            results = transaction(self._connection, works, self._behind, self._bounds.patience_s)
         except Exception as error:  # noqa: BLE001  # what a job raises belongs to its caller, not to this thread
             if condition.is_of_the_file(error):
                 return error
@@ -211,7 +214,7 @@ class Writer:
     def _probe(self) -> Exception | None:
         """Writes a page as it is; the trouble as it is now, None when there is none."""
         try:
-            transaction(self._connection, [_rewrite])
+            transaction(self._connection, [_rewrite], patience_s=self._bounds.patience_s)
         except sqlite3.Error as error:
             return error
         return None
@@ -269,10 +272,13 @@ def _rewrite(db: sqlite3.Connection) -> None:
 
 
 def transaction(
-    connection: sqlite3.Connection, works: Sequence[Work[Any]], behind: WriteBehind | None = None
+    connection: sqlite3.Connection,
+    works: Sequence[Work[Any]],
+    behind: WriteBehind | None = None,
+    patience_s: float = 0.0,
 ) -> list[Any]:
-    """Does all of the works or, raising, none; their results."""
-    connection.execute("BEGIN IMMEDIATE")
+    """Does all of the works or, raising, none; their results. Waits so long for another process's transaction."""
+    _begin(connection, patience_s)
     try:
         if behind is not None:
             behind.begun()
@@ -287,3 +293,15 @@ def transaction(
             connection.execute("ROLLBACK")
         raise
     return results
+
+
+def _begin(connection: sqlite3.Connection, patience_s: float) -> None:
+    until = time.monotonic() + patience_s
+    while True:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
+                raise
+        time.sleep(_TURN_S)

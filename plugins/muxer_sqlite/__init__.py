@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from muxer import (
     Archive,
@@ -91,6 +92,7 @@ async def open_sqlite(settings: SqliteSettings, context: Context) -> AsyncIterat
 @asynccontextmanager
 async def open_at(settings: SqliteSettings, context: Context, bounds: Bounds) -> AsyncIterator[SqliteStore]:
     """The same with other bounds than those of RELIABILITY F13."""
+    bounds = replace(bounds, patience_s=settings.busy_timeout_s)
     health = FileCondition(context.log)
     with ExitStack() as opened:
         try:
@@ -98,6 +100,7 @@ async def open_at(settings: SqliteSettings, context: Context, bounds: Bounds) ->
             path = (context.folder / settings.path).resolve()
             connection = opened.enter_context(closing(_writing(path, settings)))
             schema.prepare(connection, settings.busy_timeout_s)
+            connection.execute("PRAGMA busy_timeout = 0")  # from here on the writer waits by itself
             readers = [opened.enter_context(closing(_reading(path, settings))) for _ in range(3)]
             emptying = opened.enter_context(closing(_emptying(path, settings)))
             owner = Owner(path.with_name(path.name + ".owners"))
@@ -105,7 +108,7 @@ async def open_at(settings: SqliteSettings, context: Context, bounds: Bounds) ->
             raise _cannot_open(settings, file_words(error)) from error
         opened.callback(owner.close)
         book = Book(connection)
-        opened.callback(_leave, book, owner, context)
+        opened.callback(_leave, book, owner, context, bounds.patience_s)
         *threads, emptier = (
             opened.enter_context(ThreadPoolExecutor(1, f"sqlite-{what}")) for what in ("reader", "sums", "keys", "log")
         )
@@ -134,11 +137,12 @@ def _cannot_open(settings: SqliteSettings, why: str) -> ConfigInvalid:
     return ConfigInvalid([Fault(f"the store {settings.path!r} cannot be opened: {why}", path="store.path")])
 
 
-def _leave(book: Book, owner: Owner, context: Context) -> None:
+def _leave(book: Book, owner: Owner, context: Context, patience_s: float) -> None:
     """What is still open was given up: it counts and says so. Where that cannot be written, the next process does it,
     since this one's file then stays behind without its lock."""
     try:
-        transaction(book.connection, [lambda _: ledger.interrupt(book, context.clock(), owner.name)], book)
+        works = [lambda _: ledger.interrupt(book, context.clock(), owner.name)]
+        transaction(book.connection, works, book, patience_s)
     except sqlite3.Error as error:
         context.log("warning", "store_left_open", reason=file_words(error))
     else:
