@@ -11,7 +11,6 @@ set left out has above `complexity`; what one decision costs; which promises are
 
 import argparse
 import os
-import random
 import sys
 import timeit
 from collections.abc import Sequence
@@ -29,7 +28,8 @@ from bench.routing_plot import drawn
 from bench.routing_sets import ALLOWED, BORROWED, MOST, PAIRS, labelled, mixed, read_set, stem
 from bench.routing_tables import tables
 from muxer import ChatRequest, Labelled, Message
-from muxer.evaluation.curves import Curve, Ordered, area, interpolated, intervals, measures, percentile
+from muxer.evaluation.curves import Curve, Ordered, interpolated, intervals, measures, percentile, resamples
+from muxer.evaluation.judged import lift
 from muxer.evaluation.policies import scores
 from muxer.evaluation.rows import Row
 
@@ -89,19 +89,8 @@ def _thinned(curve: Curve) -> Curve:
 
 def gain(one: Ordered, other: Ordered, times: int) -> Gain:
     """How much more the first order recovers, over resamples of the prompts that are the same for both."""
-    chance, size = random.Random(SEED), len(one)
-    differences = []
-    for _ in range(times):
-        weights = [0] * size
-        for at in chance.choices(range(size), k=size):
-            weights[at] += 1
-        differences.append(_area(one.curve(weights)) - _area(other.curve(weights)))
-    value = _area(one.curve()) - _area(other.curve())
-    return Gain(value, percentile(differences, 2.5), percentile(differences, 97.5))
-
-
-def _area(curve: Curve) -> float:
-    return area(curve.shares, curve.qualities)
+    drawn = [lift(one, weights) - lift(other, weights) for weights in resamples(len(one), times, SEED)]
+    return Gain(lift(one) - lift(other), percentile(drawn, 2.5), percentile(drawn, 97.5))
 
 
 def decision_ms(data: Path) -> float:

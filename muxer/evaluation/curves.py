@@ -9,7 +9,7 @@ equal scores are one block; inside a block the curve is straight, as random choi
 import math
 import random
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, groupby
 from operator import mul
 
@@ -165,16 +165,22 @@ def _money(curve: Curve, gap: float) -> Metrics:
     return found | {"usd1k_strong": 1000 * bill, "usd1k_cheap": 1000 * usd[0]}
 
 
-def intervals(
-    ordered: Ordered, times: int, seed: int, advance: Callable[[int], None]
-) -> dict[str, tuple[float, float]]:
-    """95 % intervals of every measure over so many resamples of the prompts; the same seed gives the same ones."""
-    chance, size = random.Random(seed), len(ordered)  # noqa: S311 - resampling, no secret
-    drawn: dict[str, list[float]] = {}
+def resamples(size: int, times: int, seed: int) -> Iterator[list[int]]:
+    """How often each of so many prompts is in each resample; the same seed gives the same ones."""
+    chance = random.Random(seed)  # noqa: S311 - resampling, no secret
     for _ in range(times):
         weights = [0] * size
         for at in chance.choices(range(size), k=size):
             weights[at] += 1
+        yield weights
+
+
+def intervals(
+    ordered: Ordered, times: int, seed: int, advance: Callable[[int], None]
+) -> dict[str, tuple[float, float]]:
+    """95 % intervals of every measure over so many resamples of the prompts; the same seed gives the same ones."""
+    drawn: dict[str, list[float]] = {}
+    for weights in resamples(len(ordered), times, seed):
         for name, value in measures(ordered, weights).items():
             drawn.setdefault(name, []).append(value)
         advance(1)

@@ -24,8 +24,8 @@ def choices(lessons: Sequence[Lesson]) -> list[Pair]:
     ]
 
 
-def lift(ordered: Ordered) -> float:
+def lift(ordered: Ordered, weights: Sequence[int] | None = None) -> float:
     """Quality above that of random choices, averaged over all shares of strong calls: also where the strong model's
     answers were no better on average, as where it was only asked the hard questions."""
-    curve = ordered.curve()
+    curve = ordered.curve(weights)
     return area(curve.shares, curve.qualities) - (curve.qualities[0] + curve.qualities[-1]) / 2
