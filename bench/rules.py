@@ -1,6 +1,6 @@
 """What rules choose, before and now, as a tier from 0 (cheap) to 1 (premium) a prompt.
 
-Before: the rules that SEED.md describes, word for word. Code by code marks and programming keywords, complexity by four
+Before: the rules that SEED.md describes. Code by code marks and programming keywords, complexity by four
 words, simple by length and the way a question begins; the first that holds decides. SEED names no programming keywords:
 these are those of its example and everyday ones of the languages of its time. Now: the routing.yaml that ships.
 """

@@ -33,11 +33,11 @@ def report(story: Story, learned_from: int, records: int, found: Sequence[Group]
         tag("section", tag("h2", "Quality over cost"), Markup(picture(title, lines(story.judged), ())), _ranked(story)),
     ]
     if found:
-        body.append(_reliable(found))
+        body.append(_calibration(found))
     return whole_page(title, body)
 
 
-def _reliable(found: Sequence[Group]) -> Markup:
+def _calibration(found: Sequence[Group]) -> Markup:
     return tag(
         "section",
         tag("h2", "Is 30 % thirty in a hundred?"),
