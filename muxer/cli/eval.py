@@ -20,7 +20,7 @@ from muxer.errors import InvalidRequest
 from muxer.evaluation.chart import Dot, lines, picture
 from muxer.evaluation.curves import intervals, measures
 from muxer.evaluation.policies import choices, scores
-from muxer.evaluation.rows import Price, Row, pairs, read_prices, read_rows, rows_with
+from muxer.evaluation.rows import Price, Row, certainties, pairs, read_prices, read_rows, rows_with
 from muxer.evaluation.story import Story
 from muxer.interfaces import Kind, Signal
 from muxer.opener import open_signals
@@ -48,6 +48,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     words = "a model of the policy is played by this one of the data; more than once"
     parser.add_argument("--map", type=_mapped, action="append", default=[], metavar="NAME=MODEL", help=words)
     parser.add_argument("--signal", metavar="NAME", help="a signal to judge: higher means the strong model is needed")
+    words = "judge a cascade of the two models: every threshold of the data's `confidence` is tried"
+    parser.add_argument("--cascade", action="store_true", help=words)
     words = "where the signal comes from; default: the plugins of the policy, else those that ship"
     parser.add_argument("--plugin", action="append", metavar="PLUGIN", help=words)
     parser.add_argument("--artefact", type=Path, metavar="FILE", help="what `muxer train` made, for the signal to use")
@@ -68,8 +70,10 @@ def run(arguments: argparse.Namespace) -> int:
         print_json(as_json(story))
     else:
         print_story(story)
-        if not arguments.signal and not arguments.policy:
-            print_note("nothing was judged: name a --signal or a --policy")
+        if not (arguments.signal or arguments.policy or arguments.cascade):
+            print_note("nothing was judged: name a --signal, a --policy or a --cascade")
+        if story.policy is not None and story.policy.is_cascade and not arguments.cascade:
+            print_note("--cascade tries every threshold beside that of the policy.")
     return 0
 
 
@@ -114,6 +118,8 @@ async def _judge(arguments: argparse.Namespace) -> Story:
             # A curve knows one answer a prompt and what that one costs.
             if not story.policy.is_cascade and set(story.policy.models) <= {asked.strong, asked.cheap}:
                 story.judge("policy", [float(model == asked.strong) for model in story.policy.models])
+    if arguments.cascade:
+        story.judge_cascade(certainties(rows, asked.cheap))
     story.add_bounds()
     _measure(story, arguments.bootstrap)
     return story

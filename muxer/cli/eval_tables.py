@@ -2,7 +2,10 @@
 
 import math
 
+import msgspec
+
 from muxer.cli.output import NOTHING, Column, counted, print_note, print_table
+from muxer.evaluation.cascades import KEEPS
 from muxer.evaluation.story import Judged, Story
 
 _SHARES = {"cpt50", "cpt80", "save@eq", "save@99q", "save@95g"}
@@ -31,21 +34,34 @@ def print_story(story: Story) -> None:
         )
     if story.strong_usd is None:
         print_note("No dollars: some answers have no cost. --prices FILE gives prices to those with tokens.")
+    if story.thresholds is not None and len(story.thresholds) < len(KEEPS):
+        print_note(
+            f"No threshold asks again where {story.cheap} was quite sure, and it takes that to keep the quality."
+        )
     print_note("In brackets 95 % intervals. Shares are of what the strong model alone does or costs.")
 
 
 def _print_places(story: Story) -> None:
     strong, cheap = story.qualities
     rows = [
-        ["always strong", f"{strong:.4f}", _usd(story.strong_usd), _less(story, story.strong_usd), story.strong],
-        ["always cheap", f"{cheap:.4f}", _usd(story.cheap_usd), _less(story, story.cheap_usd), story.cheap],
+        ["always strong", *_place(story, strong, story.strong_usd), story.strong],
+        ["always cheap", *_place(story, cheap, story.cheap_usd), story.cheap],
     ]
     if (policy := story.policy) is not None:
         usd = policy.usd if story.strong_usd is not None else None
         models = ", ".join(f"{name} {count:,}" for name, count in policy.counts.items())
-        rows.append(["policy", f"{policy.quality:.4f}", _usd(usd), _less(story, usd), models])
+        rows.append(["policy", *_place(story, policy.quality, usd), models])
+    for one in story.thresholds or ():
+        models = f"{story.strong} {one.asked_again:,}, {story.cheap} {len(story.pairs) - one.asked_again:,}"
+        name = f"{one.keeps:.0%} with confidence: {one.confidence}".replace("%", " %")
+        rows.append([name, *_place(story, one.quality, one.usd), models])
     titles = (Column("quality", True), Column("$ per 1,000", True), Column("saved", True), Column("models", wraps=True))
     print_table([Column(counted(len(story.pairs), "prompt")), *titles], rows)
+
+
+def _place(story: Story, quality: float, usd: float | None) -> tuple[str, str, str]:
+    saved = NOTHING if usd is None or not story.strong_usd else f"{100 * (1 - usd / story.strong_usd):.1f} %"
+    return f"{quality:.4f}", NOTHING if usd is None else f"{1000 * usd:.4f}", saved
 
 
 def _cells(one: Judged) -> list[str]:
@@ -64,14 +80,6 @@ def _cell(one: Judged, name: str) -> str:
     return words if math.isnan(low) else f"{words} [{scale * low:.{digits}f}, {scale * high:.{digits}f}]"
 
 
-def _usd(usd: float | None) -> str:
-    return NOTHING if usd is None else f"{1000 * usd:.4f}"
-
-
-def _less(story: Story, usd: float | None) -> str:
-    return NOTHING if usd is None or not story.strong_usd else f"{100 * (1 - usd / story.strong_usd):.1f} %"
-
-
 def as_json(story: Story) -> dict[str, object]:
     """The same as JSON, measures by the names of `muxer.evaluation.curves`; what does not exist is null."""
     strong, cheap = story.qualities
@@ -81,6 +89,7 @@ def as_json(story: Story) -> dict[str, object]:
         "strong": {"model": story.strong, "quality": strong, "usd": story.strong_usd},
         "cheap": {"model": story.cheap, "quality": cheap, "usd": story.cheap_usd},
         "policy": None if policy is None else {"quality": policy.quality, "usd": policy.usd, "models": policy.counts},
+        "thresholds": None if story.thresholds is None else [msgspec.to_builtins(one) for one in story.thresholds],
         "ranked": {
             one.name: {
                 "value": {name: _known(value) for name, value in one.measures.items()},

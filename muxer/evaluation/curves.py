@@ -27,21 +27,31 @@ Metrics = dict[str, float]
 
 
 class Curve(Struct, frozen=True):
-    """Places from no strong call to all: share of strong calls, mean quality, and mean dollars where they are known."""
+    """Places from no strong call to all: share of strong calls, mean quality, and mean dollars where they are known.
+    `pays_both`: a prompt with a strong call has paid for the cheap model, too."""
 
     shares: list[float]
     qualities: list[float]
     usd: list[float] | None
+    pays_both: bool = False
 
     def quality(self, share: float) -> float:
         """Mean quality with this share of the calls to the strong model."""
         return interpolated(share, self.shares, self.qualities)
 
+    @property
+    def strong_usd(self) -> float:
+        """What the strong model alone costs."""
+        if self.usd is None:
+            return math.nan
+        return self.usd[-1] - self.usd[0] if self.pays_both else self.usd[-1]
+
 
 class Ordered:
-    """The prompts in the order in which a score sends them to the strong model: made once, weighed many times."""
+    """The prompts in the order in which a score sends them to the strong model: made once, weighed many times.
+    `pays_both`: the cheap model was asked before, and is paid for, too."""
 
-    def __init__(self, scores: Sequence[float], pairs: Sequence[Pair]) -> None:
+    def __init__(self, scores: Sequence[float], pairs: Sequence[Pair], *, pays_both: bool = False) -> None:
         self._order = sorted(range(len(scores)), key=lambda at: -scores[at])
         sizes = [len(list(block)) for _, block in groupby(self._order, key=lambda at: scores[at])]
         self._blocks = [slice(end - size, end) for end, size in zip(accumulate(sizes), sizes, strict=True)]
@@ -49,7 +59,10 @@ class Ordered:
         self._cheap = [pair.cheap for pair in chosen]
         self._gains = [pair.strong - pair.cheap for pair in chosen]
         self._cheap_usd = [pair.cheap_usd or 0.0 for pair in chosen]
-        self._extra_usd = [(pair.strong_usd or 0.0) - (pair.cheap_usd or 0.0) for pair in chosen]
+        strong_usd = [pair.strong_usd or 0.0 for pair in chosen]
+        spared = [0.0] * len(chosen) if pays_both else self._cheap_usd
+        self._extra_usd = [strong - cheap for strong, cheap in zip(strong_usd, spared, strict=True)]
+        self._pays_both = pays_both
         self._is_needed = [pair.strong > pair.cheap for pair in chosen]
         self._has_usd = bool(pairs) and pairs[0].strong_usd is not None
 
@@ -72,7 +85,7 @@ class Ordered:
             shares.append(taken / total)
             qualities.append(quality / total)
             dollars.append(usd / total)
-        return Curve(shares, qualities, dollars if self._has_usd else None)
+        return Curve(shares, qualities, dollars if self._has_usd else None, self._pays_both)
 
     def auroc(self, weights: Sequence[int] | None = None) -> float:
         """The chance that a prompt where the strong model is better scores above one where it is not."""
@@ -128,7 +141,8 @@ def measures(ordered: Ordered, weights: Sequence[int] | None = None) -> Metrics:
 
     `pgr@20`: recovered with 20 % of the calls strong. `q@$50`: quality for 50 % of what the strong model alone costs.
     `save@eq`, `save@99q`, `save@95g`: the largest share of that bill saved at the strong model's quality, at 99 % of
-    it, and at 95 % of the gap. `usd1k_strong`, `usd1k_cheap`: dollars a thousand prompts.
+    it, and at 95 % of the gap; below 0 where both models are paid and it costs more. `usd1k_strong`, `usd1k_cheap`:
+    dollars a thousand prompts.
     """
     curve = ordered.curve(weights)
     cheap, strong = curve.qualities[0], curve.qualities[-1]
@@ -154,7 +168,7 @@ def measures(ordered: Ordered, weights: Sequence[int] | None = None) -> Metrics:
 
 def _money(curve: Curve, gap: float) -> Metrics:
     usd = curve.usd or []
-    bill, cheap, strong = usd[-1], curve.qualities[0], curve.qualities[-1]
+    bill, cheap, strong = curve.strong_usd, curve.qualities[0], curve.qualities[-1]
     # Cost need not grow with the share of strong calls; the curve is walked in that order.
     spent = list(accumulate(usd, max))
     found = {f"q@${100 * part:.0f}": curve.quality(interpolated(part * bill, spent, curve.shares)) for part in _SPENDS}

@@ -8,8 +8,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from muxer.catalog import Model
-from muxer.errors import InvalidRequest, MuxerError
-from muxer.evaluation.rows import Price, Row, cost_usd
+from muxer.errors import InvalidRequest
+from muxer.evaluation.rows import Price, Row, certainty, cost_usd, named
 from muxer.interfaces import Signal
 from muxer.plans import Plan, Question, Rules
 from muxer.routing import plan
@@ -59,10 +59,8 @@ def choices(
     rules = replace(rules, catalog=replace(rules.catalog, models=available))
     asked: list[list[str]] = []
     for number, row in enumerate(rows):
-        try:
+        with named(row, number):
             asked.append(_asked(row, _planned(row, rules, signals), names))
-        except MuxerError as error:
-            raise InvalidRequest(f"prompt {row.id or number}: {error}") from error
         advance(1)
     models = [names[-1] for names in asked]
     costs = [
@@ -87,13 +85,7 @@ def _asked(row: Row, planned: Plan, names: Mapping[str, str]) -> list[str]:
         left = () if planned.cascade is None else planned.cascade.after(model.name, left)
         if planned.cascade is None or not left:
             return found
-        sure = row.models[found[-1]].confidence
-        if sure is None:
-            raise InvalidRequest(
-                f"{model.name!r} is asked first of a cascade, and the data does not say how sure it was of its answer "
-                f"(`confidence` beside `s`)"
-            )
-        if sure >= planned.cascade.threshold:
+        if certainty(row, found[-1]) >= planned.cascade.threshold:
             return found
 
 

@@ -4,12 +4,13 @@ import gzip
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
-from muxer.errors import InvalidRequest
+from muxer.errors import InvalidRequest, MuxerError
 
 _PER_MILLION = 1e6
 _MOST_NAMED = 20
@@ -49,6 +50,36 @@ class Pair(Struct, frozen=True):
     cheap: float
     strong_usd: float | None = None
     cheap_usd: float | None = None
+
+
+def certainty(row: Row, name: str) -> float:
+    """How sure a model was of its answer. Raises InvalidRequest where the row does not say."""
+    sure = row.models[name].confidence
+    if sure is None:
+        raise InvalidRequest(
+            f"a cascade asks {name!r} and goes by how sure it was of its answer, which the data does not say: "
+            f"give `confidence` beside `s`"
+        )
+    return sure
+
+
+def certainties(rows: Sequence[Row], name: str) -> list[float]:
+    """How sure a model was of each answer. Raises InvalidRequest, which names the prompt, where the data does not
+    say."""
+    found = []
+    for number, row in enumerate(rows):
+        with named(row, number):
+            found.append(certainty(row, name))
+    return found
+
+
+@contextmanager
+def named(row: Row, number: int) -> Iterator[None]:
+    """Names the row in the error of what is made of it, which becomes an InvalidRequest."""
+    try:
+        yield
+    except MuxerError as error:
+        raise InvalidRequest(f"prompt {row.id or number}: {error}") from error
 
 
 def read_rows(paths: Iterable[Path]) -> Iterator[Row]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Struct
 
+from muxer.evaluation.cascades import Threshold, ranked, thresholds
 from muxer.evaluation.curves import Metrics, Ordered
 from muxer.evaluation.policies import Chosen
 from muxer.evaluation.rows import Pair
@@ -21,17 +22,24 @@ class Judged(Struct):
 
 
 class Story(Struct):
-    """The two models, their answers, what was judged, and what the rules of a file chose."""
+    """The two models, their answers, what was judged, what the rules of a file chose, and the thresholds of a cascade
+    that keep the quality."""
 
     strong: str
     cheap: str
     pairs: list[Pair]
     judged: list[Judged] = msgspec.field(default_factory=list)
     policy: Chosen | None = None
+    thresholds: list[Threshold] | None = None
 
     def judge(self, name: str, scores: Sequence[float]) -> None:
         """Adds the order of these scores; the higher, the sooner the strong model is asked."""
         self.judged.append(Judged(name, Ordered(scores, self.pairs)))
+
+    def judge_cascade(self, certainties: Sequence[float]) -> None:
+        """Adds a cascade over every threshold, by how sure the cheap model was of each answer."""
+        self.judged.append(Judged("cascade", ranked(certainties, self.pairs)))
+        self.thresholds = thresholds(certainties, self.pairs)
 
     def add_bounds(self) -> None:
         """Adds what chance does, before all others, and what could be done by knowing both answers, after them."""

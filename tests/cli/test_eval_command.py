@@ -71,22 +71,63 @@ def test_a_policy_is_decided_as_live_requests_are(data: str, muxer: Run) -> None
     assert found["ranked"]["policy"]["value"]["pgr@50"] == pytest.approx(1)
 
 
-def test_a_cascade_asks_on_where_the_first_was_not_sure(data: str, muxer: Run, tmp_path: Path) -> None:
-    order = "{name: default, use: [small, large], order: cascade, confidence: 0.8}"
-    (tmp_path / "cascade.yaml").write_text(POLICY[: POLICY.index("  - {name: code")] + f"  - {order}\n")
-    words = ("--policy", "cascade.yaml", "--map", "small=small", "--prices", "prices.json", "--json")
-    ran = muxer("eval", data, *PAIR, *words)
-    assert ran.code == 2
-    assert "does not say how sure it was of its answer (`confidence` beside `s`)" in ran.err
+CASCADE = ("--policy", "cascade.yaml", "--prices", "prices.json")
+
+
+@pytest.fixture
+def sure(data: str, tmp_path: Path) -> str:
     lines = []
     for one, sure in zip(ROWS, (0.3, 0.9, 0.8, 0.5), strict=False):
-        line = json.dumps(one)
-        lines.append(line.replace('"cost": 0.001', f'"cost": 0.001, "confidence": {sure}'))
+        lines.append(json.dumps(one).replace('"cost": 0.001', f'"cost": 0.001, "confidence": {sure}'))
     (tmp_path / "sure.jsonl").write_text("\n".join(lines))
-    found = json.loads(muxer("eval", "sure.jsonl", *PAIR, *words).out)
+    write_cascade(tmp_path, "confidence: 0.8")
+    return "sure.jsonl"
+
+
+def write_cascade(folder: Path, threshold: str) -> None:
+    order = f"{{name: default, use: [small, large], order: cascade, {threshold}}}"
+    (folder / "cascade.yaml").write_text(POLICY[: POLICY.index("  - {name: code")] + f"  - {order}\n")
+
+
+def test_a_cascade_asks_on_where_the_first_was_not_sure(sure: str, muxer: Run) -> None:
+    found = json.loads(muxer("eval", sure, *PAIR, *CASCADE, "--json").out)
     # Of four two are asked twice: 0.001 for each, and 0.01 for those.
     assert found["policy"] == {"quality": 0.5, "usd": pytest.approx(0.006), "models": {"big": 2, "small": 2}}
-    assert "policy" not in found["ranked"]
+    assert "policy" not in found["ranked"] and found["thresholds"] is None
+
+
+def test_the_threshold_that_keeps_the_quality_can_be_taken_into_the_file(sure: str, muxer: Run, tmp_path: Path) -> None:
+    found = json.loads(muxer("eval", sure, *PAIR, *CASCADE, "--cascade", "--json").out)
+    # Three of four are asked twice, as both that need it are among them: 0.001 for each, and 0.01 for those.
+    whole, nearly = found["thresholds"]
+    assert whole == {"keeps": 1.0, "confidence": 0.81, "asked_again": 3, "quality": 0.75, "usd": pytest.approx(0.0085)}
+    assert nearly == whole | {"keeps": 0.99}
+    assert found["ranked"]["cascade"]["value"]["apgr"] == pytest.approx(0.62)
+    assert found["ranked"]["cascade"]["value"]["save@99q"] == pytest.approx(0.15)
+    low, high = found["ranked"]["cascade"]["ci95"]["save@99q"]
+    assert low < 0.15 < high
+    write_cascade(tmp_path, "confidence: 0.81")
+    pasted = json.loads(muxer("eval", sure, *PAIR, *CASCADE, "--json").out)["policy"]
+    assert pasted == {"quality": 0.75, "usd": pytest.approx(0.0085), "models": {"big": 3, "small": 1}}
+
+
+def test_a_person_is_told_the_threshold_and_how_to_get_it(sure: str, muxer: Run, tmp_path: Path) -> None:
+    words = (*PAIR, *CASCADE, "--bootstrap", "0")
+    assert "--cascade tries every threshold beside that of the policy." in muxer("eval", sure, *words).err
+    ran = muxer("eval", sure, *words, "--cascade", "--plot", "c.svg")
+    assert "--cascade" not in ran.err
+    told = [" ".join(line) for line in ran.lines if "confidence:" in line]
+    assert told[1] == "99 % with confidence: 0.81 0.7500 8.5000 15.0 % big 3, small 1"
+    words_drawn = {text.text for text in ElementTree.parse(tmp_path / "c.svg").iter("{http://www.w3.org/2000/svg}text")}
+    assert {"cascade", "random", "oracle", "policy"} <= words_drawn
+
+
+@pytest.mark.parametrize("words", [("--cascade",), CASCADE])
+def test_a_row_that_does_not_say_how_sure_is_named(words: tuple[str, ...], sure: str, muxer: Run, data: str) -> None:
+    ran = muxer("eval", data, *PAIR, *words)
+    assert ran.code == 2
+    assert "prompt Write a : a cascade asks 'small' and goes by how sure it was of its answer, which" in ran.err
+    assert "give `confidence` beside `s`" in ran.err
 
 
 def test_people_get_tables(data: str, muxer: Run) -> None:
@@ -156,7 +197,7 @@ def test_a_wrong_pair_is_told_what_there_is(words: tuple[str, ...], told: str, d
 def test_a_person_is_told_why_there_is_nothing_to_see(data: str, muxer: Run) -> None:
     told = muxer("eval", data, *PAIR, "--bootstrap", "0").err
     assert "No dollars: some answers have no cost. --prices" in told
-    assert "nothing was judged: name a --signal or a --policy" in told
+    assert "nothing was judged: name a --signal, a --policy or a --cascade" in told
     turned = muxer("eval", data, "--strong", "small", "--cheap", "big", "--signal", "code", "--bootstrap", "0").err
     assert "small is no better than big here" in turned and "is no better than" not in told
 
