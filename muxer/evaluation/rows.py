@@ -84,14 +84,26 @@ def named(row: Row, number: int) -> Iterator[None]:
 
 def read_rows(paths: Iterable[Path]) -> Iterator[Row]:
     """The rows of some files of JSON lines, gzipped where the name ends in .gz. Raises InvalidRequest, which names file
-    and line, for what is no row, and OSError."""
+    and line, for what is no row or has a mark out of range, and OSError."""
     decoder = msgspec.json.Decoder(Row)
     for path in paths:
         for number, line in read_lines(path):
             try:
-                yield decoder.decode(line)
+                row = decoder.decode(line)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise InvalidRequest(f"{path.name}:{number}: {error}") from error
+            if wrong := _out_of_range(row):
+                raise InvalidRequest(f"{path.name}:{number}: {wrong}")
+            yield row
+
+
+def _out_of_range(row: Row) -> str:
+    for name, cell in row.models.items():
+        if not 0 <= cell.s <= 1:
+            return f"`s` of {name!r} is {cell.s}, which is not from 0 to 1: put marks on that scale"
+        if cell.confidence is not None and not 0 <= cell.confidence <= 1:
+            return f"`confidence` of {name!r} is {cell.confidence}, which is not from 0 to 1: take a probability"
+    return ""
 
 
 def rows_with(rows: Iterable[Row], strong: str, cheap: str) -> list[Row]:

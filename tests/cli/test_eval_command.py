@@ -202,6 +202,23 @@ def test_a_person_is_told_why_there_is_nothing_to_see(data: str, muxer: Run) -> 
     assert "small is no better than big here" in turned and "is no better than" not in told
 
 
+@pytest.mark.parametrize(
+    ("cell", "told"),
+    [
+        ('{"s": 4.5}', "`s` of 'small' is 4.5, which is not from 0 to 1: put marks on that scale"),
+        ('{"s": -0.1}', "`s` of 'small' is -0.1, which"),
+        ('{"s": 1, "confidence": 85}', "`confidence` of 'small' is 85.0, which is not from 0 to 1: take a probability"),
+    ],
+)
+def test_a_mark_out_of_range_is_named(cell: str, told: str, muxer: Run, tmp_path: Path) -> None:
+    good = '{"prompt": "a", "models": {"big": {"s": 1}, "small": {"s": 0, "confidence": 1}}}'
+    bad = f'{{"prompt": "b", "models": {{"big": {{"s": 0}}, "small": {cell}}}}}'
+    (tmp_path / "marks.jsonl").write_text(f"{good}\n{bad}\n")
+    ran = muxer("eval", "marks.jsonl", *PAIR)
+    assert ran.code == 2
+    assert f"marks.jsonl:2: {told}" in ran.err
+
+
 def test_rows_that_are_none_are_named(muxer: Run, tmp_path: Path) -> None:
     (tmp_path / "bad.jsonl").write_text('{"prompt": "a", "models": {}}\n\n{"prompt": 1}\n')
     assert "bad.jsonl:3: Expected `str`" in muxer("eval", "bad.jsonl", *PAIR).err
