@@ -22,6 +22,7 @@ from muxer.log import frames
 from muxer.outgoing import FRAMING, Stream, Whole
 from muxer.pipeline import Exchange, serve
 from muxer.repeats import idempotency_key
+from muxer.wire.bodies import without_debug
 from muxer.wire.inbound import InboundFormat, StreamWriter
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
@@ -110,8 +111,10 @@ class Answering:
 async def inbound_of(request: web.Request, format: InboundFormat) -> Inbound:
     """A request with what its headers say. Raises InvalidRequest."""
     body = await json_body(request)
+    told, wants_debug = without_debug(body)
     return replace(
-        format.read(body),
+        format.read(told),
+        wants_debug=wants_debug,
         tags=tuple(tag.strip() for tag in request.headers.get("x-muxer-tags", "").split(",") if tag.strip()),
         conversation=_as_text(request.headers.get("x-muxer-conversation", "")),
         idempotency=idempotency_key(request.headers, body),

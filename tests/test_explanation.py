@@ -213,6 +213,37 @@ async def test_muxer_debug_tells_with_the_answer_and_reaches_no_provider(proxy: 
     assert "muxer_debug" not in running.upstream.calls[0].body
 
 
+@pytest.mark.parametrize("wanted", [True, False])
+@pytest.mark.parametrize(
+    ("path", "fields", "is_streamed"),
+    [
+        ("/v1/completions", {"model": "cheap", "prompt": "Hi"}, False),
+        ("/v1/completions", {"model": "cheap", "prompt": "Hi", "stream_options": {"include_usage": True}}, True),
+        ("/v1/embeddings", {"model": "vague", "input": "Hi"}, False),
+        ("/v1/responses", {"model": "cheap", "input": "Hi"}, False),
+        ("/v1/messages", {"model": "claude", "max_tokens": 9, "messages": QUESTION}, False),
+    ],
+)
+async def test_muxer_debug_is_ours_in_every_format(
+    proxy: OpenProxy, path: str, fields: dict[str, Any], is_streamed: bool, wanted: bool
+) -> None:
+    claude = "\n  claude: {provider: own, price_usd_per_million: {input: 1, output: 2}}"
+    providers = (
+        '{main: {kind: openai, api_key: k, base_url: "UPSTREAM/v1"}, own: {kind: anthropic, api_key: k, '
+        'base_url: "UPSTREAM"}}'
+    )
+    plugins = "[heuristics, openai, anthropic, sqlite]"
+    running = await opened(proxy, plugins=plugins, providers=providers, models=SECTIONS["models"] + claude)
+    response = await running.ask(path, {**fields, "stream": is_streamed, "muxer_debug": wanted})
+    assert response.status == 200, await response.text()
+    metadata = ((await events(response)).data[-1] if is_streamed else await response.json())["router_metadata"]
+    assert ("debug" in metadata) is wanted
+    if wanted:
+        assert metadata["debug"]["model"] == fields["model"]
+    assert "muxer_debug" not in running.upstream.calls[0].body
+    assert "x-muxer-dropped" not in response.headers
+
+
 async def test_muxer_debug_is_true_or_false(proxy: OpenProxy) -> None:
     running = await opened(proxy, Fail())
     response = await running.chat(muxer_debug="yes")

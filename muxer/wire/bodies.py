@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import msgspec
+from msgspec import Raw
 
 from muxer.errors import InvalidJSON, InvalidMessages, InvalidRequest, InvalidUTF8, URLNotAllowed
 
@@ -34,6 +35,20 @@ def decoded(decode: Callable[[bytes], T], body: bytes, kinds: Mapping[str, type[
         raise InvalidJSON(f"the body is not JSON: {error}") from error
     except RecursionError as error:
         raise InvalidJSON("the body is nested too deeply") from error
+
+
+def without_debug(body: bytes) -> tuple[bytes, bool]:
+    """The body without our own field `muxer_debug`, which no provider knows, and whether that was true."""
+    if b'"muxer_debug"' not in body:
+        return body, False
+    try:
+        fields = msgspec.json.decode(body, type=dict[str, Raw])
+        wanted = msgspec.json.decode(fields.pop("muxer_debug", b"false"), type=bool)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if isinstance(error, msgspec.ValidationError):
+            raise InvalidRequest("muxer_debug is true or false", param="muxer_debug") from error
+        return body, False  # reading it will say what is wrong
+    return msgspec.json.encode(fields), wanted
 
 
 def check_image(url: str, place: str) -> None:

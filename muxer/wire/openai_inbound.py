@@ -49,20 +49,6 @@ def decode_request(body: bytes) -> ChatRequest:
     return request
 
 
-def _without_debug(body: bytes) -> tuple[bytes, bool]:
-    """The body without our own field `muxer_debug`, which no provider knows, and whether that was true."""
-    if b'"muxer_debug"' not in body:
-        return body, False
-    try:
-        fields = decode_fields(body)
-        wanted = msgspec.json.decode(fields.pop("muxer_debug", b"false"), type=bool)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        if isinstance(error, msgspec.ValidationError):
-            raise InvalidRequest("muxer_debug is true or false", param="muxer_debug") from error
-        return body, False  # reading it will say what is wrong
-    return encode(fields), wanted
-
-
 def patched(body: bytes, before: ChatRequest, after: ChatRequest) -> bytes:
     """The body of a request that was changed after it was read: fields nobody changed keep their bytes."""
     fields = decode_fields(body)
@@ -275,8 +261,7 @@ class Chat:
 
     def read(self, body: bytes) -> Inbound:
         """See InboundFormat."""
-        body, wants_debug = _without_debug(body)
-        return Inbound(api=self.api, raw=body, request=decode_request(body), wants_debug=wants_debug)
+        return Inbound(api=self.api, raw=body, request=decode_request(body))
 
     def answer(self, answer: Answer, id: str, created: int, metadata: Mapping[str, object], inbound: Inbound) -> bytes:
         """See InboundFormat."""
