@@ -76,7 +76,7 @@ from muxer.measurements import ALL as ALL_METRICS
 from muxer.measurements import Metric
 from muxer.money import Price, Rates, Tier, most_here, usd
 from muxer.parts import AudioPart, FilePart, ImagePart, ImageURL, Part, RefusalPart, TextPart, ThinkingPart
-from muxer.quotas import Drawn, Levels, Quotas, drawn
+from muxer.quotas import Drawn, Levels, Quotas, drawn, tokens_used
 from muxer.records import as_json as record_as_json
 from muxer.repeats import KEYED_S, KeyedRequest, RemembersKeyed
 from muxer.secret import Secret
@@ -281,6 +281,7 @@ __all__ = [
     "read_json",
     "record_as_json",
     "refuse_dropped",
+    "tokens_used",
     "transaction",
     "usd",
     "write_event",

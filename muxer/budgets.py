@@ -229,6 +229,7 @@ def quotas(limits: Sequence[Line], caller: Caller, target: Target, tokens: int) 
             capacity=line.rate.capacity,
             per_minute=line.rate.per_minute,
             amount=tokens if line.rate.unit == "tokens" else 1,
+            by_model=line.per == "model" or "model" in line.where,
             on_store_error=line.on_store_error,
         )
         for line in (*limits, *caller.limits)

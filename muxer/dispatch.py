@@ -199,6 +199,8 @@ class Dispatch:
                     await asyncio.sleep(following.pause_s)
                 before = self._legs[-1]
                 granted = await hold(len(self._legs), following.candidate, before.ended)
+                if granted is None and isinstance(following, Untried):
+                    continue  # the next model may have limits of its own
                 if granted is None:
                     break
                 name, reason = following.candidate.model.name, self._errors[-1].code

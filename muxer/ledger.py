@@ -138,7 +138,7 @@ class Ledger:
 
     async def extend(self, id: str, leg: int, choice: HoldChoice, ended: Attempt | None) -> Granted | None:
         """Holds for another attempt; None when that does not fit or cannot be checked, so it must not be sent (S7)."""
-        running = self._running.get(id)
+        running, choice = self._running.get(id), choice.extending
         # A store that has an attempt of that number answers with what it took for it, whoever is to be asked now (I6).
         if running is None or running.unsure not in (None, choice):
             return None

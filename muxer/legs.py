@@ -144,7 +144,7 @@ class Legs:
                 return self._give("")
             next_nanos = await self._extended(following[0])
             if next_nanos is None:
-                return self._give(f", and {following[0].model.name} does not fit the budget")
+                return self._give(f", and {following[0].model.name} does not fit the limits")
             self._meter.add(measurements.FALLBACKS, 1, name, following[0].model.name, "unsure")
             asked, granted = following, next_nanos
 

@@ -81,8 +81,8 @@ class Candidate(Struct, frozen=True, kw_only=True):
 
     @property
     def unasked(self) -> HoldChoice:
-        """The same where nobody has to be asked: it is a request, and costs nothing."""
-        quotas = tuple(quota for quota in self.quotas if quota.unit == "requests")
+        """The same where nobody has to be asked: it is a request, but none to a model, and costs nothing."""
+        quotas = tuple(quota for quota in self.quotas if quota.unit == "requests" and not quota.by_model)
         return replace(self.choice, bound_nanos=0, floor_nanos=0, expected_nanos=0, quotas=quotas)
 
 

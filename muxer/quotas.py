@@ -11,7 +11,9 @@ from typing import Protocol
 from msgspec import Struct
 
 from muxer.stores import Quota, QuotaStanding
+from muxer.types import Attempt, Record
 
+_OF_REQUEST = -1
 _MINUTE_US = 60_000_000
 _MOST_DEBT_US = 10 * _MINUTE_US
 
@@ -27,19 +29,34 @@ class Levels(Protocol):
 
 
 class Drawn(Struct, frozen=True, array_like=True):
-    """What a request took from one quota, so that its end can give back slots and correct tokens."""
+    """What a request took from one quota, so that its end can give back slots and correct tokens; or what one attempt
+    took, whose number is `leg`."""
 
     account: str
     unit: str
     amount: int
     capacity: int
     per_minute: int
+    leg: int = _OF_REQUEST
 
 
-def drawn(quotas: Sequence[Quota]) -> tuple[Drawn, ...]:
-    """What there is to take, from each account once."""
+def drawn(quotas: Sequence[Quota], leg: int = 0) -> tuple[Drawn, ...]:
+    """What there is to take for an attempt, from each account once."""
     once = {_account(quota): quota for quota in quotas}
-    return tuple(Drawn(account, q.unit, q.amount, q.capacity, q.per_minute) for account, q in once.items())
+    return tuple(
+        Drawn(account, q.unit, q.amount, q.capacity, q.per_minute, leg if q.by_model else _OF_REQUEST)
+        for account, q in once.items()
+    )
+
+
+def tokens_used(attempt: Attempt, record: Record | None = None) -> int | None:
+    """What an attempt of a record took of a rate of tokens: nothing where it was not billed, the record's usage where
+    its answer was given. Of others nobody knows, and the estimate stays; so it does without a record."""
+    if attempt.outcome == "none":
+        return 0
+    if record is None or attempt.outcome == "presumed" or attempt is not record.answered:
+        return None
+    return record.usage.input_tokens + record.usage.output_tokens
 
 
 class Quotas:
@@ -61,8 +78,23 @@ class Quotas:
         for one in drawn:
             self._change(one, one.amount, now)
 
+    def settle(self, drawn: Sequence[Drawn], record: Record, now: float) -> None:
+        """The request is over: slots come back, tokens are corrected to what was used, where that is known."""
+        used = None if record.presumed_nanos else record.usage.input_tokens + record.usage.output_tokens
+        for one in drawn:
+            if one.leg == _OF_REQUEST:
+                self.end([one], used, now)
+            else:  # an attempt that was held and never made used nothing
+                made = record.attempts[one.leg : one.leg + 1]
+                self.end([one], tokens_used(made[0], record) if made else 0, now)
+
+    def end_leg(self, drawn: Sequence[Drawn], leg: int, ended: Attempt, now: float) -> tuple[Drawn, ...]:
+        """One attempt is over: the same for what it took; returns what is left."""
+        self.end([one for one in drawn if one.leg == leg], tokens_used(ended), now)
+        return tuple(one for one in drawn if one.leg != leg)
+
     def end(self, drawn: Sequence[Drawn], tokens: int | None, now: float) -> None:
-        """The request is over: slots come back, tokens are corrected to what was used (None: unknown, it stays)."""
+        """Gives back slots, and corrects tokens to what was used (None: unknown, it stays)."""
         for one in drawn:
             if one.unit == "slots":
                 self._change(one, -one.amount, now)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from muxer.limits import OutagePolicy
 from muxer.types import Attempt, Record
@@ -53,7 +54,8 @@ class Quota(Struct, frozen=True, kw_only=True):
     """Requests, tokens or slots to be taken from one limit.
 
     Requests and tokens flow back at `per_minute` up to `capacity` (GCRA); slots come back when the request ends or its
-    process dies. Of tokens an estimate is taken, which the settlement corrects by the record's usage.
+    process dies. Of tokens an estimate is taken, which the settlement corrects by the record's usage. One `by_model`
+    counts attempts: it ends with the attempt that took it.
     """
 
     limit: str
@@ -64,6 +66,7 @@ class Quota(Struct, frozen=True, kw_only=True):
     capacity: int
     per_minute: int = 0
     amount: int = 1
+    by_model: bool = False
     on_store_error: OutagePolicy = "refuse"
 
     def standing(self, remaining: int, retry_after_s: float, resets_s: float) -> "QuotaStanding":
@@ -83,7 +86,7 @@ class Quota(Struct, frozen=True, kw_only=True):
 class HoldChoice(Struct, frozen=True, kw_only=True):
     """A model and what holding it takes: `bound_nanos`, or as much as fits but not under `floor_nanos`.
 
-    `quotas` are taken with the opening hold; an extension takes money only.
+    `quotas` are taken with the money, by a hold or an extension.
     """
 
     model: str
@@ -92,6 +95,13 @@ class HoldChoice(Struct, frozen=True, kw_only=True):
     expected_nanos: int
     claims: tuple[BudgetClaim, ...] = ()
     quotas: tuple[Quota, ...] = ()
+
+    @property
+    def extending(self) -> "HoldChoice":
+        """What a further attempt takes: of rates and slots only those by model, as the request has the others."""
+        if all(quota.by_model for quota in self.quotas):
+            return self
+        return replace(self, quotas=tuple(quota for quota in self.quotas if quota.by_model))
 
 
 class Standing(Struct, frozen=True, kw_only=True):
@@ -170,9 +180,10 @@ class Store(Protocol):
         """Takes the first choice that fits all its claims and writes the open record: all or nothing."""
 
     async def extend(self, id: str, leg: int, choice: HoldChoice, ended: Attempt | None) -> Granted | Refused:
-        """Before attempt number `leg` (the opening hold is leg 0): settles the attempt before it, `ended`, and holds
-        the next by the same check (S7). Without `ended` the one before is still under way (a hedge) and stays held.
-        Refused still settles `ended`; without refusals it says that the request is settled or was never held."""
+        """Before attempt number `leg` (the opening hold is leg 0): settles the attempt before it, `ended`, with what
+        that took by model, and holds the next by the same check (S7). Without `ended` the one before is still under way
+        (a hedge) and stays held. Refused still settles `ended`; without refusals it says that the request is settled or
+        was never held."""
 
     async def settle(self, record: Record) -> None:
         """Replaces the hold of each leg by the cost of the attempt of the same number, frees the rest, and completes

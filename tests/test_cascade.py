@@ -102,7 +102,7 @@ async def test_without_room_for_the_second_leg_the_first_answer_is_given(proxy: 
     response = await served.chat()
     assert (await response.json())["choices"][0]["message"]["content"] == UNSURE.text
     record = await served.record(response)
-    assert record.reason.endswith("; small: unsure, 0.60, and large does not fit the budget")
+    assert record.reason.endswith("; small: unsure, 0.60, and large does not fit the limits")
     assert (legs(record), record.model, record.state) == ([("small", "exact")], "small", "done")
     await all_agree(served)
 

@@ -105,6 +105,11 @@ async def test_a_ready_answer_counts_as_a_request_even_when_the_budget_is_spent(
     assert [(await running.chat()).status for _ in range(3)] == [200, 200, 429]
 
 
+async def test_a_ready_answer_counts_at_no_model(proxy: OpenProxy) -> None:
+    running = await opened(proxy, odd(before="has it"), limits="[{per: model, requests_per_minute: 1}]")
+    assert [(await running.chat()).status for _ in range(3)] == [200, 200, 200]
+
+
 @pytest.mark.parametrize("before", FAILING)
 async def test_a_guard_that_fails_before_costs_its_effect_only(proxy: OpenProxy, before: str) -> None:
     running = await opened(proxy, odd(before=before, timeout_s=patience_s(before)), answers=[ANSWER] * 7)

@@ -10,6 +10,7 @@ import pytest
 
 from muxer.testing import Fail, Say, a_claim
 from muxer.testing.contracts.money import amounts
+from muxer.testing.contracts.quotas import by_model, left
 from muxer.types import FunctionCall, ToolCall, Usage
 from tests.plugins.redis_server import TOTAL
 from tests.proxy import QUESTION, OpenProxy, Proxy, nanos
@@ -30,7 +31,7 @@ SECTIONS: dict[str, Any] = {
         for name, others in zip(VENDORS, ("[claude, gemini]", "[gemini]", "[]"), strict=True)
     ),
     "routes": "[{name: default, use: [open]}]",
-    "limits": "[{per: all, total_usd: 1000}, {per: model, total_usd: 1000}]",
+    "limits": "[{per: all, total_usd: 1000}, {per: model, total_usd: 1000}, {per: model, concurrent: 20}]",
 }
 CALLED = ToolCall("call_1", FunctionCall("get_weather", '{"city":"Rome"}'))
 TOOLS = [{"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}]
@@ -106,6 +107,9 @@ async def test_bill_store_records_answers_and_metrics_are_one(proxy: OpenProxy, 
     everyone, *models = [amounts(standing) for standing in await opened.store.standings(claims)]
     assert everyone == (bill, 0, 0) and sum(spent for spent, _, _ in models) == sum(recorded.values()) == bill > 0
     assert await opened.store.held() == (0, 0)
+    # Twenty at once, each at one model at a time: had a slot not come back, somebody would have been refused.
+    slots = [by_model(name, unit="slots", capacity=20, per_minute=0) for name in VENDORS]
+    assert await left(opened.store, *slots) == [20, 20, 20]
     async with opened.client.get("/metrics") as response:
         text = await response.text()
     counted = re.findall(r"^muxer_cost_usd_total\{.*\} (\S+)$", text, re.MULTILINE)

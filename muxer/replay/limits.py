@@ -52,6 +52,7 @@ class Limits:
             state="done",
             user=record.user,
             key=record.key,
+            model=chosen.name,
             usage=record.usage,
             attempts=(attempt,),
         )

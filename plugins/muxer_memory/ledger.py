@@ -149,15 +149,21 @@ class Ledger:
             return Refused(refusals=())
         if number < len(request.legs):
             return Granted(choice=0, granted_nanos=request.legs[number].granted)
-        last = request.legs[-1]
+        last, now = request.legs[-1], self._clock()
         if ended is not None and not last.is_ended:
             last.end(ended.cost_nanos, ended.presumed_nanos)
             self._presume(request, ended.presumed_nanos)
             request.record = replace(request.record, cost_nanos=request.record.cost_nanos + ended.cost_nanos)
+            request.drawn = self.quotas.end_leg(request.drawn, number - 1, ended, now)
+        lacking = self.quotas.lacking(choice.quotas, now)
+        if lacking is not None:
+            return Refused(refusals=(Refusal(model=choice.model, standing=lacking, asked_nanos=0),))
         leg = self._take(0, choice)
         if isinstance(leg, Refusal):
             return Refused(refusals=(leg,))
-        request.legs = (*request.legs, leg)
+        taken = drawn(choice.quotas, number)
+        self.quotas.take(taken, now)
+        request.drawn, request.legs = (*request.drawn, *taken), (*request.legs, leg)
         return Granted(choice=0, granted_nanos=leg.granted)
 
     def settle(self, record: Record) -> None:
@@ -169,8 +175,7 @@ class Ledger:
             if not leg.is_ended:
                 attempt = record.attempts[number] if number < len(record.attempts) else None
                 leg.end(*(attempt.cost_nanos, attempt.presumed_nanos) if attempt else (0, 0))
-        used = record.usage.input_tokens + record.usage.output_tokens
-        self.quotas.end(request.drawn, None if record.presumed_nanos else used, self._clock())
+        self.quotas.settle(request.drawn, record, self._clock())
         request.record, request.drawn = replace(record, feedback=request.record.feedback), ()
         if not record.presumed_nanos:
             self._close(request)

@@ -119,7 +119,7 @@ local function take(choice)
   return granted, taken, standings
 end
 
--- ---- quotas. A quota is {account, is_slots, capacity, per_minute, amount}.
+-- ---- quotas. A quota is {account, is_slots, capacity, per_minute, amount, is_tokens, leg}; leg -1 is the whole request.
 
 -- What has still to flow back: at most a full burst, and nothing by a time that no debt can have set, which is from before
 -- a clock was set back (F19).
@@ -157,13 +157,44 @@ local function change_quota(quota, amount)
   end
 end
 
--- The request is over: slots come back, tokens are corrected to what was used (-1: unknown, it stays).
-local function end_quotas(packed, used)
+-- The first quota that has not what is asked of it, as a refusal; nil when all have.
+local function lacking(quotas)
+  for number, quota in ipairs(quotas) do
+    local found = quota_standing(quota)
+    if quota[5] > found[1] then return {1, number - 1, 0, found[1], found[2], found[3], 0} end
+  end
+end
+
+-- Takes from each account once, and adds that to what was drawn.
+local function draw(quotas, drawn)
+  local of = {}
+  for _, quota in ipairs(quotas) do
+    if not of[quota[1]] then
+      of[quota[1]] = true
+      drawn[#drawn + 1] = quota
+      change_quota(quota, quota[5])
+    end
+  end
+  return drawn
+end
+
+-- Slots come back, tokens are corrected to what was used (-1: unknown, it stays).
+local function end_quota(drawn, used)
+  if drawn[2] then
+    change_quota(drawn, -drawn[5])
+  elseif drawn[6] and used >= 0 then
+    change_quota(drawn, used - drawn[5])
+  end
+end
+
+-- The request is over, or nobody knows what became of it: `used` is of all of it, `of_legs` of each attempt.
+local function end_quotas(packed, used, of_legs)
   for _, drawn in ipairs(packed and cmsgpack.unpack(packed) or {}) do
-    if drawn[2] then
-      change_quota(drawn, -drawn[5])
-    elseif drawn[6] and used >= 0 then
-      change_quota(drawn, used - drawn[5])
+    local leg = drawn[7] or -1 -- a row from before there were any has none
+    if leg >= 0 and of_legs then
+      end_quota(drawn, of_legs[leg + 1] or 0)
+    else
+      end_quota(drawn, used)
     end
   end
 end

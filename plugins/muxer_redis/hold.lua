@@ -18,29 +18,15 @@ end
 
 if not is_known(ARGV[9], true) then return {-1} end
 
-local function lacking(choice)
-  for number, quota in ipairs(choice[5]) do
-    local found = quota_standing(quota)
-    if quota[5] > found[1] then return {1, number - 1, 0, found[1], found[2], found[3], 0} end
-  end
-end
-
 local refusals = {}
 for number, choice in ipairs(choices) do
-  local refusal, nanos, taken, standings = lacking(choice), nil, nil, nil
+  local refusal, nanos, taken, standings = lacking(choice[5]), nil, nil, nil
   if not refusal then
     nanos, taken, standings = take(choice)
     refusal = taken
   end
   if nanos then
-    local drawn, of = {}, {}
-    for _, quota in ipairs(choice[5]) do
-      if not of[quota[1]] then
-        of[quota[1]] = true
-        drawn[#drawn + 1] = quota
-        change_quota(quota, quota[5])
-      end
-    end
+    local drawn = draw(choice[5], {})
     redis.call('HSET', key(name), 'json', record, 'state', 'open', 'at', at, 'owner', owner, 'cost', '0',
       'presumed', '0', 'held', whole(nanos), 'legs', cmsgpack.pack({{number - 1, nanos, taken, false, 0}}),
       'drawn', cmsgpack.pack(drawn))

@@ -6,15 +6,18 @@ import msgspec
 from msgspec import Struct
 
 from muxer import (
+    Attempt,
     BudgetClaim,
     Granted,
     HoldChoice,
     Quota,
     QuotaStanding,
+    Record,
     Refusal,
     Refused,
     Standing,
     StoreUnavailable,
+    tokens_used,
 )
 
 pack = msgspec.msgpack.Encoder().encode
@@ -66,15 +69,15 @@ class _Refused(Struct, frozen=True, array_like=True, tag_field="is_granted", tag
     refusals: tuple[_Refusal, ...]
 
 
-def packed(choices: Sequence[HoldChoice]) -> list[object]:
-    """Choices as the scripts take them. Raises StoreUnavailable for amounts that Lua cannot count."""
+def packed(choices: Sequence[HoldChoice], leg: int = 0) -> list[object]:
+    """Choices for an attempt as the scripts take them. Raises StoreUnavailable for amounts that Lua cannot count."""
     return [
         [
             _counted(choice.bound_nanos),
             choice.floor_nanos,
             choice.expected_nanos,
             [packed_claim(claim) for claim in choice.claims],
-            [packed_quota(quota) for quota in choice.quotas],
+            [packed_quota(quota, leg) for quota in choice.quotas],
         ]
         for choice in choices
     ]
@@ -86,12 +89,24 @@ def packed_claim(claim: BudgetClaim) -> list[object]:
     return [claim.account, -1 if claim.limit_nanos is None else _counted(claim.limit_nanos), claim.soft, windows]
 
 
-def packed_quota(quota: Quota) -> list[object]:
-    """A quota as the scripts take it. Slots are one count whatever the limit says; a rate with other numbers starts
-    anew."""
+def packed_quota(quota: Quota, leg: int = 0) -> list[object]:
+    """A quota for an attempt as the scripts take it. Slots are one count whatever the limit says; a rate with other
+    numbers starts anew."""
     is_slots = quota.unit == "slots"
     account = f"{quota.account}:{quota.unit}" + ("" if is_slots else f":{quota.per_minute}/{quota.capacity}")
-    return [account, is_slots, quota.capacity, quota.per_minute, quota.amount, quota.unit == "tokens"]
+    of = leg if quota.by_model else -1  # the whole request
+    return [account, is_slots, quota.capacity, quota.per_minute, quota.amount, quota.unit == "tokens", of]
+
+
+def ended(record: Record) -> list[tuple[int, int, int]]:
+    """What became of each attempt as the scripts take it."""
+    return [(one.cost_nanos, one.presumed_nanos, tokens(one, record)) for one in record.attempts]
+
+
+def tokens(attempt: Attempt, record: Record | None = None) -> int:
+    """What an attempt took of a rate of tokens; -1 where nobody knows."""
+    used = tokens_used(attempt, record)
+    return -1 if used is None else used
 
 
 def _counted(nanos: int) -> int:

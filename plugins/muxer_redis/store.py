@@ -68,8 +68,9 @@ class RedisStore:
             id,
             str(leg),
             *(("", "") if ended is None else (str(ended.cost_nanos), str(ended.presumed_nanos))),
-            replies.pack(replies.packed([choice])[0]),
+            replies.pack(replies.packed([choice], leg)[0]),
             self._owner.memory.stamp,
+            str(-1 if ended is None else replies.tokens(ended)),
         )
         return self._held(reply, [choice])
 
@@ -85,7 +86,7 @@ class RedisStore:
             str(record.cost_nanos),
             str(record.presumed_nanos),
             str(used),
-            replies.pack([(attempt.cost_nanos, attempt.presumed_nanos) for attempt in record.attempts]),
+            replies.pack(replies.ended(record)),
             self._keep_s,
             self._owner.memory.stamp,
             *totals.of(record),

@@ -38,11 +38,7 @@ def hold(book: Book, now: float, owner: str, opening: Row, choices: Sequence[Hol
     answer, whatever is offered then (S5)."""
     refusals: list[Refusal] = []
     for index, choice in enumerate(choices):
-        lacking = book.quotas.lacking(choice.quotas, now)
-        if lacking is not None:
-            refusals.append(Refusal(model=choice.model, standing=lacking, asked_nanos=0))
-            continue
-        fitting = _fitting(book, now, choice)
+        fitting = _allowed(book, now, choice)
         if isinstance(fitting, Refusal):
             refusals.append(fitting)
             continue
@@ -88,21 +84,25 @@ def extend(
     book.execute("UPDATE requests SET owner = ? WHERE id = ? AND owner != ?", (owner, id, owner))
     if leg < len(legs):
         return Granted(choice=0, granted_nanos=legs[leg].granted)
-    last, cost, presumed = legs[leg - 1], 0, 0
+    last, taken, cost, presumed = legs[leg - 1], known.drawn, 0, 0
     if ended is not None and not last.ended:
         cost, presumed = ended.cost_nanos, ended.presumed_nanos
         _end(book, last, cost, presumed)
         legs = (*legs[:-1], replace(last, ended=True, presumed=presumed))
-    fitting = _fitting(book, now, choice)
+        taken = book.quotas.end_leg(taken, leg - 1, ended, now)
+    fitting = _allowed(book, now, choice)
     if not isinstance(fitting, Refusal):
         legs = (*legs, Leg(0, *fitting))
         _take(book, legs[-1])
+        more = drawn(choice.quotas, leg)
+        book.quotas.take(more, now)
+        taken += more
     book.execute(
-        "UPDATE requests SET holds = ?, held_nanos = ?, presumed_nanos = presumed_nanos + ?, "
+        "UPDATE requests SET holds = ?, drawn = ?, held_nanos = ?, presumed_nanos = presumed_nanos + ?, "
         "cost_nanos = cost_nanos + ? WHERE id = ?",
-        (encode(legs).decode(), _held(legs), presumed, cost, id),
+        (encode(legs).decode(), encode(taken).decode(), _held(legs), presumed, cost, id),
     )
-    book.requests[id] = Open(legs, known.drawn)
+    book.requests[id] = Open(legs, taken)
     if isinstance(fitting, Refusal):
         return Refused(refusals=(fitting,))
     return Granted(choice=0, granted_nanos=fitting[0])
@@ -122,8 +122,7 @@ def settle(book: Book, now: float, record: Record, row: Row) -> None:
         cost, presumed = (attempt.cost_nanos, attempt.presumed_nanos) if attempt else (0, 0)
         _end(book, leg, cost, presumed)
         ended.append(replace(leg, ended=True, presumed=presumed))
-    used = record.usage.input_tokens + record.usage.output_tokens
-    book.quotas.end(known.drawn, None if record.presumed_nanos else used, now)
+    book.quotas.settle(known.drawn, record, now)
     # The legs are kept for as long as something is presumed, so that it can be resolved.
     holds = encode(ended).decode() if record.presumed_nanos else None
     book.execute(_COMPLETE, (*row[len(KEPT) :], holds, record.id))
@@ -206,6 +205,14 @@ def standing(book: Book, now: float, claim: BudgetClaim) -> Standing:
     """How the limit behind a claim stands now."""
     window = _window(claim, now)
     return _standing(claim, window, book.counter(_account(claim, window), window.start_s))
+
+
+def _allowed(book: Book, now: float, choice: HoldChoice) -> tuple[int, tuple[Taken, ...]] | Refusal:
+    """The same once all its quotas have what is asked of them."""
+    lacking = book.quotas.lacking(choice.quotas, now)
+    if lacking is not None:
+        return Refusal(model=choice.model, standing=lacking, asked_nanos=0)
+    return _fitting(book, now, choice)
 
 
 def _fitting(book: Book, now: float, choice: HoldChoice) -> tuple[int, tuple[Taken, ...]] | Refusal:

@@ -26,14 +26,19 @@ LIMITS = {
 }
 
 
-def _quota(**fields: object) -> Quota:
-    return Quota(limit="limits[9]", per="user", subject="alice", account="user:alice", **fields)  # type: ignore[arg-type]  # as the tests write them
+def _quota(per: str, subject: str, **fields: object) -> Quota:
+    by_model = per == "model"
+    return Quota(limit="limits[9]", per=per, subject=subject, account=f"{per}:{subject}", by_model=by_model, **fields)  # type: ignore[arg-type]  # as the tests write them
 
 
 QUOTAS = {
-    "requests": _quota(unit="requests", capacity=6, per_minute=20),
-    "tokens": _quota(unit="tokens", capacity=300, per_minute=60, amount=40),
-    "slots": _quota(unit="slots", capacity=4),
+    f"{unit} per {per}": _quota(per, subject, unit=unit, **fields)
+    for per, subject in (("user", "alice"), ("model", "m-1"))
+    for unit, fields in {
+        "requests": {"capacity": 6, "per_minute": 20},
+        "tokens": {"capacity": 300, "per_minute": 60, "amount": 40},
+        "slots": {"capacity": 4},
+    }.items()
 }
 
 
@@ -69,7 +74,7 @@ ASKS = st.builds(
     quotas=some_of(QUOTAS),
 )
 CHOICES = st.lists(ASKS, min_size=1, max_size=3)
-OUTCOMES = st.builds(Outcome, UNITS, st.booleans())
+OUTCOMES = st.builds(Outcome, st.just(0) | UNITS, st.booleans())
 PROCESS = st.integers(0, 1)
 TWICE = st.sampled_from([1, 1, 2])  # a reply that was lost: the same call is made again
 PAUSES_S = st.sampled_from([1, 3, 40, DAY_S // 2, DAY_S])

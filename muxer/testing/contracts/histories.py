@@ -199,6 +199,7 @@ class LedgerMachine(RuleBasedStateMachine):
             state="failed" if entry.settled else "done",
             cost_nanos=sum(attempt.cost_nanos for attempt in attempts),
             presumed_nanos=sum(attempt.presumed_nanos for attempt in attempts),
+            model="m-1",
             attempts=attempts,
             usage=Usage(input_tokens=tokens),
         )

@@ -24,13 +24,14 @@ class Leg(Struct):
 
 
 class Request(Struct):
-    """A request that was held, by the process `owner`. Once it `is_over` nothing about it changes any more. `resolved`
-    is what the operator's word about its unknown legs was booked as, `overstated` where that may be more than was
-    billed there, since some of those legs had other accounts."""
+    """A request that was held, by the process `owner`. Once it `is_over` nothing about it changes any more. `drawn` is
+    what it took, each with the number of the attempt, -1 where it is the request's. `resolved` is what the operator's
+    word about its unknown legs was booked as, `overstated` where that may be more than was billed there, since some of
+    those legs had other accounts."""
 
     owner: int
     legs: list[Leg]
-    drawn: tuple[Quota, ...]
+    drawn: list[tuple[int, Quota]]
     resolved: dict[Account, int]
     state: str = "open"
     is_over: bool = False
@@ -68,8 +69,8 @@ class LedgerModel:
             for index, choice in enumerate(choices):
                 taken = self._lacking(choice) or self._take(index, choice)
                 if isinstance(taken, Leg):
-                    self.requests[id] = Request(owner, [taken], choice.quotas, {})
-                    self._draw(choice.quotas)
+                    self.requests[id] = Request(owner, [taken], [], {})
+                    self._draw(self.requests[id], choice.quotas)
                     break
                 refusals.append(taken)
             else:
@@ -87,12 +88,14 @@ class LedgerModel:
             return Refused(refusals=())
         request.owner, request.state = owner, "open"
         if leg == len(request.legs):
-            if ended is not None:
+            if ended is not None and not request.legs[-1].is_ended:
                 _end(request.legs[-1], ended)
-            taken = self._take(0, choice)
+                self._end_quotas(request, leg - 1, 0 if ended.outcome == "none" else None)
+            taken = self._lacking(choice) or self._take(0, choice)
             if isinstance(taken, Refusal):
                 return Refused(refusals=(taken,))
             request.legs.append(taken)
+            self._draw(request, choice.quotas)
         return Granted(choice=0, granted_nanos=request.legs[leg].granted)
 
     def settle(self, record: Record) -> None:
@@ -103,14 +106,19 @@ class LedgerModel:
         for leg, attempt in zip(request.legs, record.attempts, strict=True):
             _end(leg, attempt)
         used = record.usage.input_tokens + record.usage.output_tokens
-        self._end_quotas(request, None if request.presumed else used)
+        self._end_quotas(request, -1, None if request.presumed else used)
+        for number, attempt in enumerate(record.attempts):
+            is_given = number == len(record.attempts) - 1 and attempt.outcome == "exact"
+            tokens = used if is_given else 0 if attempt.outcome == "none" else None
+            self._end_quotas(request, number, tokens)
         request.state, request.is_over = "done", request.presumed == 0
 
     def interrupt(self, owner: int) -> None:
         """A process is known to be dead."""
         for request in self.requests.values():
             if request.owner == owner and request.state == "open":
-                self._end_quotas(request, None)
+                for number in range(-1, len(request.legs)):
+                    self._end_quotas(request, number, None)
                 request.state = "interrupted"
 
     def resolve(self, id: str, cost: int) -> bool:
@@ -212,17 +220,18 @@ class LedgerModel:
             taken[account] = max(taken.get(account, 0), choice.expected_nanos if claim.soft else granted)
         return Leg(index, granted, taken)
 
-    def _draw(self, quotas: Sequence[Quota]) -> None:
+    def _draw(self, request: Request, quotas: Sequence[Quota]) -> None:
         for quota in quotas:
             self._change(quota, quota.amount)
+            request.drawn.append((len(request.legs) - 1 if quota.by_model else -1, quota))
 
-    def _end_quotas(self, request: Request, used: int | None) -> None:
-        for quota in request.drawn:
+    def _end_quotas(self, request: Request, number: int, used: int | None) -> None:
+        for quota in [quota for leg, quota in request.drawn if leg == number]:
             if quota.unit == "slots":
                 self._change(quota, -quota.amount)
             elif quota.unit == "tokens" and used is not None:
                 self._change(quota, used - quota.amount)
-        request.drawn = ()
+        request.drawn = [(leg, quota) for leg, quota in request.drawn if leg != number]
 
     def _change(self, quota: Quota, amount: int) -> None:
         level = self._levels.get(_key(quota), 0)

@@ -3,7 +3,9 @@
 
 from pathlib import Path
 
-from muxer import Granted, Quota, QuotaStanding, Refused, Usage
+from msgspec.structs import replace
+
+from muxer import Granted, Quota, QuotaStanding, Refused, Store, Usage
 from muxer.testing.builders import ManualClock, a_record
 from muxer.testing.contracts.money import StoreTests, a_choice, an_attempt
 
@@ -12,6 +14,16 @@ def a_quota(**changes: object) -> Quota:
     """Two requests at once, sixty a minute, for the user alice."""
     fields: dict[str, object] = {"unit": "requests", "capacity": 2, "per_minute": 60, **changes}
     return Quota(limit="limits[0]", per="user", subject="alice", account="user:alice", **fields)  # type: ignore[arg-type]
+
+
+def by_model(name: str, **changes: object) -> Quota:
+    """Two requests at once, sixty a minute, for a model."""
+    return replace(a_quota(**changes), per="model", subject=name, account=f"model:{name}", by_model=True)
+
+
+async def left(store: Store, *quotas: Quota) -> list[int]:
+    """What is left of each."""
+    return [standing.remaining for standing in await store.quotas(quotas)]
 
 
 class QuotaContract(StoreTests):
@@ -110,3 +122,57 @@ class QuotaContract(StoreTests):
             assert isinstance(await store.hold(a_record(), [a_choice(101, quotas=(quota,))]), Refused)
             (standing,) = await store.quotas([quota])
             assert standing.remaining == 1
+
+    async def test_by_model_each_attempt_takes_its_own(self, tmp_path: Path) -> None:
+        slow, quick = (by_model(name, unit="slots", capacity=1, per_minute=0) for name in ("slow", "quick"))
+        async with self.open_store(tmp_path, ManualClock()) as store:
+            await store.hold(a_record(id="a"), [a_choice(1, quotas=(slow,))])
+            for _ in range(2):  # a reply may be lost
+                await store.extend("a", 1, a_choice(1, quotas=(quick,)), an_attempt())
+            assert await left(store, slow, quick) == [1, 0]
+            await store.settle(a_record(id="a", state="done", attempts=(an_attempt(), an_attempt(1))))
+            assert await left(store, slow, quick) == [1, 1]
+
+    async def test_by_model_an_attempt_under_way_keeps_what_it_took(self, tmp_path: Path) -> None:
+        slow, quick = (by_model(name, unit="slots", capacity=1, per_minute=0) for name in ("slow", "quick"))
+        async with self.open_store(tmp_path, ManualClock()) as store:
+            await store.hold(a_record(id="a"), [a_choice(1, quotas=(slow,))])
+            await store.extend("a", 1, a_choice(1, quotas=(quick,)), None)
+            assert await left(store, slow, quick) == [0, 0]
+            await store.settle(a_record(id="a", state="done", attempts=(an_attempt(), an_attempt(1))))
+            assert await left(store, slow, quick) == [1, 1]
+
+    async def test_by_model_an_attempt_that_does_not_fit_is_refused_and_takes_nothing(self, tmp_path: Path) -> None:
+        slow, full = by_model("slow"), by_model("full", unit="slots", capacity=0, per_minute=0)
+        async with self.open_store(tmp_path, ManualClock()) as store:
+            await store.hold(a_record(id="a"), [a_choice(1, quotas=(slow,))])
+            reply = await store.extend("a", 1, a_choice(1, quotas=(slow, full)), an_attempt())
+            assert isinstance(reply, Refused)
+            assert [refusal.standing.subject for refusal in reply.refusals] == ["full"]
+            assert (await left(store, slow), await store.held()) == ([1], (0, 0))
+            for number, is_there in ((1, True), (2, False)):  # a second request a minute, and no third
+                reply = await store.extend("a", number, a_choice(1, quotas=(slow,)), an_attempt())
+                assert isinstance(reply, Granted) is is_there
+
+    async def test_by_model_tokens_are_corrected_by_the_answer_of_that_model(self, tmp_path: Path) -> None:
+        failed, served, unknown = (
+            by_model(name, unit="tokens", capacity=100, per_minute=60, amount=80)
+            for name in ("failed", "served", "unknown")
+        )
+        mine = a_quota(unit="tokens", capacity=100, per_minute=60, amount=80)
+        ended = an_attempt(model="failed"), an_attempt(1, model="unknown"), an_attempt(1, model="served")
+        async with self.open_store(tmp_path, ManualClock()) as store:
+            await store.hold(a_record(), [a_choice(1, quotas=(mine, failed))])
+            await store.extend("request-1", 1, a_choice(1, quotas=(unknown,)), ended[0])
+            await store.extend("request-1", 2, a_choice(1, quotas=(served,)), ended[1])
+            usage = Usage(input_tokens=10, output_tokens=20)
+            await store.settle(a_record(state="done", model="served", usage=usage, attempts=ended))
+            assert await left(store, mine, failed, unknown, served) == [70, 100, 20, 70]
+
+    async def test_by_model_slots_of_all_attempts_come_back_when_their_owner_is_gone(self, tmp_path: Path) -> None:
+        slow, quick = (by_model(name, unit="slots", capacity=1, per_minute=0) for name in ("slow", "quick"))
+        async with self.open_store(tmp_path, ManualClock()) as store:
+            await store.hold(a_record(id="a"), [a_choice(1, quotas=(slow,))])
+            await store.extend("a", 1, a_choice(1, quotas=(quick,)), None)
+        async with self.open_store(tmp_path, ManualClock()) as store:
+            assert await left(store, slow, quick) == [1, 1]
