@@ -1,17 +1,21 @@
-"""What a prompt is to the model: buckets of hashed words, pairs of words and marks of its shape. No text is kept."""
+"""What a prompt is to the model: buckets of hashed words, pairs of words and marks of its shape. No text is kept.
+
+The first buckets are those of shape; then come, by turns, one for words and one for pairs."""
 
 import math
 import re
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 from zlib import crc32
 
-BUCKETS = 1 << 17
+BUCKETS = 1 << 19
+SHAPES = 256  # more than there are steps and marks; even, so that the buckets of words are
 READ_CHARS = 8_192  # of a longer text the head and the tail, each this long: the cost has a bound
 _WORD = re.compile(r"[^\W\d_]+|\d+")
 _SYMBOL = re.compile(r"[^\w\s]")
 _END = re.compile(r"[.?!]")
+_PLACES = (BUCKETS - SHAPES) // 2
 _MARKS = ("$", "\\", "=", "^", "%", '"', "```", "_", "(", "- ", "!", ";")
 # How many steps of each trait there are; most are halves of a power of two, of the length quarters.
 _TRAITS = {
@@ -38,8 +42,14 @@ def features(text: str) -> Features:
     """The buckets of a text; case and runs of blanks make no difference."""
     text = " ".join(text.split()) if len(text) <= 2 * READ_CHARS else f"{text[:READ_CHARS]} {text[-READ_CHARS:]}"
     words = _WORD.findall(text.casefold())
-    names = dict.fromkeys([*words, *map(" ".join, pairwise(words))])
-    return Features(_hashed(names), _shape(text, words))
+    names = {2 * _hashed(word) for word in words}
+    pairs = {2 * _hashed(pair) + 1 for pair in map(" ".join, pairwise(words))}
+    return Features([SHAPES + place for place in names | pairs], _shape(text, words))
+
+
+def single(words: Sequence[int]) -> list[int]:
+    """The buckets of words, without those of pairs."""
+    return [at for at in words if not at & 1]
 
 
 def _shape(text: str, words: Sequence[str]) -> list[int]:
@@ -67,15 +77,13 @@ def _halves(count: int) -> int:
     return int(2 * math.log2(1 + count))
 
 
-def _bucket(name: str) -> int:
-    return crc32(name.encode("utf-8", "replace")) % BUCKETS
+def _hashed(name: str) -> int:
+    return crc32(name.encode("utf-8", "replace")) % _PLACES
 
 
-def _hashed(names: dict[str, None]) -> list[int]:
-    return list({_bucket(name) for name in names})
-
-
-# A word has no colon, so no word is a mark or a step by its name. A step that falls on the bucket of an earlier one
-# counts for that alone.
-_MARK_BUCKETS = {mark: _bucket(f"mark:{mark}") for mark in _MARKS}
-_STEP_BUCKETS = [(steps.start, [_bucket(f"{trait}:{step}") for step in steps]) for trait, steps in _TRAITS.items()]
+_MARK_BUCKETS = {mark: at for at, mark in enumerate(_MARKS)}
+_FIRST_BUCKETS = accumulate(map(len, _TRAITS.values()), initial=len(_MARKS))
+_STEP_BUCKETS = [
+    (steps.start, range(first, first + len(steps)))
+    for steps, first in zip(_TRAITS.values(), _FIRST_BUCKETS, strict=False)
+]

@@ -6,9 +6,9 @@ from heapq import nsmallest
 
 from muxer_difficulty.features import BUCKETS, Features
 
-HASHING = 2  # rises with every change of what a text hashes to: what was kept before then says nothing any more
-# A distance takes a byte up to 127, and larger ones are few among so many: never more than 2,700 bytes.
-MOST_BUCKETS = 1_500
+HASHING = 3  # rises with every change of what a text hashes to: what was kept before then says nothing any more
+# A distance takes two bytes up to 16,383, and larger ones are few among so many: never more than 2,700 bytes.
+MOST_BUCKETS = 1_320
 
 
 def write(found: Features) -> str:

@@ -33,8 +33,9 @@ routes:
   - {name: trial, share: 50%, use: [big], learn: true}
   - {name: default, use: [small], learn: true}
 """
-EASY = ["name", "colour", "capital", "river", "song", "country"]
-HARD = ["integral", "entropy", "eigenvalue", "proof", "lemma", "manifold"]
+# Words of which the model that ships knows nothing.
+EASY = ["obbrel", "ferrun", "calwit", "rivund", "sonteg", "mellup"]
+HARD = ["intrigol", "entwupy", "eigvolt", "provax", "lemdrin", "manfelt"]
 SIGNAL = Difficulty(load((Path(muxer_difficulty.__file__).parent / SHIPPED).read_bytes()))
 
 
