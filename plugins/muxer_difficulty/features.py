@@ -1,21 +1,23 @@
 """What a prompt is to the model: buckets of hashed words, pairs of words and marks of its shape. No text is kept.
 
-The first buckets are those of shape; then come, by turns, one for words and one for pairs."""
+The first buckets are those of shape; then come, by turns, one for words, one for neighbours, and one for words with
+another one between them."""
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 from zlib import crc32
 
 BUCKETS = 1 << 19
-SHAPES = 256  # more than there are steps and marks; even, so that the buckets of words are
+SHAPES = 255  # no fewer than there are steps and marks; a multiple of three, so that the buckets of words are
+TURNS = 3
 READ_CHARS = 8_192  # of a longer text the head and the tail, each this long: the cost has a bound
 _WORD = re.compile(r"[^\W\d_]+|\d+")
 _SYMBOL = re.compile(r"[^\w\s]")
 _END = re.compile(r"[.?!]")
-_PLACES = (BUCKETS - SHAPES) // 2
+_PLACES = (BUCKETS - SHAPES) // TURNS
 _MARKS = ("$", "\\", "=", "^", "%", '"', "```", "_", "(", "- ", "!", ";")
 # How many steps of each trait there are; most are halves of a power of two, of the length quarters.
 _TRAITS = {
@@ -32,9 +34,10 @@ _TRAITS = {
 
 
 class Features(NamedTuple):
-    """The buckets of a prompt, each once: of its words and pairs of words, and of its shape."""
+    """The buckets of a prompt, each once: of its words and neighbours, of its words apart, and of its shape."""
 
     words: list[int]
+    apart: list[int]
     shape: list[int]
 
 
@@ -42,14 +45,14 @@ def features(text: str) -> Features:
     """The buckets of a text; case and runs of blanks make no difference."""
     text = " ".join(text.split()) if len(text) <= 2 * READ_CHARS else f"{text[:READ_CHARS]} {text[-READ_CHARS:]}"
     words = _WORD.findall(text.casefold())
-    names = {2 * _hashed(word) for word in words}
-    pairs = {2 * _hashed(pair) + 1 for pair in map(" ".join, pairwise(words))}
-    return Features([SHAPES + place for place in names | pairs], _shape(text, words))
+    found = _buckets(words, 0) | _buckets(map(" ".join, pairwise(words)), 1)
+    apart = _buckets(map(" ".join, zip(words, words[2:], strict=False)), 2)
+    return Features(list(found), list(apart), _shape(text, words))
 
 
 def single(words: Sequence[int]) -> list[int]:
-    """The buckets of words, without those of pairs."""
-    return [at for at in words if not at & 1]
+    """The buckets of words, without those of neighbours."""
+    return [at for at in words if not at % TURNS]
 
 
 def _shape(text: str, words: Sequence[str]) -> list[int]:
@@ -77,8 +80,9 @@ def _halves(count: int) -> int:
     return int(2 * math.log2(1 + count))
 
 
-def _hashed(name: str) -> int:
-    return crc32(name.encode("utf-8", "replace")) % _PLACES
+def _buckets(names: Iterable[str], turn: int) -> set[int]:
+    first = SHAPES + turn
+    return {first + TURNS * (crc32(name.encode("utf-8", "replace")) % _PLACES) for name in names}
 
 
 _MARK_BUCKETS = {mark: at for at, mark in enumerate(_MARKS)}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from muxer import Labelled
-from muxer_difficulty.features import features
+from muxer_difficulty.features import BUCKETS, features
 from muxer_difficulty.lessons import Example
 from muxer_difficulty.model import Artefact
 from muxer_difficulty.ridge import STRENGTH, learned, prepared, said, spread_out
@@ -42,10 +42,12 @@ def fit(
             unseen[at] = said(weights, ready.rows[at])
         advance(len(order) - len(held))
     slope, offset = _curve(unseen, is_better)
-    weights = spread_out(found, ready, *learned(ready, above, order, strength))
+    learnt = spread_out(found, ready, *learned(ready, above, order, strength))
     advance(len(order))
-    unit = max(map(abs, weights), default=0.0) / 127 or 1.0
-    table = array("b", (_cut(weight / unit) for weight in weights))
+    unit = max(map(abs, learnt.values()), default=0.0) / 127 or 1.0
+    table = array("b", bytes(BUCKETS))
+    for bucket, weight in learnt.items():
+        table[bucket] = _cut(weight / unit)
     artefact = Artefact(
         weights=zlib.compress(table.tobytes(), 9),
         unit=unit,

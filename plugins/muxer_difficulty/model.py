@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Struct
 
-from muxer_difficulty.features import BUCKETS, SHAPES, Features, features, single
+from muxer_difficulty.features import BUCKETS, SHAPES, TURNS, Features, features, single
 
 VERSION = 3
 _LARGEST_BYTES = 2 << 20
@@ -38,7 +38,7 @@ class Model:
     def __init__(self, artefact: Artefact) -> None:
         table = zlib.decompress(artefact.weights)
         self._weights = array("b", table)
-        of_words = table[SHAPES::2]
+        of_words = table[SHAPES::TURNS]
         self._fill = 1 - of_words.count(0) / len(of_words)
         self._unit = artefact.unit
         self._slope = artefact.slope
@@ -64,7 +64,7 @@ class Model:
 
 
 def sum_of(weights: Sequence[float], found: Features) -> float:
-    """Words, and shape, however many there are of each."""
+    """What each group of buckets says, however many there are in it."""
     parts: list[float] = [sum([weights[at] for at in part]) / math.sqrt(len(part)) for part in found if part]
     return sum(parts)
 

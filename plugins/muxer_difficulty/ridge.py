@@ -11,11 +11,11 @@ from itertools import chain
 
 from msgspec import Struct
 
-from muxer_difficulty.features import BUCKETS, SHAPES, Features
+from muxer_difficulty.features import Features
 
 STRENGTH = 8.0
 STEPS, TOLERANCE = 60, 1e-3
-_OF_SHAPE = 0.5  # the variance of a weight of shape, where that of a word is 1 in the mean
+_HALF = 0.5  # the variance of a weight of shape or of words apart, where that of a word is 1, in the mean
 
 
 class Row(Struct, frozen=True):
@@ -55,11 +55,14 @@ def prepared(found: Sequence[Features]) -> Prepared:
 
 
 def _variances(found: Sequence[Features], met: Mapping[int, int]) -> dict[int, float]:
-    """A word says the more, the fewer prompts have it: by the logarithm of their share, 1 in the mean of a prompt."""
+    """A word says the more, the fewer prompts have it: by the logarithm of their share."""
     rarities = {at: math.log((len(found) + 1) / count) for at, count in met.items()}
-    means = [sum(rarities[at] for at in one.words) / len(one.words) for one in found if one.words]
-    usual = sum(means) / len(means) if means else 1.0
-    return {at: rarity / usual if at >= SHAPES else _OF_SHAPE for at, rarity in rarities.items()}
+    variances = dict.fromkeys(met, _HALF)
+    for parts, mean in (([one.words for one in found], 1.0), ([one.apart for one in found], _HALF)):
+        usual = [sum(rarities[at] for at in part) / len(part) for part in parts if part]
+        for at in set(chain.from_iterable(parts)):
+            variances[at] = mean * rarities[at] * len(usual) / sum(usual)
+    return variances
 
 
 def said(weights: Sequence[float], row: Row) -> float:
@@ -93,11 +96,9 @@ def learned(
 
 def spread_out(
     found: Sequence[Features], ready: Prepared, weights: Sequence[float], duals: Mapping[int, float]
-) -> list[float]:
-    """The weight of every bucket, of those too that one prompt alone has."""
-    table = [0.0] * BUCKETS
-    for bucket, number in ready.numbers.items():
-        table[bucket] = weights[number]
+) -> dict[int, float]:
+    """The weight of every bucket that was met, of those too that one prompt alone has."""
+    table = {bucket: weights[number] for bucket, number in ready.numbers.items()}
     for at, dual in duals.items():
         for part in found[at]:
             for bucket in part:

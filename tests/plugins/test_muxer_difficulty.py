@@ -84,7 +84,7 @@ def test_it_knows_what_it_has_not_met_in_a_table_that_other_words_have_filled(sh
     for at in range(SHAPES, BUCKETS):
         table[at] = 9 if chance.random() < share else 0
     met, strange = (" ".join(map("".join, product(letters, repeat=5))) for letters in ("abcd", "efgh"))
-    for at in features(met).words:
+    for at in (*features(met).words, *features(met).apart):
         table[at] = 9
     model = Model(Artefact(weights=zlib.compress(bytes(table)), unit=1e-3, slope=1.0, offset=0.0, prompts=1))
     assert model.chance(met) > 0.6
@@ -126,7 +126,9 @@ def test_the_descent_ends_at_the_ridge() -> None:
     gains = [row.strong - row.cheap for row in rows(12, 6)]
     ready = prepared(found)
     weights, duals = learned_weights(ready, gains, range(12), strength)
-    table = spread_out(found, ready, weights, duals)
+    table = [0.0] * BUCKETS
+    for bucket, weight in spread_out(found, ready, weights, duals).items():
+        table[bucket] = weight
     for row, one, gain, dual in zip(ready.rows, found, gains, duals.values(), strict=True):
         assert sum_of(table, one) == pytest.approx(said(weights, row) + row.alone * dual)
         assert gain - sum_of(table, one) == pytest.approx(strength * dual, abs=2e-3)
@@ -139,6 +141,13 @@ def test_a_word_says_the_more_the_fewer_prompts_have_it() -> None:
     assert 0 < the < proof < river
     assert sum(sum(variances[at] for at in one.words) / len(one.words) for one in found) / 4 == pytest.approx(1)
     assert {variances[at] for one in found for at in one.shape} == {0.5}
+
+
+def test_words_apart_count_half() -> None:
+    found = [features(words) for words in ("the proof is", "the song is", "a river was")]
+    variances = prepared(found).variances
+    assert sum(variances[at] for one in found for at in one.apart) / 3 == pytest.approx(0.5)
+    assert 0 < variances[found[0].apart[0]] < variances[found[2].apart[0]]
 
 
 def test_the_same_rows_give_the_same_bytes() -> None:
@@ -172,7 +181,8 @@ def test_words_pairs_and_shape_have_buckets_of_their_own() -> None:
     assert sorted(single(found.words)) == sorted(
         features(word).words[0] for word in ("the", "capital", "of", "country")
     )
-    assert len(found.words) == 4 + 4 and min(found.words) >= SHAPES > max(found.shape)
+    assert (len(found.words), len(found.apart)) == (4 + 4, 3)
+    assert not set(found.words) & set(found.apart) and min(*found.words, *found.apart) >= SHAPES > max(found.shape)
     every = features('$ 12 34, "x" (_ = ^ % \\ ```)! - ; ' + "word, and. " * 4_000 + "9" * 30 + "a" * 50)
     assert len(set(every.shape)) == len(every.shape) > 140
 
