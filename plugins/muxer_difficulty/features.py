@@ -1,17 +1,23 @@
-"""What a prompt is to the model: buckets of hashed words, pairs of words and marks of its shape. No text is kept."""
+"""What a prompt is to the model: buckets of hashed words, pairs of words and marks of its shape. No text is kept.
+
+The first buckets are those of shape; then come, by turns, one for words, one for neighbours, and one for words with
+another one between them."""
 
 import math
 import re
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Sequence
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 from zlib import crc32
 
-BUCKETS = 1 << 17
+BUCKETS = 1 << 19
+SHAPES = 255  # no fewer than there are steps and marks; a multiple of three, so that the buckets of words are
+TURNS = 3
 READ_CHARS = 8_192  # of a longer text the head and the tail, each this long: the cost has a bound
 _WORD = re.compile(r"[^\W\d_]+|\d+")
 _SYMBOL = re.compile(r"[^\w\s]")
 _END = re.compile(r"[.?!]")
+_PLACES = (BUCKETS - SHAPES) // TURNS
 _MARKS = ("$", "\\", "=", "^", "%", '"', "```", "_", "(", "- ", "!", ";")
 # How many steps of each trait there are; most are halves of a power of two, of the length quarters.
 _TRAITS = {
@@ -28,9 +34,10 @@ _TRAITS = {
 
 
 class Features(NamedTuple):
-    """The buckets of a prompt, each once: of its words and pairs of words, and of its shape."""
+    """The buckets of a prompt, each once: of its words and neighbours, of its words apart, and of its shape."""
 
     words: list[int]
+    apart: list[int]
     shape: list[int]
 
 
@@ -38,8 +45,14 @@ def features(text: str) -> Features:
     """The buckets of a text; case and runs of blanks make no difference."""
     text = " ".join(text.split()) if len(text) <= 2 * READ_CHARS else f"{text[:READ_CHARS]} {text[-READ_CHARS:]}"
     words = _WORD.findall(text.casefold())
-    names = dict.fromkeys([*words, *map(" ".join, pairwise(words))])
-    return Features(_hashed(names), _shape(text, words))
+    found = _buckets(words, 0) | _buckets(map(" ".join, pairwise(words)), 1)
+    apart = _buckets(map(" ".join, zip(words, words[2:], strict=False)), 2)
+    return Features(list(found), list(apart), _shape(text, words))
+
+
+def single(words: Sequence[int]) -> list[int]:
+    """The buckets of words, without those of neighbours."""
+    return [at for at in words if not at % TURNS]
 
 
 def _shape(text: str, words: Sequence[str]) -> list[int]:
@@ -67,15 +80,14 @@ def _halves(count: int) -> int:
     return int(2 * math.log2(1 + count))
 
 
-def _bucket(name: str) -> int:
-    return crc32(name.encode("utf-8", "replace")) % BUCKETS
+def _buckets(names: Iterable[str], turn: int) -> set[int]:
+    first = SHAPES + turn
+    return {first + TURNS * (crc32(name.encode("utf-8", "replace")) % _PLACES) for name in names}
 
 
-def _hashed(names: dict[str, None]) -> list[int]:
-    return list({_bucket(name) for name in names})
-
-
-# A word has no colon, so no word is a mark or a step by its name. A step that falls on the bucket of an earlier one
-# counts for that alone.
-_MARK_BUCKETS = {mark: _bucket(f"mark:{mark}") for mark in _MARKS}
-_STEP_BUCKETS = [(steps.start, [_bucket(f"{trait}:{step}") for step in steps]) for trait, steps in _TRAITS.items()]
+_MARK_BUCKETS = {mark: at for at, mark in enumerate(_MARKS)}
+_FIRST_BUCKETS = accumulate(map(len, _TRAITS.values()), initial=len(_MARKS))
+_STEP_BUCKETS = [
+    (steps.start, range(first, first + len(steps)))
+    for steps, first in zip(_TRAITS.values(), _FIRST_BUCKETS, strict=False)
+]

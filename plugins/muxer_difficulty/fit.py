@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from muxer import Labelled
-from muxer_difficulty.features import features
+from muxer_difficulty.features import BUCKETS, features
 from muxer_difficulty.lessons import Example
 from muxer_difficulty.model import Artefact
-from muxer_difficulty.ridge import STRENGTH, learned, prepared, said
+from muxer_difficulty.ridge import STRENGTH, learned, prepared, said, spread_out
 
 FOLDS, SEED = 5, 7
 _STEPS, _SHRINK = 50, 1e-3
@@ -39,18 +39,15 @@ def fit(
     for held in folds(gains, FOLDS, SEED):
         weights, _ = learned(ready, above, [at for at in order if at not in held], strength)
         for at in held:
-            unseen[at] = said(weights, ready[at])
+            unseen[at] = said(weights, ready.rows[at])
         advance(len(order) - len(held))
     slope, offset = _curve(unseen, is_better)
-    weights, duals = learned(ready, above, order, strength)
+    learnt = spread_out(found, ready, *learned(ready, above, order, strength))
     advance(len(order))
-    # What one prompt alone has was left out of the descent.
-    for at, dual in duals.items():
-        for part, (shared, scale) in zip((part for part in found[at] if part), ready[at].groups, strict=True):
-            for bucket in set(part).difference(shared):
-                weights[bucket] = dual * scale
-    unit = max(map(abs, weights), default=0.0) / 127 or 1.0
-    table = array("b", (_cut(weight / unit) for weight in weights))
+    unit = max(map(abs, learnt.values()), default=0.0) / 127 or 1.0
+    table = array("b", bytes(BUCKETS))
+    for bucket, weight in learnt.items():
+        table[bucket] = _cut(weight / unit)
     artefact = Artefact(
         weights=zlib.compress(table.tobytes(), 9),
         unit=unit,

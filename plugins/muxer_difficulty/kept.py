@@ -1,23 +1,23 @@
-"""Buckets as text for a record: sorted numbers by their distances, in base64. No word is in it."""
+"""Buckets as text for a record: sorted numbers by their distances, in base85. No word is in it."""
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b85decode, b85encode
 from collections.abc import Iterator
 from heapq import nsmallest
 
 from muxer_difficulty.features import BUCKETS, Features
 
-HASHING = 2  # rises with every change of what a text hashes to: what was kept before then says nothing any more
-# A distance takes a byte up to 127, and larger ones are few among so many: never more than 2,700 bytes.
-MOST_BUCKETS = 1_500
+HASHING = 3  # rises with every change of what a text hashes to: what was kept before then says nothing any more
+# A distance takes two bytes up to 16,383, and larger ones are few among so many: never more than 2,700 bytes.
+MOST_BUCKETS = 1_320
 
 
 def write(found: Features) -> str:
-    """At most 3,600 characters. Of a text of many words not all are kept: the same ones of every text."""
+    """At most 3,400 characters. Of a text of many words not all are kept: the same ones of every text."""
     data, left = bytearray((HASHING,)), MOST_BUCKETS
     kept: dict[int, list[int]] = {}
-    for place in sorted(range(len(found)), key=lambda place: len(found[place])):
-        part = found[place]
-        kept[place] = sorted(part if len(part) <= left else nsmallest(left, part, key=_rank))
+    for done, place in enumerate(sorted(range(len(found)), key=lambda place: len(found[place]))):
+        part, most = found[place], left // (len(found) - done)
+        kept[place] = sorted(part if len(part) <= most else nsmallest(most, part, key=_rank))
         left -= len(kept[place])
     for place in range(len(found)):
         _append(data, len(kept[place]))
@@ -25,12 +25,12 @@ def write(found: Features) -> str:
         for bucket in kept[place]:
             _append(data, bucket - before)
             before = bucket
-    return urlsafe_b64encode(data).decode().rstrip("=")
+    return b85encode(data).decode()
 
 
 def read(text: str) -> Features:
     """The buckets again. Raises ValueError for what `write` did not write, or wrote by another hashing."""
-    data = urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
+    data = b85decode(text)
     if data[:1] != bytes((HASHING,)):
         raise ValueError("the features were hashed in another way")
     numbers, parts = _large(data[1:]), []

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Struct
 
-from muxer_difficulty.features import BUCKETS, Features, features
+from muxer_difficulty.features import BUCKETS, SHAPES, TURNS, Features, features, single
 
-VERSION = 2
+VERSION = 3
 _LARGEST_BYTES = 2 << 20
 
 
@@ -36,7 +36,10 @@ class Model:
     """Gives each prompt the chance that the strong model's answer is better than the cheap one's."""
 
     def __init__(self, artefact: Artefact) -> None:
-        self._weights = array("b", zlib.decompress(artefact.weights))
+        table = zlib.decompress(artefact.weights)
+        self._weights = array("b", table)
+        of_words = table[SHAPES::TURNS]
+        self._fill = 1 - of_words.count(0) / len(of_words)
         self._unit = artefact.unit
         self._slope = artefact.slope
         self._offset = artefact.offset
@@ -52,13 +55,16 @@ class Model:
         return 1 / (1 + math.exp(-max(-30.0, min(30.0, self._slope * total + self._offset))))
 
     def _known(self, found: Features) -> float:
-        if not found.words:
+        words = single(found.words)
+        if not words or self._fill == 1:
             return 0.0
-        return math.sqrt(sum(1 for at in found.words if self._weights[at]) / len(found.words))
+        # A word that was never met lies on the bucket of another one as often as the table is full.
+        met = sum(1 for at in words if self._weights[at]) / len(words)
+        return max(0.0, met - self._fill) / (1 - self._fill)
 
 
 def sum_of(weights: Sequence[float], found: Features) -> float:
-    """Words and shape count alike, however many there are of each."""
+    """What each group of buckets says, however many there are in it."""
     parts: list[float] = [sum([weights[at] for at in part]) / math.sqrt(len(part)) for part in found if part]
     return sum(parts)
 

@@ -6,51 +6,77 @@ Coordinate descent is as short, but for the steps of a trait, which most prompts
 import math
 import operator
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 
 from msgspec import Struct
 
-from muxer_difficulty.features import BUCKETS, Features
+from muxer_difficulty.features import Features
 
 STRENGTH = 8.0
 STEPS, TOLERANCE = 60, 1e-3
+_HALF = 0.5  # the variance of a weight of shape or of words apart, where that of a word is 1, in the mean
 
 
-class Prepared(Struct, frozen=True):
+class Row(Struct, frozen=True):
     """A prompt: groups of buckets, each with the scale by which all prompts count alike.
 
-    In `groups` are the buckets that other prompts have too. The weight of a bucket that one prompt alone has is told by
-    that prompt's dual, so it is not looked up: those come to `alone` times the dual.
+    In `groups` are the numbers of the buckets that other prompts have too. The weight of a bucket that one prompt alone
+    has is told by that prompt's dual, so it is not looked up: those come to `alone` times the dual.
     """
 
     groups: list[tuple[list[int], float]]
     alone: float
 
 
-def prepared(found: Sequence[Features]) -> list[Prepared]:
-    """The prompts, ready to be learned from in several folds."""
+class Prepared(Struct, frozen=True):
+    """Prompts, ready to be learned from in several folds.
+
+    `variances` is how far the weight of each bucket may go, `numbers` counts the buckets that more than one prompt has.
+    """
+
+    rows: list[Row]
+    variances: Mapping[int, float]
+    numbers: Mapping[int, int]
+
+
+def prepared(found: Sequence[Features]) -> Prepared:
+    """The prompts, ready to be learned from."""
     met = Counter(chain.from_iterable(chain.from_iterable(found)))
+    variances = _variances(found, met)
+    numbers = {at: number for number, at in enumerate(at for at, count in met.items() if count > 1)}
     rows = []
     for one in found:
         parts = [part for part in one if part]
-        groups = [([at for at in part if met[at] > 1], 1 / math.sqrt(len(part))) for part in parts]
-        alone = sum(1 - len(shared) / len(part) for (shared, _), part in zip(groups, parts, strict=True))
-        rows.append(Prepared(groups, alone))
-    return rows
+        groups = [([numbers[at] for at in part if at in numbers], 1 / math.sqrt(len(part))) for part in parts]
+        alone = sum(sum(variances[at] for at in part if at not in numbers) / len(part) for part in parts)
+        rows.append(Row(groups, alone))
+    return Prepared(rows, variances, numbers)
 
 
-def said(weights: Sequence[float], row: Prepared) -> float:
+def _variances(found: Sequence[Features], met: Mapping[int, int]) -> dict[int, float]:
+    """A word says the more, the fewer prompts have it: by the logarithm of their share."""
+    rarities = {at: math.log((len(found) + 1) / count) for at, count in met.items()}
+    variances = dict.fromkeys(met, _HALF)
+    for parts, mean in (([one.words for one in found], 1.0), ([one.apart for one in found], _HALF)):
+        usual = [sum(rarities[at] for at in part) / len(part) for part in parts if part]
+        for at in set(chain.from_iterable(parts)):
+            variances[at] = mean * rarities[at] * len(usual) / sum(usual)
+    return variances
+
+
+def said(weights: Sequence[float], row: Row) -> float:
     """What the weights say of a prompt that they were not learned from."""
     look_up = weights.__getitem__
     return sum([scale * sum(map(look_up, shared)) for shared, scale in row.groups])
 
 
 def learned(
-    rows: Sequence[Prepared], gains: Sequence[float], chosen: Sequence[int], strength: float
+    ready: Prepared, gains: Sequence[float], chosen: Sequence[int], strength: float
 ) -> tuple[list[float], dict[int, float]]:
-    """The weights that the gains of the chosen rows make, and the duals of those rows: without what they have alone."""
-    used = [rows[at] for at in chosen]
+    """The weights that the gains of the chosen rows make, by number, and the duals of those rows."""
+    used = [ready.rows[at] for at in chosen]
+    variances = [ready.variances[at] for at in ready.numbers]
     duals = [0.0] * len(used)
     rest = [gains[at] for at in chosen]
     step, left = rest, _dot(rest, rest)
@@ -58,25 +84,38 @@ def learned(
     for _ in range(STEPS):
         if left <= enough:
             break
-        weights = _spread(used, step)
+        weights = _made(used, step, variances)
         image = [said(weights, row) + (row.alone + strength) * one for row, one in zip(used, step, strict=True)]
         by = left / _dot(step, image)
         duals = [dual + by * one for dual, one in zip(duals, step, strict=True)]
         rest = [one - by * other for one, other in zip(rest, image, strict=True)]
         left, before = _dot(rest, rest), left
         step = [one + left / before * other for one, other in zip(rest, step, strict=True)]
-    return _spread(used, duals), dict(zip(chosen, duals, strict=True))
+    return _made(used, duals, variances), dict(zip(chosen, duals, strict=True))
 
 
-def _spread(rows: Sequence[Prepared], duals: Sequence[float]) -> list[float]:
-    """The weight of each bucket that rows with these duals make together."""
-    weights = [0.0] * BUCKETS
+def spread_out(
+    found: Sequence[Features], ready: Prepared, weights: Sequence[float], duals: Mapping[int, float]
+) -> dict[int, float]:
+    """The weight of every bucket that was met, of those too that one prompt alone has."""
+    table = {bucket: weights[number] for bucket, number in ready.numbers.items()}
+    for at, dual in duals.items():
+        for part in found[at]:
+            for bucket in part:
+                if bucket not in ready.numbers:
+                    table[bucket] = dual * ready.variances[bucket] / math.sqrt(len(part))
+    return table
+
+
+def _made(rows: Sequence[Row], duals: Sequence[float], variances: Sequence[float]) -> list[float]:
+    """The weights that rows with these duals make together."""
+    weights = [0.0] * len(variances)
     for row, dual in zip(rows, duals, strict=True):
         for shared, scale in row.groups:
             step = dual * scale
-            for bucket in shared:
-                weights[bucket] += step
-    return weights
+            for number in shared:
+                weights[number] += step
+    return list(map(operator.mul, weights, variances))
 
 
 def _dot(one: Sequence[float], other: Sequence[float]) -> float:

@@ -1,7 +1,9 @@
 """The signal `difficulty`: it learns what is learnable, says chances, and knows what it does not know."""
 
 import random
+import zlib
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import msgspec
@@ -9,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from muxer_difficulty import SIGNALS, USUAL, Difficulty, DifficultySettings, open_difficulty, register_signals
-from muxer_difficulty.features import READ_CHARS, features
+from muxer_difficulty.features import BUCKETS, READ_CHARS, SHAPES, features, single
 from muxer_difficulty.fit import fit, folds
-from muxer_difficulty.model import Model, NotAnArtefact, load, sum_of
+from muxer_difficulty.model import Artefact, Model, NotAnArtefact, load, sum_of
 from muxer_difficulty.ridge import learned as learned_weights
-from muxer_difficulty.ridge import prepared, said
+from muxer_difficulty.ridge import prepared, said, spread_out
 
 from muxer import ConfigInvalid, Labelled, Signal, Trainable
 from muxer.testing import SignalContract, a_request, open_context
@@ -76,6 +78,24 @@ def test_what_it_has_not_met_is_as_likely_as_anything(model: Model) -> None:
     assert abs(model.chance("") - mean) < 0.12
 
 
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.7])
+def test_it_knows_what_it_has_not_met_in_a_table_that_other_words_have_filled(share: float) -> None:
+    chance, table = random.Random(3), bytearray(BUCKETS)
+    for at in range(SHAPES, BUCKETS):
+        table[at] = 9 if chance.random() < share else 0
+    met, strange = (" ".join(map("".join, product(letters, repeat=5))) for letters in ("abcd", "efgh"))
+    for at in (*features(met).words, *features(met).apart):
+        table[at] = 9
+    model = Model(Artefact(weights=zlib.compress(bytes(table)), unit=1e-3, slope=1.0, offset=0.0, prompts=1))
+    assert model.chance(met) > 0.6
+    assert abs(model.chance(strange) - 0.5) < 0.25 * (model.chance(met) - 0.5)
+
+
+def test_of_a_full_table_nothing_is_known() -> None:
+    table = zlib.compress(b"\x09" * BUCKETS)
+    assert Model(Artefact(weights=table, unit=1.0, slope=1.0, offset=0.0, prompts=1)).chance("some words") == 0.5
+
+
 def test_length_alone_is_learned_where_words_say_nothing() -> None:
     chance = random.Random(5)
     found = []
@@ -106,14 +126,28 @@ def test_the_descent_ends_at_the_ridge() -> None:
     gains = [row.strong - row.cheap for row in rows(12, 6)]
     ready = prepared(found)
     weights, duals = learned_weights(ready, gains, range(12), strength)
-    for at, dual in duals.items():
-        left = gains[at] - said(weights, ready[at]) - ready[at].alone * dual
-        assert left == pytest.approx(strength * dual, abs=2e-3)
-        for part, (shared, scale) in zip([part for part in found[at] if part], ready[at].groups, strict=True):
-            for bucket in set(part).difference(shared):
-                weights[bucket] = dual * scale
-    for at, one in enumerate(found):
-        assert sum_of(weights, one) == pytest.approx(said(weights, ready[at]) + ready[at].alone * duals[at])
+    table = [0.0] * BUCKETS
+    for bucket, weight in spread_out(found, ready, weights, duals).items():
+        table[bucket] = weight
+    for row, one, gain, dual in zip(ready.rows, found, gains, duals.values(), strict=True):
+        assert sum_of(table, one) == pytest.approx(said(weights, row) + row.alone * dual)
+        assert gain - sum_of(table, one) == pytest.approx(strength * dual, abs=2e-3)
+
+
+def test_a_word_says_the_more_the_fewer_prompts_have_it() -> None:
+    found = [features(f"the {word}") for word in ("proof", "proof", "river", "song")]
+    variances = prepared(found).variances
+    the, proof, river = (variances[features(word).words[0]] for word in ("the", "proof", "river"))
+    assert 0 < the < proof < river
+    assert sum(sum(variances[at] for at in one.words) / len(one.words) for one in found) / 4 == pytest.approx(1)
+    assert {variances[at] for one in found for at in one.shape} == {0.5}
+
+
+def test_words_apart_count_half() -> None:
+    found = [features(words) for words in ("the proof is", "the song is", "a river was")]
+    variances = prepared(found).variances
+    assert sum(variances[at] for one in found for at in one.apart) / 3 == pytest.approx(0.5)
+    assert 0 < variances[found[0].apart[0]] < variances[found[2].apart[0]]
 
 
 def test_the_same_rows_give_the_same_bytes() -> None:
@@ -140,6 +174,17 @@ def test_case_and_blanks_change_nothing(text: str) -> None:
     words = " ".join(text.split())
     again = f"  {'   '.join(words.casefold().split())}\n"
     assert sorted(features(again).words) == sorted(features(words.casefold()).words)
+
+
+def test_words_pairs_and_shape_have_buckets_of_their_own() -> None:
+    found = features("the capital of the country")
+    assert sorted(single(found.words)) == sorted(
+        features(word).words[0] for word in ("the", "capital", "of", "country")
+    )
+    assert (len(found.words), len(found.apart)) == (4 + 4, 3)
+    assert not set(found.words) & set(found.apart) and min(*found.words, *found.apart) >= SHAPES > max(found.shape)
+    every = features('$ 12 34, "x" (_ = ^ % \\ ```)! - ; ' + "word, and. " * 4_000 + "9" * 30 + "a" * 50)
+    assert len(set(every.shape)) == len(every.shape) > 140
 
 
 @calmly
@@ -177,7 +222,7 @@ async def test_a_file_that_is_no_artefact_is_an_error(data: bytes, tmp_path: Pat
 
 def test_an_artefact_of_another_version_is_told_so() -> None:
     artefact: dict[str, object] = msgspec.msgpack.decode(_SMALL)
-    with pytest.raises(NotAnArtefact, match="version 9; this reads version 2"):
+    with pytest.raises(NotAnArtefact, match="version 9; this reads version 3"):
         load(msgspec.msgpack.encode(artefact | {"version": 9}))
-    with pytest.raises(NotAnArtefact, match="version 1; this reads version 2: train it again"):
-        load(msgspec.msgpack.encode(artefact | {"version": 1}))
+    with pytest.raises(NotAnArtefact, match="version 2; this reads version 3: train it again"):
+        load(msgspec.msgpack.encode(artefact | {"version": 2}))
