@@ -22,6 +22,7 @@ from muxer.log import frames
 from muxer.outgoing import FRAMING, Stream, Whole
 from muxer.pipeline import Exchange, serve
 from muxer.repeats import idempotency_key
+from muxer.turns import turn
 from muxer.wire.bodies import without_debug
 from muxer.wire.inbound import InboundFormat, StreamWriter
 
@@ -46,14 +47,17 @@ class Answering:
     async def respond(self, asked: web.Request) -> Whole | Stream:
         """The answer to one request, whole or streamed. Raises MuxerError when no answer begins."""
         request = ours(asked)
+        await turn()
         inbound = await inbound_of(request, self._format)
         async with serve(self._assembly.parts, request.caller, inbound) as exchange:
             if exchange.answer is None:
                 return await self._stream(request, exchange, inbound)
+            await turn()
             id, now = exchange.record.id, int(time.time())
             answer = self._format.answer(exchange.answer, id, now, exchange.metadata(), inbound)
             exchange.client_gone = request.transport is None or request.transport.is_closing()  # S12
             await exchange.settle()
+            await turn()
             return Whole(answer, headers=self._headers(exchange))
 
     async def _stream(self, request: Request, exchange: Exchange, inbound: Inbound) -> Stream:

@@ -8,6 +8,8 @@ dispatch    the first candidate that answers, in a cascade the first that is sur
 answer      chunks or the whole answer go through the guards to the caller, their usage is read before that
 settle      the hold becomes the real cost and the record is completed, however it ended    (ledger, records)
 report      the record is measured, logged, and copied to the sinks                         (reports, sinks)
+
+Between steps requests wait for each other, so that those that came together go on together                (turns)
 """
 
 import time
@@ -46,6 +48,7 @@ from muxer.signals import measure
 from muxer.sinks import Outlets
 from muxer.standings import limit_headers
 from muxer.stores import Granted
+from muxer.turns import turn
 from muxer.types import Answer, Attempt, Caller, Chunk, Record
 from muxer.wire import openai_chat, openai_text
 
@@ -125,6 +128,7 @@ async def serve(parts: Parts, caller: Caller, inbound: Inbound) -> AsyncIterator
     async with parts.in_flight.serving(id):
         watch = Watch(id, caller, parts.meter)
         decision, ready = await _decided(parts, caller, inbound, watch, id)
+        await turn()
         async with parts.dispatcher.begin(decision.question.measured.estimate_tokens) as dispatch:
             exchange = Exchange(parts, decision, dispatch, watch, begun)
             try:
@@ -144,6 +148,7 @@ async def _decided(
     With it the answer, where a guard has one."""
     try:
         inbound, ready = await watch.look(parts.guards.everywhere, inbound)
+        await turn()
         deciding = time.perf_counter()
         decision = decide(parts, caller, inbound, id)
         parts.meter.observe(measurements.DECISION_SECONDS, time.perf_counter() - deciding)
@@ -193,6 +198,7 @@ class Exchange:
             self._keyed = await self._parts.repeats.begin(sent, caller, self.record.id)
         choices = [candidate.choice for candidate in offered]
         granted = await self._parts.ledger.hold(self.record, choices if ready is None else [offered[0].unasked])
+        await turn()
         self._pass_over(offered[: granted.choice])
         self.limit_headers = limit_headers(granted)
         self._sent_at = time.perf_counter()

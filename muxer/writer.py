@@ -20,7 +20,6 @@ T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
 
 _MAX_BATCH = 500
-_MOST_GATHERED = 4  # of one turn of the loop, before they go over to the thread
 _JOB_BYTES = 1_024  # what a job takes besides the texts it carries
 _TURN_S = 0.0005  # SQLite itself asks again after ever longer pauses, of 0.1 s in the end, when a turn is one of 1 ms
 
@@ -125,16 +124,14 @@ class Writer:
             return future
         self._waiting_rows += 1
         self._waiting_bytes += size
-        # Singly, nearly each would get a commit and two switches between the threads of its own. More than a few at a
-        # time save no more, and all wait for the last of them: on a busy core that was half of the requests a second.
+        # Singly, nearly each would get a commit and two switches between the threads of its own.
         if not self._gathered:
             self._loop.call_soon(self._hand_over)
         self._gathered.append(_Job(work, future, size))
-        if len(self._gathered) >= _MOST_GATHERED:
-            self._hand_over()
         return future
 
     def _hand_over(self) -> None:
+        """What one turn of the loop brought goes over to the thread."""
         if self._gathered:
             self._jobs.put(self._gathered)
             self._gathered = []
