@@ -21,6 +21,7 @@ STEPS = ((0.1, 0.25), (0.25, 0.5), (0.5, 0.75), (1.0, 0.9))
 """From how many seconds of lateness on which share of new requests is refused."""
 TOLD_EVERY_S = 10.0
 _OF_MEMORY = 8  # a body is there up to five times: as it came, decoded, rewritten, and in two buffers on its way out
+_ADDRESSES = 512 << 20  # threads reserve stacks and arenas that they never use: 455 MB are taken before a request
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
@@ -145,7 +146,7 @@ def memory_bytes(places: Iterable[str] = _LIMITS) -> int:
     found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     allowed, _ = resource.getrlimit(resource.RLIMIT_AS)
     if allowed != resource.RLIM_INFINITY:
-        found.append(allowed)
+        found.append(max(0, allowed - _ADDRESSES))
     for place in places:
         with suppress(OSError, ValueError):  # there is no such limit, or it says `max`
             found.append(int(Path(place).read_text()))
