@@ -117,11 +117,7 @@ class Ledger:
             return self._granted(first, choices[min(first.choice, len(choices) - 1)])
         now, refusals = self._clock(), list[Refusal]()
         for index, choice in enumerate(choices):
-            refused = self.quotas.lacking(choice.quotas, now)
-            if refused is not None:
-                refusals.append(Refusal(model=choice.model, standing=refused, asked_nanos=0))
-                continue
-            leg = self._take(index, choice)
+            leg = self._take(index, choice, now)
             if isinstance(leg, Refusal):
                 refusals.append(leg)
                 continue
@@ -155,10 +151,7 @@ class Ledger:
             self._presume(request, ended.presumed_nanos)
             request.record = replace(request.record, cost_nanos=request.record.cost_nanos + ended.cost_nanos)
             request.drawn = self.quotas.end_leg(request.drawn, number - 1, ended, now)
-        lacking = self.quotas.lacking(choice.quotas, now)
-        if lacking is not None:
-            return Refused(refusals=(Refusal(model=choice.model, standing=lacking, asked_nanos=0),))
-        leg = self._take(0, choice)
+        leg = self._take(0, choice, now)
         if isinstance(leg, Refusal):
             return Refused(refusals=(leg,))
         taken = drawn(choice.quotas, number)
@@ -228,8 +221,11 @@ class Ledger:
         """How a quota stands now."""
         return self.quotas.stand(quota, self._clock())
 
-    def _take(self, index: int, choice: HoldChoice) -> Leg | Refusal:
-        """Checks all claims of a choice, then takes from all; changes nothing when refused."""
+    def _take(self, index: int, choice: HoldChoice, now: float) -> Leg | Refusal:
+        """Checks all quotas and claims of a choice, then takes its money; changes nothing when refused."""
+        lacking = self.quotas.lacking(choice.quotas, now)
+        if lacking is not None:
+            return Refusal(model=choice.model, standing=lacking, asked_nanos=0)
         granted, taken = choice.bound_nanos, dict[Counter, int]()
         counters = [self._counter(claim) for claim in choice.claims]
         for claim, counter in zip(choice.claims, counters, strict=True):
