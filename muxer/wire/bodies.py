@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import msgspec
-from msgspec import Raw
 
 from muxer.errors import InvalidJSON, InvalidMessages, InvalidRequest, InvalidUTF8, URLNotAllowed
+from muxer.wire.openai_chat import decode_fields, encode
 
 MAX_QUOTED = 80
 T = TypeVar("T")
@@ -42,13 +42,13 @@ def without_debug(body: bytes) -> tuple[bytes, bool]:
     if b'"muxer_debug"' not in body:
         return body, False
     try:
-        fields = msgspec.json.decode(body, type=dict[str, Raw])
+        fields = decode_fields(body)
         wanted = msgspec.json.decode(fields.pop("muxer_debug", b"false"), type=bool)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         if isinstance(error, msgspec.ValidationError):
             raise InvalidRequest("muxer_debug is true or false", param="muxer_debug") from error
         return body, False  # reading it will say what is wrong
-    return msgspec.json.encode(fields), wanted
+    return encode(fields), wanted
 
 
 def check_image(url: str, place: str) -> None:
