@@ -68,7 +68,7 @@ check-nightly: .venv/dev.stamp  ## what takes minutes: 3,500 drawn histories of 
 		-o faulthandler_timeout=0 tests/plugins $(ARGS)
 	@.venv/bin/python -m pytest -m slow tests/test_oracle.py tests/test_cuts.py tests/faults
 	@.venv/bin/python -m tests.chaos --short
-	.venv/bin/python -m bench.gateway --rounds 3 --seconds 2 --connections 64 --rates --no-streams --no-workers --at-most 6
+	.venv/bin/python -m bench.gateway --rounds 3 --seconds 2 --connections 64 --rates --no-streams --no-workers --at-most 4
 	.venv/bin/python -m bench.growth --rounds 2 --seconds 1 --records 100000 --users 10000 --idle 1000 --at-most 3
 
 check-redis: .venv/dev.stamp  ## the shared store under load, cuts and failover; SERVER=/usr/bin/redis-server for another
