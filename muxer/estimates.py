@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from muxer.scores import Scores, ScoreSamples
-from muxer.types import Record
+from muxer.types import Attempt, Record
 
 # What a model likely writes, until its own answers have taught better.
 TYPICAL_OUTPUT_TOKENS = 400
@@ -74,12 +74,10 @@ class _Sample:
         self.cached += usage.cached_input_tokens
         self.written += usage.cache_write_tokens
 
-    def add_tries(self, record: Record) -> None:
-        paid = sum(attempt.cost_nanos + attempt.presumed_nanos for attempt in record.attempts)
-        answered_nanos = record.answered.cost_nanos if record.answered else 0
+    def add_tries(self, attempts: Sequence[Attempt], answered: Attempt) -> None:
         self.tries += 1
-        self.lost_nanos += paid - answered_nanos
-        self.answered_nanos += answered_nanos
+        self.lost_nanos += sum([one.cost_nanos + one.presumed_nanos for one in attempts]) - answered.cost_nanos
+        self.answered_nanos += answered.cost_nanos
 
     def add_all(self, other: "_Sample") -> None:
         self.lengths += other.lengths
@@ -121,11 +119,12 @@ class Samples:
     def add(self, record: Record) -> None:
         """Takes one request in; of one whose usage no provider told, and of embeddings, scores alone are learned."""
         self._scores.add(record)
-        if not _teaches(record):
+        answered = record.answered
+        if answered is None or not _teaches(record, answered):
             return
         self._of(record.model, record.route).add_answer(record)
         if not _was_judged(record):  # the legs of a cascade are no tries that failed
-            self._of(record.attempts[0].model, record.route).add_tries(record)
+            self._of(record.attempts[0].model, record.route).add_tries(record.attempts, answered)
 
     def _of(self, model: str, route: str) -> _Sample:
         found = self._samples.get((model, route))
@@ -145,14 +144,9 @@ class Samples:
         return Estimates(tables, self._scores.scores())
 
 
-def _teaches(record: Record) -> bool:
-    return (
-        record.state == "done"
-        and record.answered is not None
-        and record.answered.outcome == "exact"
-        and not record.needs.embeddings
-        and record.route != ""
-    )
+def _teaches(record: Record, answered: Attempt) -> bool:
+    is_told = record.state == "done" and answered.outcome == "exact"
+    return is_told and not record.needs.embeddings and record.route != ""
 
 
 def _was_judged(record: Record) -> bool:

@@ -10,12 +10,13 @@ from msgspec import Struct, to_builtins
 from msgspec.structs import replace
 
 from muxer.catalog import Model
+from muxer.estimates import Estimates
 from muxer.inbound import Inbound
 from muxer.interfaces import Signal
 from muxer.money import usd
 from muxer.plans import Plan, Question, Rules
 from muxer.signals import Measured, kept
-from muxer.types import Attempt, Caller, Record, RecordState, Usage
+from muxer.types import Affinity, Attempt, Caller, Record, RecordState, Usage
 from muxer.wire import openai_text
 
 MAX_END_USER = 256  # B38
@@ -72,8 +73,9 @@ def opening(inbound: Inbound, question: Question, plan: Plan, rules: Rules, sign
     )
 
 
-def reopened(record: Record, caller: Caller) -> Question:
-    """The question of a recorded request, so that it can be decided again: the inverse of `opening`.
+def reopened(record: Record, caller: Caller, estimates: Estimates, affinity: Affinity) -> Question:
+    """The question of a recorded request, so that it can be decided again: the inverse of `opening`. What is likely and
+    where the conversation is are whose who asks.
 
     A model that could not be asked then cannot be asked now; what the record does not say of another is not assumed.
     """
@@ -95,7 +97,8 @@ def reopened(record: Record, caller: Caller) -> Question:
         requested=record.requested_model or "auto",
         measured=measured,
         conversation=record.conversation,
-        affinity=record.affinity,
+        affinity=affinity,
+        estimates=estimates,
         is_cooling=(lambda model: away.get(model.name, "")) if away else _is_well,
     )
 

@@ -356,5 +356,7 @@ class Record(Struct, frozen=True, kw_only=True):
     @property
     def answered(self) -> Attempt | None:
         """The attempt of the model that served, though one that it outran, or that judged it, may stand behind it."""
-        own = (one for one in reversed(self.attempts) if one.model == self.model and not one.is_check)
-        return next((attempt for attempt in own if attempt.error != OUTRUN), None)
+        for one in reversed(self.attempts):
+            if one.model == self.model and not one.is_check and one.error != OUTRUN:
+                return one
+        return None

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from muxer.conversations import CACHED_S, Conversations
+from muxer.estimates import Estimates
 from muxer.money import Price, Rates
 from muxer.plans import Rules
 from muxer.records import reopened
@@ -165,7 +166,10 @@ async def test_a_conversation_stays_where_a_fallback_brought_it(proxy: OpenProxy
     assert second.affinity == Affinity("large", first.usage.input_tokens)
     assert (told["model"], told["affinity"]["model"]) == ("large", "large") and "stays on large" in second.reason
     assert told["candidates"][0]["expected"]["cached_tokens"] == first.usage.input_tokens
-    again = plan(running.assembly.parts.rules, reopened(second, Caller(key=second.key, user=second.user)))
+    again = plan(
+        running.assembly.parts.rules,
+        reopened(second, Caller(key=second.key, user=second.user), Estimates(), second.affinity),
+    )
     assert (names(again)[0], again.reason) == ("large", second.reason)
     elsewhere = await running.record(await running.post({"messages": [{"role": "user", "content": "Another"}]}))
     assert elsewhere.affinity == Affinity()

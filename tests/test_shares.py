@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muxer.draws import is_drawn
+from muxer.estimates import Estimates
 from muxer.plans import Plan, Rules
 from muxer.records import reopened
 from muxer.routing import asked, plan
@@ -88,7 +89,10 @@ async def test_a_record_names_the_branch_and_is_decided_again_alike(proxy: OpenP
     for number in range(20):
         body = {"messages": [{"role": "user", "content": f"Hi {number}"}]}
         record = await running.record(await running.post(body))
-        again = plan(running.assembly.parts.rules, reopened(record, Caller(key=record.key, user=record.user)))
+        again = plan(
+            running.assembly.parts.rules,
+            reopened(record, Caller(key=record.key, user=record.user), Estimates(), record.affinity),
+        )
         assert (again.route, again.branch) == (record.route, record.branch)
         told = await (await running.ask("/v1/route", body)).json()
         assert (told["branch"], told["conversation"]) == (record.branch, record.conversation)

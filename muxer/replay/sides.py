@@ -125,9 +125,9 @@ class Decided:
 
     def plan(self, record: Record) -> Plan:
         """The decision alone. Raises MuxerError, and KeyError for a signal that was not recorded."""
-        question = reopened(record, self._caller(record.key, record.user, record.team, record.tags))
-        affinity = self._astray.affinity(record)
-        return plan(self.rules, replace(question, estimates=self._past.estimates, affinity=affinity))
+        caller = self._caller(record.key, record.user, record.team, record.tags)
+        question = reopened(record, caller, self._past.estimates, self._astray.affinity(record))
+        return plan(self.rules, question)
 
     async def outcome(self, record: Record) -> Outcome:
         """See Side."""

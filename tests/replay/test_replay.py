@@ -236,7 +236,8 @@ def test_a_recorded_request_is_decided_as_it_was(
         live = plan(rules, question)
     except MuxerError:
         return  # it has no record
-    assert plan(rules, reopened(opening(inbound, question, live, rules, {}), caller)) == live
+    record = opening(inbound, question, live, rules, {})
+    assert plan(rules, reopened(record, caller, question.estimates, question.affinity)) == live
 
 
 @settings(max_examples=60)
