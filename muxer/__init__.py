@@ -100,6 +100,7 @@ from muxer.stores import (
     Summary,
     Window,
 )
+from muxer.transactions import Transactions, WriteBehind
 from muxer.types import (
     AllowedTools,
     Answer,
@@ -129,8 +130,8 @@ from muxer.types import (
 )
 from muxer.upstream import AiohttpClient, open_client, raise_for_status, refuse_dropped
 from muxer.wire.openai_provider import Dialect, OpenAIProvider
-from muxer.writer import WriteBehind, WriterBounds, transaction
 from muxer.writer import Writer as FileWriter
+from muxer.writer import WriterBounds
 
 __all__ = [
     "ALL_METRICS",
@@ -250,6 +251,7 @@ __all__ = [
     "ToolCallDelta",
     "ToolChoice",
     "Trainable",
+    "Transactions",
     "Unsupported",
     "UpstreamAuth",
     "UpstreamBadResponse",
@@ -282,7 +284,6 @@ __all__ = [
     "record_as_json",
     "refuse_dropped",
     "tokens_used",
-    "transaction",
     "usd",
     "write_event",
 ]

@@ -6,35 +6,21 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from msgspec import Struct
 
 from muxer import condition
 from muxer.condition import Condition
 from muxer.errors import StoreUnavailable
+from muxer.transactions import Transactions, Work, WriteBehind
 
 T = TypeVar("T")
-Work = Callable[[sqlite3.Connection], T]
 
 _MAX_BATCH = 500
 _JOB_BYTES = 1_024  # what a job takes besides the texts it carries
-_TURN_S = 0.0005  # SQLite itself asks again after ever longer pauses, of 0.1 s in the end, when a turn is one of 1 ms
-
-
-class WriteBehind(Protocol):
-    """What somebody keeps in memory of a file in order to write it later in the same transaction."""
-
-    def begun(self) -> None:
-        """A transaction has begun: from here to its end no other process writes."""
-
-    def ending(self) -> None:
-        """It is about to be committed: what was put off is written now."""
-
-    def undone(self) -> None:
-        """Nothing of it was written."""
 
 
 class WriterBounds(Struct, frozen=True, kw_only=True):
@@ -81,7 +67,7 @@ class Writer:
         behind: WriteBehind | None = None,
     ) -> None:
         self._connection = connection
-        self._behind = behind
+        self._transactions = Transactions(connection, behind, bounds.patience_s)
         self._log_path = log_path
         self._health = health
         self._bounds = bounds
@@ -184,8 +170,7 @@ class Writer:
         if not jobs:
             return None
         try:
-            works = [job.work for job in jobs]
-            results = transaction(self._connection, works, self._behind, self._bounds.patience_s)
+            results = self._transactions.run([job.work for job in jobs])
         except Exception as error:  # noqa: BLE001  # what a job raises belongs to its caller, not to this thread
             if condition.is_of_the_file(error):
                 return error
@@ -211,7 +196,7 @@ class Writer:
     def _probe(self) -> Exception | None:
         """Writes a page as it is; the trouble as it is now, None when there is none."""
         try:
-            transaction(self._connection, [_rewrite], patience_s=self._bounds.patience_s)
+            self._transactions.run([_rewrite])
         except sqlite3.Error as error:
             return error
         return None
@@ -266,39 +251,3 @@ class Writer:
 def _rewrite(db: sqlite3.Connection) -> None:
     (version,) = db.execute("PRAGMA user_version").fetchone()
     db.execute(f"PRAGMA user_version = {version}")
-
-
-def transaction(
-    connection: sqlite3.Connection,
-    works: Sequence[Work[Any]],
-    behind: WriteBehind | None = None,
-    patience_s: float = 0.0,
-) -> list[Any]:
-    """Does all of the works or, raising, none; their results. Waits so long for another process's transaction."""
-    _begin(connection, patience_s)
-    try:
-        if behind is not None:
-            behind.begun()
-        results = [work(connection) for work in works]
-        if behind is not None:
-            behind.ending()
-        connection.execute("COMMIT")
-    except BaseException:
-        if behind is not None:
-            behind.undone()
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-    return results
-
-
-def _begin(connection: sqlite3.Connection, patience_s: float) -> None:
-    until = time.monotonic() + patience_s
-    while True:
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            return
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
-                raise
-        time.sleep(_TURN_S)

@@ -20,10 +20,10 @@ from muxer import (
     Kind,
     Store,
     StoreUnavailable,
+    Transactions,
     beside,
     file_words,
     hookimpl,
-    transaction,
 )
 from muxer_sqlite import ledger, schema
 from muxer_sqlite.archive import open_archive
@@ -142,7 +142,7 @@ def _leave(book: Book, owner: Owner, context: Context, patience_s: float) -> Non
     since this one's file then stays behind without its lock."""
     try:
         works = [lambda _: ledger.interrupt(book, context.clock(), owner.name)]
-        transaction(book.connection, works, book, patience_s)
+        Transactions(book.connection, book, patience_s).run(works)
     except sqlite3.Error as error:
         context.log("warning", "store_left_open", reason=file_words(error))
     else:

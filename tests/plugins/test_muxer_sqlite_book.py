@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -12,11 +12,12 @@ from muxer_sqlite import SqliteSettings, ledger, open_sqlite, schema
 from muxer_sqlite.book import Book, Counter
 from muxer_sqlite.rows import to_row
 
-from muxer import FileCondition, FileWriter, Refused, WriterBounds, transaction
+from muxer import FileCondition, FileWriter, Refused, Transactions, WriterBounds
 from muxer.testing import a_record, open_context
 from muxer.testing.builders import START_S
 from muxer.testing.contracts.money import a_choice, a_claim, an_attempt
 
+Work = Callable[[sqlite3.Connection], object]
 CLAIM = a_claim("all:", limit_nanos=1_000)
 START = CLAIM.windows[0].start_s
 
@@ -43,11 +44,15 @@ def settle(book: Book, id: str, _: object = None) -> None:
     ledger.settle(book, START_S, record, to_row(record))
 
 
+def transaction(book: Book, *works: Work) -> list[object]:
+    return Transactions(book.connection, book).run(works)
+
+
 def test_a_batch_reads_and_writes_a_counter_once_whatever_it_holds(connection: sqlite3.Connection) -> None:
     book, said = Book(connection), list[str]()
     connection.set_trace_callback(said.append)
     works = [partial(step, book, f"r{number}") for step in (hold, settle) for number in range(20)]
-    transaction(connection, works, book)
+    transaction(book, *works)
     assert [one.split()[0] for one in said if "counters" in one] == ["SELECT", "INSERT"]
     assert not [one for one in said if "FROM requests" in one]
 
@@ -56,13 +61,11 @@ def test_what_another_connection_commits_is_seen_by_the_next_batch(
     connection: sqlite3.Connection, tmp_path: Path
 ) -> None:
     book = Book(connection)
-    transaction(connection, [lambda _: hold(book, "r1")], book)
+    transaction(book, lambda _: hold(book, "r1"))
     with closing(connected(tmp_path)) as other:
         other.execute("UPDATE counters SET spent = 900")
         other.execute("UPDATE requests SET state = 'interrupted', holds = NULL WHERE id = 'r1'")
-    (counter, is_known) = transaction(
-        connection, [lambda _: book.counter("all::day", START), lambda _: "r1" in book.requests], book
-    )
+    (counter, is_known) = transaction(book, lambda _: book.counter("all::day", START), lambda _: "r1" in book.requests)
     assert counter == Counter(spent=900, held=10)
     assert not is_known
 
@@ -70,8 +73,8 @@ def test_what_another_connection_commits_is_seen_by_the_next_batch(
 def test_a_batch_that_is_undone_leaves_nothing_in_memory(connection: sqlite3.Connection) -> None:
     book = Book(connection)
     with pytest.raises(ZeroDivisionError):
-        transaction(connection, [lambda _: hold(book, "r1"), lambda _: 1 / 0], book)
-    transaction(connection, [lambda _: hold(book, "r2")], book)
+        transaction(book, lambda _: hold(book, "r1"), lambda _: 1 / 0)
+    transaction(book, lambda _: hold(book, "r2"))
     assert connection.execute("SELECT spent, held FROM counters").fetchall() == [(0, 10)]
     assert list(book.requests) == ["r2"]
 
@@ -79,8 +82,8 @@ def test_a_batch_that_is_undone_leaves_nothing_in_memory(connection: sqlite3.Con
 def test_sql_on_the_tables_meets_what_the_batch_did_before(connection: sqlite3.Connection) -> None:
     book = Book(connection)
     query = "UPDATE counters SET held = held + 5"
-    transaction(connection, [lambda _: hold(book, "r1"), lambda _: book.tables().execute(query)], book)
-    (counter,) = transaction(connection, [lambda _: book.counter("all::day", START)], book)
+    transaction(book, lambda _: hold(book, "r1"), lambda _: book.tables().execute(query))
+    (counter,) = transaction(book, lambda _: book.counter("all::day", START))
     assert counter == Counter(held=15)
 
 
