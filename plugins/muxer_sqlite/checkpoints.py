@@ -10,11 +10,20 @@ import time
 from concurrent.futures import Executor
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from muxer_sqlite.bounds import Bounds
 
+_HEADER, _FRAME_HEADER = 32, 24
 _TRIES = 10
 _PAUSE_S = 0.002  # of a process that writes: about a transaction
+
+
+class Log(NamedTuple):
+    """What tells one beginning of a log from the next, and how many bytes of it are in use."""
+
+    salt: bytes = b""
+    used_bytes: int = 0
 
 
 class Checkpoints:
@@ -24,6 +33,7 @@ class Checkpoints:
         self._connection = connection
         self._thread = thread
         self._log_path = log_path
+        self._emptied = Log()
 
     async def empty_for_ever(self, bounds: Bounds) -> None:
         """Empties the log whenever it is longer than `emptied_at_bytes`. What fails is tried again; the writer watches
@@ -32,15 +42,37 @@ class Checkpoints:
         while True:
             await asyncio.sleep(bounds.empty_every_s)
             with suppress(OSError, sqlite3.Error):
-                if self._log_path.stat().st_size > bounds.emptied_at_bytes:
+                log = look_at(self._log_path)
+                if log.used_bytes > bounds.emptied_at_bytes and log != self._emptied:
                     await loop.run_in_executor(self._thread, self._empty)
 
     def _empty(self) -> None:
-        """Most of it is copied while others write; for the rest they wait, and for nobody who reads. It is cut, so that
-        its length says when it is due again."""
+        """Most of it is copied while others write; for the rest they wait, and for nobody who reads. Its file keeps its
+        length: to write where it has blocks already, nobody waits for the file system's own journal."""
         self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         for _ in range(_TRIES):
-            (is_busy, *_) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            (is_busy, *_) = self._connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
             if not is_busy:
+                self._emptied = look_at(self._log_path)  # as it looks until somebody writes again
                 return
             time.sleep(_PAUSE_S)
+
+
+def look_at(path: Path) -> Log:
+    """The log as it is now. Raises OSError.
+
+    In use are its first frames, which have the salt of the header; behind them lie those of before it began anew
+    (https://www.sqlite.org/fileformat2.html#the_write_ahead_log).
+    """
+    with path.open("rb", buffering=0) as file:
+        header = file.read(_HEADER)
+        if len(header) < _HEADER:
+            return Log()
+        frame, salt = int.from_bytes(header[8:12]) + _FRAME_HEADER, header[16:24]
+        low, high = 0, (path.stat().st_size - _HEADER) // frame
+        while low < high:
+            middle = (low + high) // 2
+            file.seek(_HEADER + middle * frame + 8)
+            is_used = file.read(len(salt)) == salt
+            low, high = (middle + 1, high) if is_used else (low, middle)
+        return Log(salt, low * frame)
