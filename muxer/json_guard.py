@@ -96,8 +96,13 @@ def _bad_number(body: bytes) -> MuxerError:
             try:
                 _decode(raw)
             except msgspec.ValidationError:
-                return InvalidNumber(f"{name[:_SHOWN]!a}: a number is out of range", param=name[:_SHOWN])
+                return InvalidNumber(f"{_shown(name)!r}: a number is out of range", param=_shown(name))
     return InvalidNumber("a number is out of range")
+
+
+def _shown(name: str) -> str:
+    """A caller's name as an error quotes it."""
+    return "".join(letter if letter.isprintable() else "?" for letter in name[:_SHOWN])
 
 
 def _has_forbidden_name(value: object) -> bool:
@@ -155,7 +160,7 @@ def _refuse(value: object, where: str, *, is_read: bool) -> None:
         return
     seen: set[str] = set()
     for name, member in value:
-        field = where + "".join(letter if letter.isprintable() else "?" for letter in name[:_SHOWN])
+        field = where + _shown(name)
         if name in seen:
             raise DuplicateKey(f"{field} stands twice; send it once", param=field)
         if is_read and name in FORBIDDEN:

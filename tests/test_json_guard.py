@@ -93,6 +93,13 @@ def test_numbers_that_are_none_or_too_large_are_refused(body: bytes, param: str 
     assert refused.value.param == param
 
 
+def test_a_name_of_the_callers_is_quoted_short_and_in_print() -> None:
+    with pytest.raises(InvalidNumber) as refused:
+        json_guard.check(b'{"\x7f%s":1e549}' % (b"\x7f" * 60))
+    assert refused.value.message == f"'{'?' * 61}': a number is out of range"
+    assert refused.value.param == "?" * 61
+
+
 def test_as_deep_as_allowed_passes_and_one_deeper_does_not() -> None:
     json_guard.check(nested(MAX_DEPTH))
     for depth in (MAX_DEPTH + 1, 100_000):

@@ -5,7 +5,7 @@ from muxer import WriterBounds
 
 class Bounds(WriterBounds, frozen=True, kw_only=True):
     """How often the dead are buried and old rows are looked for; how many of those are looked at in one go, and the
-    pause between; how often the log is looked at, and from which length it is emptied."""
+    pause between; how often the log is looked at, and with how much in use it is emptied."""
 
     sweep_every_s: float = 5.0
     tidy_every_s: float = 60.0

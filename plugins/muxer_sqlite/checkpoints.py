@@ -36,8 +36,8 @@ class Checkpoints:
         self._emptied = Log()
 
     async def empty_for_ever(self, bounds: Bounds) -> None:
-        """Empties the log whenever it is longer than `emptied_at_bytes`. What fails is tried again; the writer watches
-        how long the log becomes meanwhile (F13)."""
+        """Empties the log whenever more than `emptied_at_bytes` are in use. What fails is tried again; the writer
+        watches how long the log becomes meanwhile (F13)."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(bounds.empty_every_s)
