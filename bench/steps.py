@@ -29,7 +29,7 @@ from muxer.assemble import Assembly, assemble
 from muxer.config.load import load
 from muxer.inbound import Inbound
 from muxer.log import JSONLog
-from muxer.pipeline import Decision, decide
+from muxer.pipeline import Decision, Parts, question
 from muxer.plugins import find_kinds
 from muxer.prices import load_prices
 from muxer.records import Ending, complete, new_id, opening
@@ -111,7 +111,7 @@ def steps(assembly: Assembly) -> Iterator[tuple[str, Callable[[], object]]]:
     parts, body = assembly.parts, BODY.encode()
     inbound, headers = CHAT.read(body), {"Authorization": f"Bearer {KEY}"}
     caller: Caller = now(assembly.callers.caller(headers))
-    decision = decide(parts, caller, inbound, new_id(parts.clock))
+    decision = _decided(parts, caller, inbound)
     yield "key", lambda: now(assembly.callers.caller(headers))
     yield "decode the request, 1 KB", lambda: CHAT.read(body)
     for name, size in SIZES.items():
@@ -130,6 +130,11 @@ def steps(assembly: Assembly) -> Iterator[tuple[str, Callable[[], object]]]:
     yield "metrics and the line in the log", lambda: report(ended, 0.001, "", parts.meter, log)
 
 
+def _decided(parts: Parts, caller: Caller, inbound: Inbound) -> Decision:
+    asked = question(parts, caller, inbound, new_id(parts.clock))
+    return Decision(inbound=inbound, question=asked, plan=plan(parts.rules, asked))
+
+
 def _opened(assembly: Assembly, decision: Decision) -> Record:
     return opening(decision.inbound, decision.question, decision.plan, assembly.parts.rules, assembly.parts.signals)
 
@@ -141,7 +146,7 @@ async def hold_and_settle(assembly: Assembly, name: str, rounds: int) -> None:
 
     async def some(count: int) -> None:
         for _ in range(count):
-            decision = decide(parts, caller, inbound, new_id(parts.clock))
+            decision = _decided(parts, caller, inbound)
             record = _opened(assembly, decision)
             await parts.ledger.hold(record, [decision.plan.candidates[0].choice])
             await parts.ledger.settle(complete(record, replace(_ending(), usage=Usage(input_tokens=20))))
@@ -153,7 +158,7 @@ async def hold_and_settle(assembly: Assembly, name: str, rounds: int) -> None:
         best = min(best, (time.process_time() - begun) / (REQUESTS // AT_ONCE * AT_ONCE))
     begun = time.process_time()
     for _ in range(REQUESTS):
-        _opened(assembly, decide(parts, caller, inbound, new_id(parts.clock)))
+        _opened(assembly, _decided(parts, caller, inbound))
     deciding = (time.process_time() - begun) / REQUESTS
     print(f"| hold and settle, {name}, {AT_ONCE} at once | {(best - deciding) * 1e6:.1f} | |", flush=True)
 
@@ -183,8 +188,9 @@ async def main() -> None:
         for routes in (10, 1_000):
             many = await opened(f"routes{routes}", "sqlite", "", routes)
             caller = await many.callers.caller({"Authorization": f"Bearer {KEY}"})
-            question = decide(many.parts, caller, CHAT.read(BODY.encode()), new_id(time.time)).question
-            shown(f"rules and candidates, {routes:,} routes more", partial(plan, many.parts.rules, question), rounds)
+            decision = _decided(many.parts, caller, CHAT.read(BODY.encode()))
+            step = partial(plan, many.parts.rules, decision.question)
+            shown(f"rules and candidates, {routes:,} routes more", step, rounds)
         await hold_and_settle(embedded, "sqlite", rounds)
         await hold_and_settle(await opened("redis", "redis", f', url: "{url}", timeout_s: 5', 0), "redis", rounds)
 

@@ -79,13 +79,19 @@ class Decision(Struct, frozen=True, kw_only=True):
     plan: Plan
 
 
-def decide(parts: Parts, caller: Caller, inbound: Inbound, id: str, before: Decision | None = None) -> Decision:
+async def decide(parts: Parts, caller: Caller, inbound: Inbound, id: str, before: Decision | None = None) -> Decision:
     """The one way to a decision; nothing is held, nobody called. Raises the error that tells why nobody can serve.
 
     `before` is the decision whose route stands, when a guard of that route has changed the request.
     """
+    begun = time.perf_counter()
     asked = question(parts, caller, inbound, id, before)
-    return Decision(inbound=inbound, question=asked, plan=plan(parts.rules, asked))
+    spent = time.perf_counter() - begun
+    await turn()
+    begun = time.perf_counter()
+    planned = plan(parts.rules, asked)
+    parts.meter.observe(measurements.DECISION_SECONDS, spent + time.perf_counter() - begun)
+    return Decision(inbound=inbound, question=asked, plan=planned)
 
 
 def question(parts: Parts, caller: Caller, inbound: Inbound, id: str, before: Decision | None = None) -> Question:
@@ -149,13 +155,11 @@ async def _decided(
     try:
         inbound, ready = await watch.look(parts.guards.everywhere, inbound)
         await turn()
-        deciding = time.perf_counter()
-        decision = decide(parts, caller, inbound, id)
-        parts.meter.observe(measurements.DECISION_SECONDS, time.perf_counter() - deciding)
+        decision = await decide(parts, caller, inbound, id)
         if ready is None and (of_route := parts.guards.by_route.get(decision.plan.route)):
             seen, ready = await watch.look(of_route, inbound, decision.plan.route)
             if seen is not inbound:
-                decision = decide(parts, caller, seen, id, decision)
+                decision = await decide(parts, caller, seen, id, decision)
     except MuxerError as error:
         parts.meter.add(measurements.REQUESTS, 1, "none", "none", "none", str(error.status))
         raise

@@ -9,8 +9,9 @@ from msgspec.structs import replace
 
 from muxer.errors import MuxerError
 from muxer.explanation import explain
-from muxer.pipeline import decide, explained, question
+from muxer.pipeline import explained, question
 from muxer.records import conversation_of
+from muxer.routing import plan
 from muxer.standings import untouched
 from muxer.testing import Fail, Say, a_record, an_attempt
 from muxer.types import Caller, Record, Usage
@@ -86,22 +87,23 @@ async def test_the_explanation_is_the_decision(proxy: OpenProxy) -> None:
             coroutine.send(None)
         told = ended.value.value
         try:
-            decision = decide(parts, caller, inbound, id)
+            decided = question(parts, caller, inbound, id)
+            planned = plan(parts.rules, decided)
         except MuxerError as error:
             assert told.error is not None and (told.error.code, told.error.message) == (error.code, error.message)
             assert told.plan is None or not told.plan.candidates
             return
         if told.error is not None:  # what a hold would be refused with, and it names the limit
             assert told.error.code == "budget_exceeded" and told.short == {one.model.name for one in told.plan.offered}
-        assert [one.model for one in told.plan.candidates] == [one.model for one in decision.plan.candidates]
-        assert (told.plan.route, told.plan.reason) == (decision.plan.route, decision.plan.reason)
-        assert told.plan.excluded == decision.plan.excluded and told.plan.branch == decision.plan.branch
-        assert told.question.affinity == decision.question.affinity
-        costs = [(one.bound_nanos, one.floor_nanos, one.expected_nanos) for one in decision.plan.candidates]
+        assert [one.model for one in told.plan.candidates] == [one.model for one in planned.candidates]
+        assert (told.plan.route, told.plan.reason) == (planned.route, planned.reason)
+        assert told.plan.excluded == planned.excluded and told.plan.branch == planned.branch
+        assert told.question.affinity == decided.affinity
+        costs = [(one.bound_nanos, one.floor_nanos, one.expected_nanos) for one in planned.candidates]
         assert [(one.bound_nanos, one.floor_nanos, one.expected_nanos) for one in told.plan.candidates] == costs
         if told.rules:
             assert [rule.decides for rule in told.rules] == [False] * (len(told.rules) - 1) + [True]
-            assert told.rules[-1].name == decision.plan.route
+            assert told.rules[-1].name == planned.route
 
     is_the_same()
 
