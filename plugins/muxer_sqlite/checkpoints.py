@@ -42,13 +42,15 @@ class Checkpoints:
         while True:
             await asyncio.sleep(bounds.empty_every_s)
             with suppress(OSError, sqlite3.Error):
-                log = look_at(self._log_path)
-                if log.used_bytes > bounds.emptied_at_bytes and log != self._emptied:
-                    await loop.run_in_executor(self._thread, self._empty)
+                if self._log_path.stat().st_size > bounds.emptied_at_bytes:
+                    await loop.run_in_executor(self._thread, self._empty, bounds.emptied_at_bytes)
 
-    def _empty(self) -> None:
-        """Most of it is copied while others write; for the rest they wait, and for nobody who reads. Its file keeps its
+    def _empty(self, most_bytes: int) -> None:
+        """Most of it is copied while others write; for the rest they wait, and for nobody who reads. The file keeps its
         length: to write where it has blocks already, nobody waits for the file system's own journal."""
+        log = look_at(self._log_path)
+        if log.used_bytes <= most_bytes or log == self._emptied:
+            return  # it is long, and little of it is in use
         self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         for _ in range(_TRIES):
             (is_busy, *_) = self._connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
