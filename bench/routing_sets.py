@@ -26,6 +26,7 @@ PAIRS = {
 }
 # Apache-2.0 and MIT; the others are non-commercial or have no licence.
 ALLOWED = [name for name in PAIRS if not name.startswith(("alpaca", "routerbench"))]
+SAME = {"zeroeval_gsm": "routellm_gsm8k"}  # they ask the same questions: one source
 # What is learned for prompts of others is held back more than what is learned for one's own.
 MOST, BORROWED = 1_500, 30.0
 
@@ -65,15 +66,20 @@ def graded(data: Path, name: str) -> list[tuple[str, Example]]:
         high = [row.models[model].s for model in strong if model in row.models]
         likely = sum(one > other for one in high for other in low) / (len(high) * len(low))
         gain = sum(high) / len(high) - sum(low) / len(low)
-        found.append((row.prompt, Example(features(row.prompt), gain, likely)))
+        found.append((row.prompt, Example(features(row.prompt), gain, likely, SAME.get(name, name))))
     level = sum(example.gain for _, example in found) / len(found)
     return [(prompt, replace(example, gain=example.gain - level)) for prompt, example in found]
 
 
 def mixed(data: Path, names: list[str], without: set[str], most: int, seed: int) -> list[Example]:
-    """At most so many prompts of each of several sets, without some questions, in the same order each time."""
+    """At most so many prompts of each of several sets, without some questions, in the same order each time. A question
+    that several sources have is learned from the first: it is no other's own."""
     chance, found = random.Random(seed), []
+    first: dict[str, str] = {}
     for name in names:
-        known = [example for prompt, example in graded(data, name) if stem(prompt) not in without]
-        found += chance.sample(known, min(most, len(known)))
+        known = [(stem(prompt), example) for prompt, example in graded(data, name)]
+        known = [(question, example) for question, example in known if question not in without]
+        for question, example in chance.sample(known, min(most, len(known))):
+            if first.setdefault(question, example.source) == example.source:
+                found.append(example)
     return found

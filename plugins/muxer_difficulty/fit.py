@@ -31,7 +31,7 @@ def fit(
     is_better = [*(float(row.strong > row.cheap) for row in rows), *(one.is_better for one in more)]
     mean = sum(gains) / len(gains)
     above = [gain - mean for gain in gains]
-    ready = prepared(found)
+    ready = prepared(found, [*("" for _ in rows), *(one.source for one in more)])
     order = list(range(len(found)))
     random.Random(SEED).shuffle(order)  # noqa: S311 - folds, no secret
     unseen = [0.0] * len(found)

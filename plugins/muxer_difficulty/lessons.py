@@ -13,11 +13,12 @@ _LEAST_SHARE = 0.25  # a score of a rarer side weighs no more than two: the nois
 
 
 class Example(Struct, frozen=True):
-    """A prompt, by how much the strong model is better on it, and how likely it is better at all."""
+    """A prompt, by how much the strong model is better on it, how likely it is better at all, and whence it is."""
 
     found: Features
     gain: float
     is_better: float
+    source: str = ""
 
 
 def examples(lessons: Sequence[Lesson]) -> list[Example]:

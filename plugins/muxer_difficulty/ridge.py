@@ -7,7 +7,7 @@ import math
 import operator
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import chain
+from itertools import chain, groupby
 
 from msgspec import Struct
 
@@ -16,6 +16,9 @@ from muxer_difficulty.features import Features
 STRENGTH = 8.0
 STEPS, TOLERANCE = 60, 1e-3
 _HALF = 0.5  # the variance of a weight of shape or of words apart, where that of a word is 1, in the mean
+_SHARED = (
+    0.5  # how much of every variance is common to all sources, where there are several; the rest is each one's own
+)
 
 
 class Row(Struct, frozen=True):
@@ -27,31 +30,35 @@ class Row(Struct, frozen=True):
 
     groups: list[tuple[list[int], float]]
     alone: float
+    source: str
 
 
 class Prepared(Struct, frozen=True):
     """Prompts, ready to be learned from in several folds.
 
     `variances` is how far the weight of each bucket may go, `numbers` counts the buckets that more than one prompt has.
+    `shared` is how much of a variance is common to all sources.
     """
 
     rows: list[Row]
     variances: Mapping[int, float]
     numbers: Mapping[int, int]
+    shared: float
 
 
-def prepared(found: Sequence[Features]) -> Prepared:
-    """The prompts, ready to be learned from."""
+def prepared(found: Sequence[Features], sources: Sequence[str]) -> Prepared:
+    """The prompts, ready to be learned from. Of several sources each has weights of its own beside the shared ones, so
+    that what is true in one alone is set down to that one. Nobody knows of which a prompt is: they are not told."""
     met = Counter(chain.from_iterable(chain.from_iterable(found)))
     variances = _variances(found, met)
     numbers = {at: number for number, at in enumerate(at for at, count in met.items() if count > 1)}
     rows = []
-    for one in found:
+    for one, source in zip(found, sources, strict=True):
         parts = [part for part in one if part]
         groups = [([numbers[at] for at in part if at in numbers], 1 / math.sqrt(len(part))) for part in parts]
         alone = sum(sum(variances[at] for at in part if at not in numbers) / len(part) for part in parts)
-        rows.append(Row(groups, alone))
-    return Prepared(rows, variances, numbers)
+        rows.append(Row(groups, alone, source))
+    return Prepared(rows, variances, numbers, _SHARED if len(set(sources)) > 1 else 1.0)
 
 
 def _variances(found: Sequence[Features], met: Mapping[int, int]) -> dict[int, float]:
@@ -74,24 +81,45 @@ def said(weights: Sequence[float], row: Row) -> float:
 def learned(
     ready: Prepared, gains: Sequence[float], chosen: Sequence[int], strength: float
 ) -> tuple[list[float], dict[int, float]]:
-    """The weights that the gains of the chosen rows make, by number, and the duals of those rows."""
-    used = [ready.rows[at] for at in chosen]
+    """The shared weights that the gains of the chosen rows make, by number, and the duals of those rows."""
+    chosen = sorted(chosen, key=lambda at: ready.rows[at].source)
+    used = [[ready.rows[at] for at in ofs] for _, ofs in groupby(chosen, key=lambda at: ready.rows[at].source)]
     variances = [ready.variances[at] for at in ready.numbers]
-    duals = [0.0] * len(used)
+    duals = [0.0] * len(chosen)
     rest = [gains[at] for at in chosen]
     step, left = rest, _dot(rest, rest)
     enough = left * TOLERANCE * TOLERANCE
     for _ in range(STEPS):
         if left <= enough:
             break
-        weights = _made(used, step, variances)
-        image = [said(weights, row) + (row.alone + strength) * one for row, one in zip(used, step, strict=True)]
+        sums = _said_together(used, step, variances, ready.shared)
+        rows = chain.from_iterable(used)
+        image = [told + (row.alone + strength) * one for told, row, one in zip(sums, rows, step, strict=True)]
         by = left / _dot(step, image)
         duals = [dual + by * one for dual, one in zip(duals, step, strict=True)]
         rest = [one - by * other for one, other in zip(rest, image, strict=True)]
         left, before = _dot(rest, rest), left
         step = [one + left / before * other for one, other in zip(rest, step, strict=True)]
-    return _made(used, duals, variances), dict(zip(chosen, duals, strict=True))
+    shared = _made(list(chain.from_iterable(used)), duals, [ready.shared * one for one in variances])
+    return shared, dict(zip(chosen, duals, strict=True))
+
+
+def _said_together(
+    used: Sequence[Sequence[Row]], duals: Sequence[float], variances: Sequence[float], shared: float
+) -> list[float]:
+    """What the weights that these duals make say of the rows of each source: the shared ones and its own."""
+    made, done = [], 0
+    for rows in used:
+        made.append(_made(rows, duals[done : done + len(rows)], variances))
+        done += len(rows)
+    common = [shared * sum(every) for every in zip(*made, strict=True)] if len(made) > 1 else made[0]
+    sums = []
+    for rows, own in zip(used, made, strict=True):
+        weights = common
+        if len(made) > 1:
+            weights = [one + (1 - shared) * other for one, other in zip(common, own, strict=True)]
+        sums += [said(weights, row) for row in rows]
+    return sums
 
 
 def spread_out(
@@ -103,7 +131,7 @@ def spread_out(
         for part in found[at]:
             for bucket in part:
                 if bucket not in ready.numbers:
-                    table[bucket] = dual * ready.variances[bucket] / math.sqrt(len(part))
+                    table[bucket] = dual * ready.shared * ready.variances[bucket] / math.sqrt(len(part))
     return table
 
 

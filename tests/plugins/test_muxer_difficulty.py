@@ -2,7 +2,7 @@
 
 import random
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from muxer_difficulty import SIGNALS, USUAL, Difficulty, DifficultySettings, open_difficulty, register_signals
-from muxer_difficulty.features import BUCKETS, READ_CHARS, SHAPES, features, single
+from muxer_difficulty.features import BUCKETS, READ_CHARS, SHAPES, Features, features, single
 from muxer_difficulty.fit import fit, folds
 from muxer_difficulty.model import Artefact, Model, NotAnArtefact, load, sum_of
+from muxer_difficulty.ridge import Prepared, prepared, said, spread_out
 from muxer_difficulty.ridge import learned as learned_weights
-from muxer_difficulty.ridge import prepared, said, spread_out
 
 from muxer import ConfigInvalid, Labelled, Signal, Trainable
 from muxer.testing import SignalContract, a_request, open_context
@@ -124,7 +124,7 @@ def test_the_descent_ends_at_the_ridge() -> None:
     strength = 8.0
     found = [features(row.prompt) for row in rows(12, 6)]
     gains = [row.strong - row.cheap for row in rows(12, 6)]
-    ready = prepared(found)
+    ready = prepared(found, [""] * len(found))
     weights, duals = learned_weights(ready, gains, range(12), strength)
     table = [0.0] * BUCKETS
     for bucket, weight in spread_out(found, ready, weights, duals).items():
@@ -134,9 +134,51 @@ def test_the_descent_ends_at_the_ridge() -> None:
         assert gain - sum_of(table, one) == pytest.approx(strength * dual, abs=2e-3)
 
 
+def test_what_the_largest_source_alone_says_counts_less() -> None:
+    found = [features(word) for word in ("proof", "song") * 60]
+    sources = ["large"] * 60 + ["a"] * 30 + ["b"] * 30
+    everywhere = [1.0, -1.0] * 60
+    contested = [gain if source == "large" else -gain / 2 for gain, source in zip(everywhere, sources, strict=True)]
+    alike, apart = (of_proof(found, contested, of) for of in ([""] * 120, sources))
+    assert 0 < apart < alike / 2
+    alike, apart = (of_proof(found, everywhere, of) for of in ([""] * 120, sources))
+    assert alike / 2 < apart < alike
+
+
+def of_proof(found: Sequence[Features], gains: Sequence[float], sources: Sequence[str]) -> float:
+    ready = prepared(found, sources)
+    weights, duals = learned_weights(ready, gains, range(len(found)), 8.0)
+    return spread_out(found, ready, weights, duals)[features("proof").words[0]]
+
+
+def test_of_several_sources_the_descent_ends_at_the_ridge_too() -> None:
+    # Each prompt is told by the shared weights and, as much, by those that its source alone makes of its duals.
+    found, sources = [features(row.prompt) for row in rows(12, 6)], ["a", "b", "b"] * 4
+    gains = [row.strong - row.cheap for row in rows(12, 6)]
+    ready = prepared(found, sources)
+    weights, duals = learned_weights(ready, gains, range(12), 8.0)
+    for source in "ab":
+        own = {at: dual for at, dual in duals.items() if sources[at] == source}
+        alone = spread_out(found, ready, weights_of(ready, own), own)
+        table = spread_out(found, ready, weights, duals)
+        for at, dual in own.items():
+            told = sum_of([table.get(bucket, 0.0) + alone.get(bucket, 0.0) for bucket in range(BUCKETS)], found[at])
+            assert gains[at] - told == pytest.approx(8.0 * dual, abs=2e-3)
+
+
+def weights_of(ready: Prepared, duals: Mapping[int, float]) -> list[float]:
+    """What the rows with these duals make of the weights, half of it: by the definition."""
+    weights = [0.0] * len(ready.numbers)
+    for at, dual in duals.items():
+        for shared, scale in ready.rows[at].groups:
+            for number in shared:
+                weights[number] += dual * scale
+    return [weight * ready.variances[at] / 2 for weight, at in zip(weights, ready.numbers, strict=True)]
+
+
 def test_a_word_says_the_more_the_fewer_prompts_have_it() -> None:
     found = [features(f"the {word}") for word in ("proof", "proof", "river", "song")]
-    variances = prepared(found).variances
+    variances = prepared(found, [""] * len(found)).variances
     the, proof, river = (variances[features(word).words[0]] for word in ("the", "proof", "river"))
     assert 0 < the < proof < river
     assert sum(sum(variances[at] for at in one.words) / len(one.words) for one in found) / 4 == pytest.approx(1)
@@ -145,7 +187,7 @@ def test_a_word_says_the_more_the_fewer_prompts_have_it() -> None:
 
 def test_words_apart_count_half() -> None:
     found = [features(words) for words in ("the proof is", "the song is", "a river was")]
-    variances = prepared(found).variances
+    variances = prepared(found, [""] * len(found)).variances
     assert sum(variances[at] for one in found for at in one.apart) / 3 == pytest.approx(0.5)
     assert 0 < variances[found[0].apart[0]] < variances[found[2].apart[0]]
 
