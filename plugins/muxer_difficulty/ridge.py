@@ -16,9 +16,7 @@ from muxer_difficulty.features import Features
 STRENGTH = 8.0
 STEPS, TOLERANCE = 60, 1e-3
 _HALF = 0.5  # the variance of a weight of shape or of words apart, where that of a word is 1, in the mean
-_SHARED = (
-    0.5  # how much of every variance is common to all sources, where there are several; the rest is each one's own
-)
+_SHARED = 0.5  # of every variance what is common to all sources, where there are several; the rest is each one's own
 
 
 class Row(Struct, frozen=True):
