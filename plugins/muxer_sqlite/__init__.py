@@ -99,7 +99,7 @@ async def open_at(settings: SqliteSettings, context: Context, bounds: Bounds) ->
             # One file, one folder of locks, whatever links lead to it.
             path = (context.folder / settings.path).resolve()
             connection = opened.enter_context(closing(_writing(path, settings)))
-            schema.prepare(connection, settings.busy_timeout_s)
+            schema.prepare(connection)
             connection.execute("PRAGMA busy_timeout = 0")  # from here on the writer waits by itself
             readers = [opened.enter_context(closing(_reading(path, settings))) for _ in range(3)]
             emptying = opened.enter_context(closing(_emptying(path, settings)))

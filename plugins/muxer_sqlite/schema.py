@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator
 
+from muxer import Transactions
 from muxer_sqlite import feedback, keyed, keys
 from muxer_sqlite.rows import COLUMNS, Column
 from muxer_sqlite.totals import INDEX, INDEX_NAME, TABLE, TRIGGERS, fill
@@ -10,7 +11,7 @@ from muxer_sqlite.totals import INDEX, INDEX_NAME, TABLE, TRIGGERS, fill
 VERSION = 3
 _HAS_TOTALS = 2  # since that version
 # While one process brings an old file up to date, its siblings wait for it.
-_MIGRATION_MS = 60_000
+_MIGRATION_S = 60.0
 
 _DOLLARS = "printf('%d.%09d', {0} / 1000000000, {0} % 1000000000)"
 
@@ -58,32 +59,27 @@ CREATE TABLE IF NOT EXISTS counters (
 )
 
 
-def prepare(connection: sqlite3.Connection, busy_timeout_s: float) -> None:
+def prepare(connection: sqlite3.Connection) -> None:
     """Makes what is missing: the tables, or what a file of an older version lacks, all or nothing.
 
     Raises sqlite3.DatabaseError for a file of a later version.
     """
     if _version(connection) == VERSION and _has_index(connection) and not list(_missing(connection)):
         return
-    connection.execute(f"PRAGMA busy_timeout = {_MIGRATION_MS}")
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        found = _version(connection)
-        for statement in _STATEMENTS:
-            connection.execute(statement)
-        for column in _missing(connection):
-            connection.execute(f"ALTER TABLE requests ADD COLUMN {_declared(column, has_default=True)}")
-        if found < _HAS_TOTALS:
-            fill(connection)
-        for statement in (*TRIGGERS, feedback.INDEX):
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {VERSION}")
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-    connection.execute(f"PRAGMA busy_timeout = {int(busy_timeout_s * 1000)}")
+    Transactions(connection, patience_s=_MIGRATION_S).run([_bring_up_to_date])
+
+
+def _bring_up_to_date(connection: sqlite3.Connection) -> None:
+    found = _version(connection)
+    for statement in _STATEMENTS:
+        connection.execute(statement)
+    for column in _missing(connection):
+        connection.execute(f"ALTER TABLE requests ADD COLUMN {_declared(column, has_default=True)}")
+    if found < _HAS_TOTALS:
+        fill(connection)
+    for statement in (*TRIGGERS, feedback.INDEX):
+        connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {VERSION}")
 
 
 def _version(connection: sqlite3.Connection) -> int:

@@ -31,7 +31,7 @@ def connected(folder: Path) -> sqlite3.Connection:
 @pytest.fixture
 def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
     with closing(connected(tmp_path)) as made:
-        schema.prepare(made, 1.0)
+        schema.prepare(made)
         yield made
 
 

@@ -147,7 +147,7 @@ async def test_sums_over_all_time_read_no_finished_row(tmp_path: Path) -> None:
 async def test_the_sums_of_one_user_do_not_read_those_of_all(tmp_path: Path) -> None:
     asked: list[str] = []
     with closing(sqlite3.connect(":memory:")) as db:
-        schema.prepare(db, 1.0)
+        schema.prepare(db)
         db.set_trace_callback(asked.append)
         totals.summary(db, ["model", "provider"], 0, {"user": "alice"})
         db.set_trace_callback(None)
