@@ -19,11 +19,10 @@ from bench.steps import PROSE, now
 from muxer.access import digest
 from muxer.assemble import assemble
 from muxer.config.load import load
-from muxer.pipeline import question
+from muxer.pipeline import decide
 from muxer.plugins import find_kinds
 from muxer.prices import PriceTable, load_prices
 from muxer.records import new_id
-from muxer.routing import plan
 from muxer.wire.openai_inbound import CHAT
 
 TEXT = MUXER.format(store="memory", settings="", port=1, upstream=9, key=KEY)
@@ -74,7 +73,7 @@ async def _us(folder: Path, text: str, size: int, rounds: int, table: PriceTable
 
         def step() -> None:
             caller = now(assembly.callers.caller(headers))
-            plan(assembly.parts.rules, question(assembly.parts, caller, CHAT.read(body), new_id(time.time)))
+            now(decide(assembly.parts, caller, CHAT.read(body), new_id(time.time)))
 
         step()
         timer = timeit.Timer(step, timer=time.thread_time)

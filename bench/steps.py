@@ -29,7 +29,7 @@ from muxer.assemble import Assembly, assemble
 from muxer.config.load import load
 from muxer.inbound import Inbound
 from muxer.log import JSONLog
-from muxer.pipeline import Decision, Parts, question
+from muxer.pipeline import Decision, decide
 from muxer.plugins import find_kinds
 from muxer.prices import load_prices
 from muxer.records import Ending, complete, new_id, opening
@@ -56,9 +56,10 @@ AT_ONCE, REQUESTS = 64, 2_000
 
 
 def now(step: Coroutine[Any, Any, Any]) -> Any:
-    """The result of a coroutine that waits for nothing."""
+    """The result of a coroutine that waits for nothing but its turn."""
     try:
-        step.send(None)
+        while step.send(None) is None:
+            pass
     except StopIteration as done:
         return done.value
     raise AssertionError("it waits for something")
@@ -111,7 +112,7 @@ def steps(assembly: Assembly) -> Iterator[tuple[str, Callable[[], object]]]:
     parts, body = assembly.parts, BODY.encode()
     inbound, headers = CHAT.read(body), {"Authorization": f"Bearer {KEY}"}
     caller: Caller = now(assembly.callers.caller(headers))
-    decision = _decided(parts, caller, inbound)
+    decision: Decision = now(decide(parts, caller, inbound, new_id(parts.clock)))
     yield "key", lambda: now(assembly.callers.caller(headers))
     yield "decode the request, 1 KB", lambda: CHAT.read(body)
     for name, size in SIZES.items():
@@ -130,11 +131,6 @@ def steps(assembly: Assembly) -> Iterator[tuple[str, Callable[[], object]]]:
     yield "metrics and the line in the log", lambda: report(ended, 0.001, "", parts.meter, log)
 
 
-def _decided(parts: Parts, caller: Caller, inbound: Inbound) -> Decision:
-    asked = question(parts, caller, inbound, new_id(parts.clock))
-    return Decision(inbound=inbound, question=asked, plan=plan(parts.rules, asked))
-
-
 def _opened(assembly: Assembly, decision: Decision) -> Record:
     return opening(decision.inbound, decision.question, decision.plan, assembly.parts.rules, assembly.parts.signals)
 
@@ -146,7 +142,7 @@ async def hold_and_settle(assembly: Assembly, name: str, rounds: int) -> None:
 
     async def some(count: int) -> None:
         for _ in range(count):
-            decision = _decided(parts, caller, inbound)
+            decision = now(decide(parts, caller, inbound, new_id(parts.clock)))
             record = _opened(assembly, decision)
             await parts.ledger.hold(record, [decision.plan.candidates[0].choice])
             await parts.ledger.settle(complete(record, replace(_ending(), usage=Usage(input_tokens=20))))
@@ -158,7 +154,7 @@ async def hold_and_settle(assembly: Assembly, name: str, rounds: int) -> None:
         best = min(best, (time.process_time() - begun) / (REQUESTS // AT_ONCE * AT_ONCE))
     begun = time.process_time()
     for _ in range(REQUESTS):
-        _opened(assembly, _decided(parts, caller, inbound))
+        _opened(assembly, now(decide(parts, caller, inbound, new_id(parts.clock))))
     deciding = (time.process_time() - begun) / REQUESTS
     print(f"| hold and settle, {name}, {AT_ONCE} at once | {(best - deciding) * 1e6:.1f} | |", flush=True)
 
@@ -188,7 +184,7 @@ async def main() -> None:
         for routes in (10, 1_000):
             many = await opened(f"routes{routes}", "sqlite", "", routes)
             caller = await many.callers.caller({"Authorization": f"Bearer {KEY}"})
-            decision = _decided(many.parts, caller, CHAT.read(BODY.encode()))
+            decision = now(decide(many.parts, caller, CHAT.read(BODY.encode()), new_id(time.time)))
             step = partial(plan, many.parts.rules, decision.question)
             shown(f"rules and candidates, {routes:,} routes more", step, rounds)
         await hold_and_settle(embedded, "sqlite", rounds)

@@ -1,6 +1,7 @@
 """The explanation of a request is its decision: the same code, and nothing held, sent or counted for it."""
 
-from typing import Any
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -9,9 +10,8 @@ from msgspec.structs import replace
 
 from muxer.errors import MuxerError
 from muxer.explanation import explain
-from muxer.pipeline import explained, question
+from muxer.pipeline import decide, explained, question
 from muxer.records import conversation_of
-from muxer.routing import plan
 from muxer.standings import untouched
 from muxer.testing import Fail, Say, a_record, an_attempt
 from muxer.types import Caller, Record, Usage
@@ -20,6 +20,7 @@ from muxer.wire.openai_inbound import CHAT
 from tests.proxy import QUESTION, OpenProxy, Proxy, events
 from tests.values import learned
 
+T = TypeVar("T")
 SECTIONS: dict[str, Any] = {
     "plugins": "[heuristics, openai, sqlite]",
     "models": """
@@ -82,30 +83,36 @@ async def test_the_explanation_is_the_decision(proxy: OpenProxy) -> None:
                 replace(record, key=caller.key, conversation=conversation_of(inbound, caller), usage=Usage(9_000, 1))
             )
         asked = question(parts, caller, inbound, id)
-        coroutine = explain(parts.rules, asked, inbound.request, parts.signals, _nowhere)
-        with pytest.raises(StopIteration) as ended:
-            coroutine.send(None)
-        told = ended.value.value
+        told = at_once(explain(parts.rules, asked, inbound.request, parts.signals, _nowhere))
         try:
-            decided = question(parts, caller, inbound, id)
-            planned = plan(parts.rules, decided)
+            decision = at_once(decide(parts, caller, inbound, id))
         except MuxerError as error:
             assert told.error is not None and (told.error.code, told.error.message) == (error.code, error.message)
             assert told.plan is None or not told.plan.candidates
             return
+        assert told.plan is not None
         if told.error is not None:  # what a hold would be refused with, and it names the limit
             assert told.error.code == "budget_exceeded" and told.short == {one.model.name for one in told.plan.offered}
-        assert [one.model for one in told.plan.candidates] == [one.model for one in planned.candidates]
-        assert (told.plan.route, told.plan.reason) == (planned.route, planned.reason)
-        assert told.plan.excluded == planned.excluded and told.plan.branch == planned.branch
-        assert told.question.affinity == decided.affinity
-        costs = [(one.bound_nanos, one.floor_nanos, one.expected_nanos) for one in planned.candidates]
+        assert [one.model for one in told.plan.candidates] == [one.model for one in decision.plan.candidates]
+        assert (told.plan.route, told.plan.reason) == (decision.plan.route, decision.plan.reason)
+        assert told.plan.excluded == decision.plan.excluded and told.plan.branch == decision.plan.branch
+        assert told.question.affinity == decision.question.affinity
+        costs = [(one.bound_nanos, one.floor_nanos, one.expected_nanos) for one in decision.plan.candidates]
         assert [(one.bound_nanos, one.floor_nanos, one.expected_nanos) for one in told.plan.candidates] == costs
         if told.rules:
             assert [rule.decides for rule in told.rules] == [False] * (len(told.rules) - 1) + [True]
-            assert told.rules[-1].name == planned.route
+            assert told.rules[-1].name == decision.plan.route
 
     is_the_same()
+
+
+def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
+    """What comes of one that waits for nothing but its turn."""
+    with pytest.raises(StopIteration) as ended:
+        while coroutine.send(None) is None:
+            pass
+    result: T = ended.value.value
+    return result
 
 
 async def _nowhere(choice: Any) -> Any:
