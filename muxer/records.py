@@ -74,8 +74,8 @@ def opening(inbound: Inbound, question: Question, plan: Plan, rules: Rules, sign
 
 
 def reopened(record: Record, caller: Caller, estimates: Estimates, affinity: Affinity) -> Question:
-    """The question of a recorded request, so that it can be decided again: the inverse of `opening`. What is likely and
-    where the conversation is are whose who asks.
+    """The question of a recorded request, so that it can be decided again: the inverse of `opening`. `estimates` are
+    what was learned by then, `affinity` is where its conversation is now.
 
     A model that could not be asked then cannot be asked now; what the record does not say of another is not assumed.
     """

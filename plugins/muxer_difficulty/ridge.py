@@ -46,7 +46,8 @@ class Prepared(Struct, frozen=True):
 
 def prepared(found: Sequence[Features], sources: Sequence[str]) -> Prepared:
     """The prompts, ready to be learned from. Of several sources each has weights of its own beside the shared ones, so
-    that what is true in one alone is set down to that one. Nobody knows of which a prompt is: they are not told."""
+    that what is true in one alone is set down to that one; the shared ones alone are kept, as nobody knows from which
+    source a prompt will be."""
     met = Counter(chain.from_iterable(chain.from_iterable(found)))
     variances = _variances(found, met)
     numbers = {at: number for number, at in enumerate(at for at, count in met.items() if count > 1)}
@@ -106,16 +107,17 @@ def _said_together(
     used: Sequence[Sequence[Row]], duals: Sequence[float], variances: Sequence[float], shared: float
 ) -> list[float]:
     """What the weights that these duals make say of the rows of each source: the shared ones and its own."""
+    if len(used) == 1:  # what is shared and what is its own are one
+        weights = _made(used[0], duals, variances)
+        return [said(weights, row) for row in used[0]]
     made, done = [], 0
     for rows in used:
         made.append(_made(rows, duals[done : done + len(rows)], variances))
         done += len(rows)
-    common = [shared * sum(every) for every in zip(*made, strict=True)] if len(made) > 1 else made[0]
+    common = [shared * sum(every) for every in zip(*made, strict=True)]
     sums = []
     for rows, own in zip(used, made, strict=True):
-        weights = common
-        if len(made) > 1:
-            weights = [one + (1 - shared) * other for one, other in zip(common, own, strict=True)]
+        weights = [one + (1 - shared) * other for one, other in zip(common, own, strict=True)]
         sums += [said(weights, row) for row in rows]
     return sums
 
